@@ -1,0 +1,39 @@
+# Two commands do all: `make demo` and `make test`. Both build .venv on first use.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# One build of ONNX Runtime: the GPU one where an NVIDIA driver answers, else the CPU one.
+ORT    := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+STAMP  := $(VENV)/.installed-$(ORT)
+
+.PHONY: demo test quick check format clean setup
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e '.[all,$(ORT),dev]'
+	touch $@
+
+demo: $(STAMP)  ## export, run and analyse a model and data it makes itself; prints where the report is
+	$(BIN)/gatescope demo --output demo
+
+test: $(STAMP) check  ## everything CI runs
+	$(BIN)/python -m pytest
+
+quick: $(STAMP)  ## the tests that take no more than seconds
+	$(BIN)/python -m pytest -m 'not slow'
+
+check: $(STAMP)  ## lint, formatting, strict types; the import and layout tests are part of pytest too
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest tests/test_layout.py
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info

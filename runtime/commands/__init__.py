@@ -1,0 +1,1 @@
+"""The commands of this room, one a file; each imports its work only when it runs."""

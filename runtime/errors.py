@@ -1,0 +1,151 @@
+"""Every error a user of gatescope can meet, and the shape of its message.
+
+    GatescopeError                  exit code 1
+    ├── UsageError                  exit code 2: flags that contradict each other or the input
+    ├── MissingExtraError           an optional dependency is not installed
+    ├── CheckpointError             the checkpoint cannot be read, or is not one
+    │   ├── UnsafeCheckpointError   it asks to load something other than tensors and options
+    │   ├── WeightsMismatchError    parameters missing, unexpected, misshapen or not finite
+    │   └── UnknownFactError        heads or gating are recorded nowhere
+    ├── UnsupportedModelError       a model this version cannot rebuild
+    ├── ExportError                 the graph could not be made
+    │   ├── ParityError             the file does not reproduce the PyTorch model
+    │   └── VerificationError       the file does not reproduce the user's own predictions
+    ├── ModelFileError              an exported file that cannot be run
+    │   └── ManifestError           its manifest is absent, damaged or newer than this version
+    ├── DeviceError                 the device asked for is not there
+    ├── InputError                  arrays that do not fit the manifest
+    ├── DatasetError                annotations or features that cannot be read
+    │   └── BadSamplesError         some samples cannot be run; lists them all
+    └── RunFolderError              a run folder that cannot be read or written
+        ├── RunLockedError          another run holds it
+        └── RunMismatchError        it holds a different run
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class GatescopeError(Exception):
+    """A failure with a name: what came, what was expected, what to do.
+
+    ``str(error)`` is the whole message, one line per part that is known.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        received: str | None = None,
+        expected: str | None = None,
+        fix: str | None = None,
+    ) -> None:
+        self.problem = problem
+        self.received = received
+        self.expected = expected
+        self.fix = fix
+        parts = [problem]
+        for label, text in (("received", received), ("expected", expected), ("to do", fix)):
+            if text is not None:
+                parts.append(f"  {label}: {text}")
+        super().__init__("\n".join(parts))
+
+
+class UsageError(GatescopeError):
+    """Flags that contradict each other or the input they are given."""
+
+    exit_code = 2
+
+
+class MissingExtraError(GatescopeError):
+    """An optional dependency is not installed; names the extra that brings it."""
+
+    def __init__(self, module: str, extra: str) -> None:
+        super().__init__(
+            f"this needs gatescope[{extra}]",
+            received=f"an installation without the module '{module}'",
+            fix=f"pip install 'gatescope[{extra}]'",
+        )
+        self.module = module
+        self.extra = extra
+
+
+class CheckpointError(GatescopeError):
+    """The checkpoint cannot be read, or is not a checkpoint of a gated model."""
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """The pickle asks for a global other than tensors and ``argparse.Namespace``; nothing was executed."""
+
+
+class WeightsMismatchError(CheckpointError):
+    """Parameters are missing, unexpected, misshapen or not finite; the message lists them."""
+
+
+class UnknownFactError(CheckpointError):
+    """A fact the weights cannot tell (heads, gating) is recorded nowhere and was not given."""
+
+
+class UnsupportedModelError(GatescopeError):
+    """A model this version cannot rebuild exactly."""
+
+
+class ExportError(GatescopeError):
+    """The graph could not be made."""
+
+
+class ParityError(ExportError):
+    """The exported file does not reproduce the PyTorch model within the tolerance."""
+
+
+class VerificationError(ExportError):
+    """The export does not reproduce the predictions that training left behind."""
+
+
+class ModelFileError(GatescopeError):
+    """An exported file that cannot be run."""
+
+
+class ManifestError(ModelFileError):
+    """The manifest is absent, damaged, or of a newer format than this version reads."""
+
+
+class DeviceError(GatescopeError):
+    """The device asked for is not there, or did not get the model."""
+
+
+class InputError(GatescopeError):
+    """Arrays that do not fit what the manifest declares."""
+
+
+class DatasetError(GatescopeError):
+    """Annotations or features that cannot be read."""
+
+
+class BadSamplesError(DatasetError):
+    """Some samples of a dataset cannot be run. ``samples`` holds (sample id, reason) pairs."""
+
+    def __init__(self, samples: Sequence[tuple[str, str]], total: int) -> None:
+        shown = [f"{sample}: {reason}" for sample, reason in samples]
+        super().__init__(
+            f"{len(samples)} of {total} samples cannot be run; nothing was written\n    "
+            + "\n    ".join(shown),
+            expected="readable, finite features of the widths the model was trained on, for every sample",
+            fix="mend these files, or pass --skip-bad to go on without these samples",
+        )
+        self.samples = list(samples)
+
+
+class RunFolderError(GatescopeError):
+    """A run folder that cannot be read or written."""
+
+
+class RunLockedError(RunFolderError):
+    """Another process is writing this run folder."""
+
+
+class RunMismatchError(RunFolderError):
+    """The folder holds a run of another model, dataset or configuration."""

@@ -1,0 +1,233 @@
+"""Contract 1: the manifest, one JSON document inside every exported model.
+
+It says everything that is needed to run the file and to understand its outputs, so that nothing but the
+file has to be kept. It is read from the ``gatescope`` entry of an ONNX file's ``metadata_props``, or of
+the extra files of a TorchScript or pt2 archive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import msgspec
+
+from .errors import ManifestError
+
+FORMAT_VERSION = 1
+METADATA_KEY = "gatescope"
+
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One gate of one fusion layer, and where to find it in the outputs.
+
+    - ``name``: ``fusion.{layer}.{kind}``.
+    - ``kind``: ``attention``, ``ffn``, or what the model calls it.
+    - ``layer``: the fusion layer, from 0.
+    - ``output``: the graph output that holds it, stacked over layers.
+    - ``index``: its place on that output's layer axis.
+    - ``axes``: the output's axes in order; ``"1"`` is an axis of length one.
+    - ``range``: smallest and largest value the gate can take.
+    """
+
+    name: str
+    kind: str
+    layer: int
+    output: str
+    index: int
+    axes: tuple[str, ...]
+    range: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output of the graph: its axes (a name, or a number where the length is fixed)."""
+
+    name: str
+    axes: tuple[str | int, ...]
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One folder of features: ``path`` as training knew it, ``width`` (channels) where it is known."""
+
+    path: str
+    width: int | None = None
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How raw features become model input (the steps are in :mod:`gatescope.runtime.data.prepare`).
+
+    - ``dataset``: ``hl`` (QVHighlights layout), ``tvsum`` or ``charades``; decides the file names.
+    - ``video``: video sources in the order they are concatenated.
+    - ``video_width``, ``audio_width``, ``text_width``: channels of the model's inputs, TEF included.
+    - ``normalize_video`` (audio too), ``normalize_text``: whether each row is L2-normalised.
+    - ``tef``: whether [i/L, (i+1)/L] is appended to video and audio.
+    - ``clip_length``: seconds a clip lasts. ``max_v_l``: most clips. ``max_q_l``: most words.
+    """
+
+    dataset: str
+    video: tuple[Source, ...]
+    audio: Source
+    text: Source
+    video_width: int
+    audio_width: int
+    text_width: int
+    normalize_video: bool
+    normalize_text: bool
+    tef: bool
+    clip_length: float
+    max_v_l: int
+    max_q_l: int
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A fact about the model and where it came from: ``weights``, ``opt``, ``flag`` or ``default``."""
+
+    value: Scalar
+    source: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Agreement with the predictions that training left behind.
+
+    ``errors`` holds the largest difference per quantity (score, window in seconds, saliency).
+    """
+
+    predictions: str
+    predictions_sha256: str
+    samples: int
+    batch_size: int
+    errors: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What the file was compared with before it was allowed to exist.
+
+    - ``compared_with``: which PyTorch model; "gatescope's own model" says the rebuilt one.
+    - ``shapes``: the batches compared, each ``{"clips": […], "words": […]}``.
+    - ``errors``: largest absolute difference per output over valid entries.
+    - ``atol``: the largest difference that was allowed.
+    - ``verification``: present where real predictions were reproduced too.
+    """
+
+    compared_with: str
+    shapes: tuple[dict[str, tuple[int, ...]], ...]
+    errors: dict[str, float]
+    atol: float
+    verification: Verification | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything an exported model says about itself; see the fields' own classes.
+
+    - ``family``: which forward pass (``avigate_custom``, …). ``gating``: ``global``, ``clipwise``, ….
+    - ``outputs_kind``: ``tracked``, ``plain``, ``gates`` or ``summary``.
+    - ``batching``: ``exact`` or ``reference`` (the reference's batched numbers).
+    - ``facts``: layers, heads, activations, … each with its source.
+    - ``eval_batch_size``: the batch size training evaluated with, where it recorded one.
+    - ``depends_on_text``: whether the gates need the query; if not, one video has one set of gates.
+    """
+
+    family: str
+    gating: str
+    gates: tuple[Gate, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    preprocessing: Preprocessing
+    facts: dict[str, Fact]
+    checkpoint_sha256: str
+    versions: dict[str, str]
+    opset: int | None
+    precision: str
+    batching: Literal["exact", "reference"]
+    outputs_kind: Literal["tracked", "plain", "gates", "summary"]
+    depends_on_text: bool
+    eval_batch_size: int | None = None
+    warnings: tuple[str, ...] = ()
+    certificate: Certificate | None = None
+    format_version: int = field(default=FORMAT_VERSION)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs the graph declares, in its order."""
+        return tuple(tensor.name for tensor in self.inputs)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the graph's outputs, in its order."""
+        return tuple(tensor.name for tensor in self.outputs)
+
+    @property
+    def gate_kinds(self) -> tuple[str, ...]:
+        """Kinds of gates in the order they were declared, each once."""
+        return tuple(dict.fromkeys(gate.kind for gate in self.gates))
+
+    @property
+    def layers(self) -> int:
+        """Number of fusion layers that have gates."""
+        return len({gate.layer for gate in self.gates})
+
+    def gate_output(self, kind: str) -> str:
+        """Name of the graph output that holds the gates of ``kind``, stacked over layers."""
+        for gate in self.gates:
+            if gate.kind == kind:
+                return gate.output
+        raise ManifestError(
+            f"this model has no '{kind}' gate", expected=f"one of {', '.join(self.gate_kinds) or 'none'}"
+        )
+
+    def gate_range(self, kind: str) -> tuple[float, float]:
+        """Smallest and largest value gates of ``kind`` can take, over all layers."""
+        ranges = [gate.range for gate in self.gates if gate.kind == kind]
+        return min(low for low, _ in ranges), max(high for _, high in ranges)
+
+    def to_json(self) -> str:
+        """The document, with stable key order."""
+        return msgspec.json.encode(self).decode()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document as plain Python objects, for embedding into another JSON document."""
+        return cast(dict[str, Any], msgspec.to_builtins(self))
+
+    @classmethod
+    def from_json(cls, text: str | bytes, *, origin: str = "the model") -> Manifest:
+        """Read a manifest; ``origin`` names its file in errors.
+
+        Raises :class:`ManifestError` for a damaged document or one of a newer format.
+        """
+        try:
+            raw: Any = msgspec.json.decode(text)
+        except msgspec.DecodeError as error:
+            raise ManifestError(
+                f"the manifest of {origin} is not JSON", received=str(error), fix="export the model again"
+            ) from error
+        found = cast(dict[str, Any], raw).get("format_version") if isinstance(raw, dict) else None
+        if not isinstance(found, int) or isinstance(found, bool):
+            raise ManifestError(
+                f"the manifest of {origin} has no format_version",
+                expected=f"a number up to {FORMAT_VERSION}",
+                fix="export the model again",
+            )
+        if found > FORMAT_VERSION:
+            raise ManifestError(
+                f"{origin} was exported by a newer gatescope",
+                received=f"manifest format {found}",
+                expected=f"format {FORMAT_VERSION} or older",
+                fix="update gatescope, or export the model again with this version",
+            )
+        try:
+            return msgspec.convert(raw, cls)
+        except msgspec.ValidationError as error:
+            raise ManifestError(
+                f"the manifest of {origin} is damaged", received=str(error), fix="export the model again"
+            ) from error
