@@ -1,0 +1,1 @@
+"""The reference's model as plain modules whose fusion returns its gates."""

@@ -1,0 +1,48 @@
+"""Multi-head attention, written out so that it exports to plain products and one softmax."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, allowed: Tensor) -> Tensor:
+    """Softmax attention over ``heads`` equal slices of the channels, without projections.
+
+    ``query`` (B, Q, D), ``key`` (B, S, D), ``value`` (B, S, E); ``allowed`` is boolean and broadcasts to
+    (B, heads, Q, S). Every query must be allowed at least one key: a row with none is undefined, and
+    PyTorch and ONNX Runtime define it differently. Returns (B, Q, E). Scale: (D / heads)^-0.5.
+    """
+    q = query.unflatten(-1, (heads, -1)).transpose(1, 2)
+    k = key.unflatten(-1, (heads, -1)).transpose(1, 2)
+    v = value.unflatten(-1, (heads, -1)).transpose(1, 2)
+    scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(-2, -1)
+    weights = scores.masked_fill(~allowed, -math.inf).softmax(-1)
+    return (weights @ v).transpose(1, 2).flatten(-2)
+
+
+class MultiheadAttention(nn.Module):
+    """Attention with one stacked input projection, under the parameter names of ``nn.MultiheadAttention``."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
+        self.in_proj_bias = nn.Parameter(torch.empty(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor) -> Tensor:
+        """(B, Q, d), (B, S, d), (B, S, d), mask broadcasting to (B, heads, Q, S) → (B, Q, d)."""
+        weights = self.in_proj_weight.chunk(3)
+        biases = self.in_proj_bias.chunk(3)
+        q, k, v = (
+            nn.functional.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)
+        )
+        return self.out_proj(attend(q, k, v, self.heads, allowed))
+
+
+def allow_keys(mask: Tensor) -> Tensor:
+    """Mask of valid keys (B, S), 1 = valid → boolean (B, 1, 1, S): every query sees the valid keys."""
+    return (mask > 0)[:, None, None, :]

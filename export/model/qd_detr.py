@@ -1,0 +1,117 @@
+"""The whole model: QD-DETR with a gated audio-video fusion in front of its transformer.
+
+Follows the reference's inference pass. The differences: gates are outputs; the negative pair (a second pass
+on shifted text), the auxiliary outputs of earlier decoder layers and the contrastive heads are left out,
+because nothing at inference needs them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .config import ModelConfig
+from .decoder import Decoder, inverse_sigmoid
+from .encoder import Encoder, T2VEncoder
+from .fusion import Fusion
+from .layers import InputProjection, Perceptron
+from .positions import WordPositions, clip_positions
+
+
+class ModelOutputs(NamedTuple):
+    """What one forward pass returns, in the order of the exported graph's outputs.
+
+    - ``pred_logits`` (B, Q, 2): class 0 is foreground.
+    - ``pred_spans`` (B, Q, 2): centre and width of each moment, fractions of the duration.
+    - ``saliency_scores`` (B, L): unbounded; entries of padding clips mean nothing.
+    - ``gate_attention``, ``gate_ffn`` (B, layer, L | 1, 1 | d): entries of padding clips mean nothing.
+    """
+
+    pred_logits: Tensor
+    pred_spans: Tensor
+    saliency_scores: Tensor
+    gate_attention: Tensor
+    gate_ffn: Tensor
+
+
+class Transformer(nn.Module):
+    """T2V encoder, encoder and decoder under one name, as in the checkpoint."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.t2v_encoder = T2VEncoder(config)
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+
+
+class GatedQDDETR(nn.Module):
+    """Moment retrieval and highlight detection from words, clips and their audio."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        d = config.hidden_dim
+        self.config = config
+        self.global_rep_token = nn.Parameter(torch.empty(d))
+        self.global_rep_pos = nn.Parameter(torch.empty(d))
+        self.input_txt_proj = InputProjection(config.text_width, d, config.input_projections)
+        self.input_vid_proj = InputProjection(config.video_width, d, config.input_projections)
+        self.input_aud_proj = InputProjection(config.audio_width, d, config.input_projections)
+        self.txt_position_embed = WordPositions(config.max_words, d) if config.text_positions else None
+        self.fusion = Fusion(config)
+        self.transformer = Transformer(config)
+        self.query_embed = nn.Embedding(config.queries, 2)
+        self.class_embed = nn.Linear(d, 2)
+        self.span_embed = Perceptron(d, d, d, 2)
+        self.saliency_proj1 = nn.Linear(d, d)
+        self.saliency_proj2 = nn.Linear(d, d)
+
+    def forward(
+        self,
+        src_txt: Tensor,
+        src_txt_mask: Tensor,
+        src_vid: Tensor,
+        src_vid_mask: Tensor,
+        src_aud: Tensor,
+        src_aud_mask: Tensor,
+    ) -> ModelOutputs:
+        """Words (B, T, Dt), clips (B, L, Dv), audio (B, L, Da); masks (B, T | L), 1 = valid, float32."""
+        words = self.input_txt_proj(src_txt)
+        video, gate_attention, gate_ffn = self.fusion(
+            self.input_vid_proj(src_vid), self.input_aud_proj(src_aud), src_vid_mask, src_aud_mask
+        )
+        summary, clips, pos = self._encode(video, words, src_vid_mask, src_txt_mask)
+        pred_logits, pred_spans = self._decode(clips, pos, src_vid_mask)
+        return ModelOutputs(
+            pred_logits, pred_spans, self._saliency(summary, clips), gate_attention, gate_ffn
+        )
+
+    def _encode(
+        self, video: Tensor, words: Tensor, video_mask: Tensor, text_mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The global token (B, d), the clips (B, L, d) and the clips' positions (B, L, d)."""
+        pos = clip_positions(video_mask, video.shape[-1])
+        word_pos = None if self.txt_position_embed is None else self.txt_position_embed(words)
+        clips = self.transformer.t2v_encoder(video, pos, words, word_pos, video_mask, text_mask)
+        batch = video.shape[0]
+        token = self.global_rep_token.expand(batch, 1, -1)
+        token_pos = self.global_rep_pos.expand(batch, 1, -1)
+        memory = self.transformer.encoder(
+            torch.cat((token, clips), 1),
+            torch.cat((token_pos, pos), 1),
+            torch.cat((torch.ones_like(video_mask[:, :1]), video_mask), 1),
+        )
+        return memory[:, 0], memory[:, 1:], pos
+
+    def _decode(self, clips: Tensor, pos: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits and spans, (B, Q, 2) each."""
+        points = self.query_embed.weight.sigmoid().expand(clips.shape[0], -1, -1)
+        content, points = self.transformer.decoder(points, clips, pos, mask)
+        return self.class_embed(content), (self.span_embed(content) + inverse_sigmoid(points)).sigmoid()
+
+    def _saliency(self, summary: Tensor, clips: Tensor) -> Tensor:
+        """Agreement of each clip with the global token, (B, L)."""
+        product = self.saliency_proj1(clips) * self.saliency_proj2(summary)[:, None]
+        return product.sum(-1) / math.sqrt(clips.shape[-1])
