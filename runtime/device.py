@@ -57,6 +57,13 @@ def choose_providers(device: str) -> tuple[Provider, ...]:
     """
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"unknown device {device!r}", expected="auto, cpu or cuda")
+    if not hasattr(onnxruntime, "InferenceSession"):
+        raise DeviceError(
+            "the installation of ONNX Runtime is incomplete",
+            received=f"{installed_builds()}, whose files are gone",
+            expected="exactly one build: installing or removing a second one damages the first",
+            fix="pip uninstall onnxruntime onnxruntime-gpu, then pip install 'gatescope[cpu]' or '[gpu]'",
+        )
     if device == "cpu" or (device == "auto" and CUDA not in _available()):
         return (CPU_PROVIDER,)
     if CUDA not in _available():

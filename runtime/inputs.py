@@ -41,7 +41,9 @@ def check_batch(manifest: Manifest, batch: Mapping[str, Any]) -> dict[str, NDArr
     lengths: dict[str, tuple[int, str]] = {}
     checked: dict[str, NDArray[Any]] = {}
     for tensor in manifest.inputs:
-        array = _as_array(tensor, batch[tensor.name])
+        wanted = f"{tensor.dtype} of shape {_shape_of(tensor)}"
+        kinds = "fiub" if _is_mask(tensor) else "fiu"
+        array = as_numbers(tensor.name, batch[tensor.name], wanted, kinds=kinds)
         _check_shape(tensor, array, lengths)
         checked[tensor.name] = _cast(tensor, array)
     for tensor in manifest.inputs:
@@ -70,25 +72,26 @@ def _shape_of(tensor: Tensor) -> str:
     return f"({', '.join(str(axis) for axis in tensor.axes)})"
 
 
-def _as_array(tensor: Tensor, value: object) -> NDArray[Any]:
+def as_numbers(name: str, value: object, expected: str, *, kinds: str = "fiu") -> NDArray[Any]:
+    """``value`` as a numpy array without a copy where possible; ``name`` and ``expected`` are for errors.
+
+    ``kinds`` are the numpy dtype kinds allowed. Raises :class:`InputError` for anything else.
+    """
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
         # A tensor on a GPU, one that requires gradients, or rows of unequal length.
         raise InputError(
-            f"{tensor.name} cannot be read as a numpy array",
+            f"{name} cannot be read as a numpy array",
             received=f"{type(value).__name__}: {error}",
-            expected=f"numbers of shape {_shape_of(tensor)}",
+            expected=expected,
             fix="pass numpy arrays; for a torch tensor, tensor.detach().cpu().numpy()",
         ) from error
-    allowed = "fiub" if _is_mask(tensor) else "fiu"
-    if array.dtype.kind not in allowed:
+    if array.dtype.kind not in kinds:
         raise InputError(
-            f"{tensor.name} does not hold numbers"
-            if array.dtype.kind != "c"
-            else f"{tensor.name} is complex",
+            f"{name} does not hold real numbers",
             received=f"dtype {array.dtype}, shape {array.shape}",
-            expected=f"{tensor.dtype} of shape {_shape_of(tensor)}",
+            expected=expected,
         )
     return array
 

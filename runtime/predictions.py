@@ -1,0 +1,156 @@
+"""Predictions in the benchmark's submission format: one JSON object a line.
+
+    {"qid": …, "query": …, "vid": …, "pred_relevant_windows": [[start, end, score], …],
+     "pred_saliency_scores": […]}
+
+The numbers go through the same roundings as in the training code, in the same order and precision, so
+that a file written here can be compared with one that training left behind, character for character.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import DatasetError, GatescopeError
+
+# Windows end here whatever the video's length, in the benchmark's own post-processing.
+LONGEST_SECONDS = 150.0
+
+
+class Prediction(TypedDict):
+    """One line: windows are [start s, end s, score], best first; one saliency per clip."""
+
+    qid: int | str
+    query: str
+    vid: str
+    pred_relevant_windows: list[Annotated[list[float], msgspec.Meta(min_length=3, max_length=3)]]
+    pred_saliency_scores: list[float]
+
+
+def format_prediction(
+    *,
+    qid: int | str,
+    query: str,
+    vid: str,
+    duration: float,
+    logits: NDArray[Any],
+    spans: NDArray[Any],
+    saliency: NDArray[Any],
+    clips: int,
+    clip_length: float,
+) -> Prediction:
+    """The line for one sample.
+
+    ``logits`` (Q, 2), class 0 is foreground; ``spans`` (Q, 2), centre and width as fractions of
+    ``duration`` (seconds); ``saliency`` (at least ``clips``), of which the first ``clips`` are valid;
+    ``clip_length`` in seconds. Raises :class:`GatescopeError` where the model gave NaN or Inf.
+    """
+    rows = _windows(
+        np.asarray(logits, np.float32), np.asarray(spans, np.float32), np.float32(duration), clip_length
+    )
+    with np.errstate(over="ignore"):  # beyond 65,504 a float16 is Inf, refused below
+        curve = np.asarray(saliency[:clips], np.float32).astype(np.float16)
+    if not (np.isfinite(rows).all() and np.isfinite(curve).all()):
+        raise GatescopeError(
+            f"the model's predictions for qid {qid} are not finite",
+            received="NaN or Inf in its logits, spans or saliency",
+            fix="check the sample's features, and the model with 'gatescope inspect'",
+        )
+    return {
+        "qid": qid,
+        "query": query,
+        "vid": vid,
+        "pred_relevant_windows": [[start, end, _four(score)] for start, end, score in rows.tolist()],
+        "pred_saliency_scores": curve.tolist(),
+    }
+
+
+def prediction_line(prediction: Prediction) -> str:
+    """``prediction`` as one line of JSON, with its line end."""
+    return json.dumps(prediction) + "\n"
+
+
+def write_predictions(path: str | os.PathLike[str], predictions: Iterable[Prediction]) -> None:
+    """Write one line per prediction to ``path``, which appears only when all of them are in it."""
+    path = Path(path)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.writelines(map(prediction_line, predictions))
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
+    """The predictions in ``path``, in file order.
+
+    Raises :class:`DatasetError` that names the line, for one that is not JSON, lacks a field or repeats
+    a qid, and for a file that cannot be read or holds no prediction.
+    """
+    path = Path(path)
+    decoder = msgspec.json.Decoder(Prediction)
+    predictions: list[Prediction] = []
+    seen: dict[int | str, int] = {}
+    try:
+        with path.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                if not line.strip():
+                    continue
+                prediction = _decode(decoder, line, f"{path}, line {number}")
+                first = seen.setdefault(prediction["qid"], number)
+                if first != number:
+                    raise DatasetError(
+                        f"{path} predicts one query twice",
+                        received=f"qid {prediction['qid']} in lines {first} and {number}",
+                        expected="one line per query",
+                    )
+                predictions.append(prediction)
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read", received=error.strerror or str(error)) from error
+    if not predictions:
+        raise DatasetError(f"{path} holds no predictions", expected="one JSON object a line")
+    return predictions
+
+
+def _decode(decoder: msgspec.json.Decoder[Prediction], line: bytes, where: str) -> Prediction:
+    try:
+        return decoder.decode(line)
+    except msgspec.ValidationError as error:
+        raise DatasetError(
+            f"{where} is not a prediction",
+            received=str(error),
+            expected=f"an object with {', '.join(Prediction.__annotations__)}; windows [start, end, score]",
+        ) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{where} is not JSON", received=str(error)) from error
+
+
+def _windows(
+    logits: NDArray[np.float32], spans: NDArray[np.float32], duration: np.float32, clip_length: float
+) -> NDArray[np.float32]:
+    """(Q, 3) start, end, score, best first; every step in float32."""
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    scores = exponents[:, 0] / exponents.sum(axis=1)
+    centre, half = spans[:, 0], np.float32(0.5) * spans[:, 1]
+    rows = np.stack([(centre - half) * duration, (centre + half) * duration, scores], axis=1)
+    rows = rows[np.argsort(-scores, kind="stable")]
+    # Four decimals are taken in text, as the reference does, before windows snap to whole clips.
+    rounded = np.asarray([[_four(value) for value in row] for row in rows.tolist()], np.float32)
+    step = np.float32(clip_length)
+    rounded[:, :2] = np.round(np.clip(rounded[:, :2], 0, np.float32(LONGEST_SECONDS)) / step) * step
+    return rounded
+
+
+def _four(value: float) -> float:
+    return float(f"{value:.4f}")
