@@ -139,6 +139,9 @@ def _create(content: bytes, providers: tuple[Provider, ...], threads: int) -> An
     options: Any = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads
+    # Threads that spin between operators make a batch of one 20 % faster (75 clips, 2 CPUs); threads that
+    # go on spinning after the call only burn the CPU the caller needs to prepare the next batch.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3  # errors only: its warnings are about its own optimiser
     # The fallback would move a session to the CPU in the middle of a run after one failure on CUDA.
     return onnxruntime.InferenceSession(

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from .errors import ManifestError, ModelFileError
-from .manifest import METADATA_KEY, Manifest
+from .manifest import METADATA_KEY, Manifest, Tensor
 
 ZIP_MAGIC = b"PK\x03\x04"
 # Protobuf cannot hold more than 2 GiB; reading such a file would only cost memory.
@@ -107,15 +107,15 @@ def _read_onnx(path: Path, content: bytes) -> Manifest:
     """Check the ONNX model in ``content`` and return its manifest."""
     try:
         model = onnx.load_model_from_string(content)
-    except (DecodeError, ValueError) as error:
+        # Protobuf decodes some foreign bytes into a message without content.
+        if not model.HasField("graph") or model.ir_version == 0 or not model.opset_import:
+            raise _not_onnx(path, "no graph, no version or no operator set: cut short or another format")
+        _refuse_other_files(path, model)
+        manifest = _manifest_of(path, model)
+        _refuse_newer_opset(path, model)
+        _compare_graph(path, model.graph, manifest)
+    except (DecodeError, UnicodeDecodeError) as error:  # text is decoded only when it is looked at
         raise _not_onnx(path, "bytes that do not decode: damaged, cut short or another format") from error
-    # Protobuf decodes some foreign bytes into a message without content.
-    if not model.HasField("graph") or model.ir_version == 0 or not model.opset_import:
-        raise _not_onnx(path, "no graph, no version or no operator set: cut short or another format")
-    _refuse_other_files(path, model)
-    manifest = _manifest_of(path, model)
-    _refuse_newer_opset(path, model)
-    _compare_names(path, model.graph, manifest)
     return manifest
 
 
@@ -165,20 +165,50 @@ def _refuse_newer_opset(path: Path, model: ModelProto) -> None:
             )
 
 
-def _compare_names(path: Path, graph: GraphProto, manifest: Manifest) -> None:
+def _compare_graph(path: Path, graph: GraphProto, manifest: Manifest) -> None:
     """The graph must take and give exactly what its manifest says, in the same order."""
     constants = {tensor.name for tensor in graph.initializer}
-    inputs = tuple(value.name for value in graph.input if value.name not in constants)
-    outputs = tuple(value.name for value in graph.output)
-    pairs = (("inputs", inputs, manifest.input_names), ("outputs", outputs, manifest.output_names))
-    for what, found, declared in pairs:
-        if found != declared:
-            raise ModelFileError(
-                f"the graph in {path} does not have the {what} its manifest declares",
-                received=", ".join(found) or "none",
-                expected=", ".join(declared) or "none",
-                fix="export the model again; the file was changed after its export",
-            )
+    inputs = [value for value in graph.input if value.name not in constants]
+    _compare(path, "inputs", map(_described, inputs), map(_declared, manifest.inputs))
+    # Names suffice for outputs: nothing is allocated or checked by an output's declared shape.
+    names = (str(value.name) for value in graph.output)
+    _compare(path, "outputs", names, manifest.output_names)
+    recipe = manifest.preprocessing
+    widths = {"src_vid": recipe.video_width, "src_aud": recipe.audio_width, "src_txt": recipe.text_width}
+    taken = {tensor.name: tensor.axes[-1] for tensor in manifest.inputs if tensor.name in widths}
+    _compare(
+        path,
+        "feature widths",
+        (f"{name} {width}" for name, width in taken.items()),
+        (f"{name} {widths[name]}" for name in taken),
+    )
+
+
+def _compare(path: Path, what: str, found: Iterable[str], declared: Iterable[str]) -> None:
+    received, expected = list(found), list(declared)
+    if received != expected:
+        raise ModelFileError(
+            f"the graph in {path} does not have the {what} its manifest declares",
+            received=", ".join(received) or "none",
+            expected=", ".join(expected) or "none",
+            fix="export the model again; the file was changed after its export",
+        )
+
+
+def _described(value: ValueInfoProto) -> str:
+    """An input of the graph as text: name, element type, and its axes with ``*`` for a free one."""
+    tensor = value.type.tensor_type
+    axes = (str(axis.dim_value) if axis.HasField("dim_value") else "*" for axis in tensor.shape.dim)
+    kind = tensor.elem_type
+    known = kind in TensorProto.DataType.values() and kind != TensorProto.UNDEFINED
+    dtype = helper.tensor_dtype_to_np_dtype(kind).name if known else f"type {kind}"
+    return f"{value.name} {dtype} ({', '.join(axes)})"
+
+
+def _declared(tensor: Tensor) -> str:
+    """The same text for what the manifest says."""
+    axes = (str(axis) if isinstance(axis, int) else "*" for axis in tensor.axes)
+    return f"{tensor.name} {tensor.dtype} ({', '.join(axes)})"
 
 
 def _refuse_other_files(path: Path, model: ModelProto) -> None:
