@@ -28,7 +28,7 @@ quick: $(STAMP)  ## the tests that take no more than seconds
 check: $(STAMP)  ## lint, formatting, strict types; the import and layout tests are part of pytest too
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest tests/test_layout.py
 
 format: $(STAMP)

@@ -38,7 +38,8 @@ class MultiheadAttention(nn.Module):
         weights = self.in_proj_weight.chunk(3)
         biases = self.in_proj_bias.chunk(3)
         q, k, v = (
-            nn.functional.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)
+            nn.functional.linear(x, w, b)
+            for x, w, b in zip((query, key, value), weights, biases, strict=True)
         )
         return self.out_proj(attend(q, k, v, self.heads, allowed))
 

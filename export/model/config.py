@@ -17,7 +17,7 @@ HIDDEN_DIM = 256
 class ModelConfig:
     """Shape of a QD-DETR model with a gated audio-video fusion.
 
-    - ``gating``: ``global`` one gate a layer, ``clipwise`` one a clip, ``elementwise`` one a clip and channel.
+    - ``gating``: one gate a layer (``global``), a clip (``clipwise``), a clip and channel (``elementwise``).
     - ``attention_activation``: what bounds the attention gate; the FFN gate is always tanh.
     - ``batching``: ``exact`` makes a sample's outputs independent of its batch; ``reference`` repeats what
       the reference does to padded batches (mean over padding, tiled text mask).

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .attention import MultiheadAttention, allow_keys, attend
+from .attention import allow_keys, attend
 from .config import ModelConfig
 from .layers import Perceptron
 from .positions import point_positions
@@ -110,8 +110,8 @@ class Decoder(nn.Module):
     def forward(self, points: Tensor, memory: Tensor, pos: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Decode the moments.
 
-        ``points`` (B, Q, 2) in (0, 1); ``memory`` and ``pos`` (B, L, d); ``mask`` (B, L), 1 = valid. Returns the
-        normalised content of the last layer (B, Q, d) and the reference points that entered it (B, Q, 2).
+        ``points`` (B, Q, 2) in (0, 1); ``memory`` and ``pos`` (B, L, d); ``mask`` (B, L), 1 = valid. Returns
+        the normalised content of the last layer (B, Q, d) and the reference points that entered it (B, Q, 2).
         """
         allowed = allow_keys(mask)
         content = torch.zeros_like(points[..., :1]) * memory.new_zeros(memory.shape[-1])

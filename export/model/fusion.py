@@ -1,7 +1,7 @@
 """The gated audio-video fusion, which returns its gates.
 
-Follows ``AVIGATEFusionCustom`` of the reference. The difference: gates leave the fusion as outputs beside
-the fused video, and a global gate averages over valid clips only unless the reference's batching is asked for.
+Follows ``AVIGATEFusionCustom`` of the reference. The differences: gates leave the fusion as outputs beside
+the fused video; a global gate averages over valid clips only, unless the reference's batching is asked for.
 """
 
 from __future__ import annotations

@@ -84,9 +84,7 @@ class GatedQDDETR(nn.Module):
         )
         summary, clips, pos = self._encode(video, words, src_vid_mask, src_txt_mask)
         pred_logits, pred_spans = self._decode(clips, pos, src_vid_mask)
-        return ModelOutputs(
-            pred_logits, pred_spans, self._saliency(summary, clips), gate_attention, gate_ffn
-        )
+        return ModelOutputs(pred_logits, pred_spans, self._saliency(summary, clips), gate_attention, gate_ffn)
 
     def _encode(
         self, video: Tensor, words: Tensor, video_mask: Tensor, text_mask: Tensor

@@ -1,0 +1,140 @@
+"""How far a model's outputs are from the predictions that training left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..runtime.data.annotations import Annotation
+from ..runtime.predictions import LONGEST_SECONDS, Prediction, format_prediction
+
+# Training ran on a GPU, in another order of summation, and rounded: scores to four decimals, saliency to
+# float16, windows to whole clips. These are what two right models may differ by beyond the rounding.
+SCORE_TOLERANCE = 1e-3
+SALIENCY_TOLERANCE = 5e-3
+WINDOW_TOLERANCE = 0.1  # seconds
+# Below this distance in score the order of two windows is not decided.
+TIE = 2 * SCORE_TOLERANCE
+# Share of samples that must agree: one odd sample in a hundred is not another model.
+ENOUGH = 0.99
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Largest differences of one sample, or of several: scores, saliency, windows in seconds.
+
+    Differences that rounding explains are 0. ``inf`` where the two cannot be compared at all.
+    """
+
+    score: float
+    saliency: float
+    window: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all three are within tolerance."""
+        return (
+            self.score <= SCORE_TOLERANCE
+            and self.saliency <= SALIENCY_TOLERANCE
+            and self.window <= WINDOW_TOLERANCE
+        )
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The differences of several samples: the largest of each, the typical saliency, the share that agree."""
+
+    largest: Difference
+    typical: float
+    share: float
+
+    @property
+    def enough(self) -> bool:
+        """Whether this is the model that made the predictions."""
+        return self.share >= ENOUGH
+
+    def __str__(self) -> str:
+        return (
+            f"score {self.largest.score:.2g}, saliency {self.largest.saliency:.2g}, "
+            f"window {self.largest.window:.2g} s; {self.share:.0%} of samples agree"
+        )
+
+
+def compare_sample(
+    outputs: Mapping[str, Floats], annotation: Annotation, clips: int, clip_length: float, wanted: Prediction
+) -> Difference:
+    """One sample against training's line for it.
+
+    ``outputs``: ``pred_logits`` and ``pred_spans`` (Q, 2), ``saliency_scores`` (at least ``clips``).
+    """
+    ours = format_prediction(
+        qid=annotation.json_qid,
+        query=annotation.query,
+        vid=annotation.vid,
+        duration=annotation.duration,
+        logits=outputs["pred_logits"],
+        spans=outputs["pred_spans"],
+        saliency=outputs["saliency_scores"],
+        clips=clips,
+        clip_length=clip_length,
+    )
+    theirs = np.asarray(wanted["pred_relevant_windows"], np.float64)
+    mine = np.asarray(ours["pred_relevant_windows"], np.float64)
+    if theirs.shape != mine.shape:
+        return Difference(np.inf, np.inf, np.inf)
+    scores = np.sort(theirs[:, 2])[::-1]
+    return Difference(
+        score=float(np.abs(scores - mine[:, 2]).max(initial=0.0)),
+        saliency=_saliency(ours["pred_saliency_scores"], wanted["pred_saliency_scores"]),
+        window=_windows(outputs, annotation.duration, theirs, clip_length),
+    )
+
+
+def summarise(differences: list[Difference]) -> Agreement:
+    """The agreement of all samples."""
+    return Agreement(
+        Difference(
+            max(d.score for d in differences),
+            max(d.saliency for d in differences),
+            max(d.window for d in differences),
+        ),
+        float(np.median([d.saliency for d in differences])),
+        sum(d.agrees for d in differences) / len(differences),
+    )
+
+
+def _saliency(ours: list[float], theirs: list[float]) -> float:
+    """Largest difference beyond one float16 step, relative to the size of the score where that exceeds 1."""
+    if len(ours) != len(theirs):
+        return float("inf")
+    mine, wanted = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    size = np.maximum(np.abs(mine), np.abs(wanted))
+    step = np.spacing(size.astype(np.float16)).astype(np.float64)
+    beyond = np.maximum(np.abs(mine - wanted) - step, 0.0)
+    return float((beyond / np.maximum(size, 1.0)).max(initial=0.0))
+
+
+def _windows(
+    outputs: Mapping[str, Floats], duration: float, theirs: NDArray[np.float64], clip_length: float
+) -> float:
+    """Largest distance in seconds of our window before rounding from training's after, beyond half a clip.
+
+    Only windows whose rank is certain are compared: those whose score differs from both neighbours'.
+    """
+    logits = outputs["pred_logits"].astype(np.float64)
+    order = np.argsort(-(logits[:, 0] - logits[:, 1]), kind="stable")
+    centre, width = outputs["pred_spans"].astype(np.float64)[order].T
+    mine = np.stack((centre - width / 2, centre + width / 2), 1) * duration
+    mine = mine.clip(0.0, LONGEST_SECONDS)
+    theirs = theirs[np.argsort(-theirs[:, 2], kind="stable")]
+    gaps = np.abs(np.diff(theirs[:, 2], prepend=np.inf, append=-np.inf))
+    certain = (gaps[:-1] > TIE) & (gaps[1:] > TIE)
+    if not certain.any():
+        return 0.0
+    distance = np.abs(mine[certain] - theirs[certain, :2]) - clip_length / 2
+    return float(np.maximum(distance, 0.0).max())

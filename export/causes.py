@@ -1,0 +1,84 @@
+"""Likely reasons why a rebuilt model is not the one that was trained, each as the flag that would mend it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .choices import Choices
+from .facts import Description
+
+# Head counts in use; all divide 256 channels.
+_HEAD_COUNTS = (1, 2, 4, 8, 16)
+# Orders of more video sources than this are too many to try.
+_MOST_SOURCES = 4
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One thing that may be wrong: what it is, the flag that sets it right, the choices with that flag."""
+
+    name: str
+    flag: str
+    choices: Choices
+
+
+def causes(choices: Choices, description: Description, folders: Mapping[str, Path]) -> list[Cause]:
+    """Every single change to ``choices`` that the weights allow, given what they now describe.
+
+    ``folders`` says where each video source of the description lies, by its path in the recipe.
+    """
+    config, recipe = description.config, description.preprocessing
+    found: list[Cause] = []
+    if config.gating != "elementwise":
+        other = "clipwise" if config.gating == "global" else "global"
+        found.append(
+            Cause(
+                f"{other} gating instead of {config.gating}",
+                f"--gating {other}",
+                replace(choices, gating=other),
+            )
+        )
+    activation = "sigmoid" if config.attention_activation == "tanh" else "tanh"
+    found.append(
+        Cause(
+            f"a {activation} attention gate instead of {config.attention_activation}",
+            f"--attention-activation {activation}",
+            replace(choices, attention_activation=activation),
+        )
+    )
+    for count in _HEAD_COUNTS:
+        if count != config.heads:
+            found.append(
+                Cause(
+                    f"{count} heads instead of {config.heads}",
+                    f"--heads {count}",
+                    replace(choices, heads=count),
+                )
+            )
+        if count != config.fusion_heads:
+            found.append(
+                Cause(
+                    f"{count} fusion heads instead of {config.fusion_heads}",
+                    f"--fusion-heads {count}",
+                    replace(choices, fusion_heads=count),
+                )
+            )
+    found.append(
+        Cause(
+            f"features with{'out' if recipe.tef else ''} TEF",
+            "--no-tef" if recipe.tef else "--tef",
+            replace(choices, tef=not recipe.tef),
+        )
+    )
+    sources = tuple(source.path for source in recipe.video)
+    if len(sources) <= _MOST_SOURCES:
+        for order in itertools.permutations(sources):
+            if order != sources:
+                flag = " ".join(f"--video-features {folders[path]}" for path in order)
+                found.append(
+                    Cause("another order of the video features", flag, replace(choices, video_sources=order))
+                )
+    return found

@@ -1,0 +1,27 @@
+"""What the user may decide about an export; everything left at None comes from the checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .model.config import Activation, Batching
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The flags of ``gatescope export`` that change what the model is.
+
+    - ``gating``: ``global``, ``clipwise`` or ``elementwise``. ``heads``, ``fusion_heads``: attention heads of
+      the transformer and of the fusion. ``attention_activation``: ``tanh`` or ``sigmoid``.
+    - ``batching``: ``exact`` or ``reference``.
+    - ``tef``: whether temporal endpoints are appended to the features. ``video_sources``: folders of video
+      features in the order training concatenated them.
+    """
+
+    gating: str | None = None
+    heads: int | None = None
+    fusion_heads: int | None = None
+    attention_activation: Activation | None = None
+    batching: Batching = "exact"
+    tef: bool | None = None
+    video_sources: tuple[str, ...] | None = None

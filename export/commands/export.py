@@ -1,0 +1,179 @@
+"""``gatescope export``: a checkpoint in, a certified file with its gates as outputs out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...runtime.cli.command import Command
+from ...runtime.cli.values import positive
+from ...runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from ..choices import Choices
+    from ..export import ExportResult
+    from ..verify import VerifyRequest
+
+
+def add_model_options(parser: ArgumentParser) -> None:
+    """The options that decide what the model is; ``report`` has them too."""
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, help="the file training saved (.ckpt, .pth)"
+    )
+    model = parser.add_argument_group("the model (what is left out comes from the checkpoint)")
+    model.add_argument(
+        "--gating", help="global, clipwise or elementwise; refused where the weights contradict it"
+    )
+    model.add_argument("--heads", type=positive, metavar="N", help="attention heads of the transformer")
+    model.add_argument("--fusion-heads", type=positive, metavar="N", help="attention heads of the fusion")
+    model.add_argument(
+        "--attention-activation", choices=("tanh", "sigmoid"), help="what bounds the attention gate"
+    )
+    model.add_argument(
+        "--tef", action=BooleanOptionalAction, help="whether temporal endpoints are part of the features"
+    )
+    model.add_argument(
+        "--batching",
+        choices=("exact", "reference"),
+        default="exact",
+        help="exact: a sample's numbers do not depend on its batch (default); "
+        "reference: the numbers of the training code, which do",
+    )
+
+
+def add_feature_options(parser: ArgumentParser) -> None:
+    """Where the features lie, as in ``gatescope run``."""
+    data = parser.add_argument_group("the data")
+    data.add_argument("--annotations", type=Path, metavar="FILE", help="queries, one JSON object a line")
+    data.add_argument("--features", type=Path, metavar="ROOT", help="folder that holds the features' folders")
+    data.add_argument(
+        "--video-features",
+        action="append",
+        metavar="DIR",
+        help="a folder of video features; repeat it in the order training concatenated them",
+    )
+    data.add_argument("--audio-features", type=Path, metavar="DIR")
+    data.add_argument("--text-features", type=Path, metavar="DIR")
+
+
+def add_verify_options(parser: ArgumentParser) -> None:
+    """Predictions to compare with."""
+    real = parser.add_argument_group("is it really the trained model?")
+    real.add_argument(
+        "--verify",
+        type=Path,
+        metavar="PREDICTIONS",
+        help="predictions that training left behind (best_hl_val_preds.jsonl, hl_val_submission.jsonl); "
+        "needs --annotations and --features",
+    )
+    real.add_argument(
+        "--verify-batch-size", type=positive, metavar="N", help="what training evaluated with (opt.eval_bsz)"
+    )
+
+
+def choices_from(args: Namespace) -> Choices:
+    """The model options as the export takes them."""
+    from ..choices import Choices
+
+    return Choices(
+        gating=args.gating,
+        heads=args.heads,
+        fusion_heads=args.fusion_heads,
+        attention_activation=args.attention_activation,
+        batching=args.batching,
+        tef=args.tef,
+        video_sources=tuple(args.video_features) if args.video_features else None,
+    )
+
+
+def verification_from(args: Namespace) -> VerifyRequest | None:
+    """What to verify with; None without ``--verify``."""
+    from ..verify import VerifyRequest
+
+    if args.verify is None:
+        if args.verify_batch_size is not None:
+            raise UsageError("--verify-batch-size without --verify", fix="give --verify PREDICTIONS too")
+        return None
+    if args.annotations is None or not (args.features or args.video_features):
+        raise UsageError(
+            "--verify needs the data the predictions were made from",
+            fix="give --annotations FILE and --features ROOT too",
+        )
+    return VerifyRequest(
+        predictions=args.verify,
+        annotations=args.annotations,
+        features=args.features,
+        video_features=tuple(map(Path, args.video_features)) if args.video_features else None,
+        audio_features=args.audio_features,
+        text_features=args.text_features,
+        batch_size=args.verify_batch_size,
+    )
+
+
+def tell(line: str) -> None:
+    """Show what is being done, on standard error."""
+    print(f"{line} …", file=sys.stderr, flush=True)
+
+
+def describe_result(result: ExportResult) -> str:
+    """What was written and what it was compared with, for people."""
+    manifest, size = result.manifest, result.bytes / 1e6
+    lines = [f"wrote {result.path} ({size:.1f} MB, {manifest.gating} gates of {manifest.layers} layers)"]
+    if manifest.certificate is not None:
+        worst = max(manifest.certificate.errors.values())
+        lines.append(f"  equal to {manifest.certificate.compared_with} within {worst:.1g}")
+        verified = manifest.certificate.verification
+        if verified is None:
+            lines.append(
+                "  not compared with predictions of the training run: give --verify PREDICTIONS "
+                "--annotations FILE --features ROOT to be sure it is the model that was trained"
+            )
+        else:
+            lines.append(
+                f"  reproduces {verified.predictions} on {verified.samples} samples (scores within "
+                f"{verified.errors['score']:.1g}, saliency within {verified.errors['saliency']:.1g})"
+            )
+    lines += [f"  warning: {warning}" for warning in manifest.warnings]
+    return "\n".join(lines)
+
+
+def _configure(parser: ArgumentParser) -> None:
+    add_model_options(parser)
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="default: the checkpoint's name with .onnx"
+    )
+    add_verify_options(parser)
+    add_feature_options(parser)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+
+
+def _run(args: Namespace) -> int:
+    verification = verification_from(args)
+    if verification is None and (
+        args.annotations or args.features or args.audio_features or args.text_features
+    ):
+        raise UsageError(
+            "--annotations and features are for --verify", fix="give --verify PREDICTIONS, or leave them out"
+        )
+    from ..export import export_checkpoint
+
+    result = export_checkpoint(
+        args.checkpoint, args.output, choices_from(args), verification=verification, tell=tell
+    )
+    if args.json:
+        document = {"output": str(result.path), "bytes": result.bytes, "manifest": result.manifest.to_dict()}
+        print(json.dumps(document))
+    else:
+        print(describe_result(result))
+    return 0
+
+
+command = Command(
+    summary="rewrite a checkpoint's fusion so that its gates are outputs, and export it",
+    example="gatescope export --checkpoint model_best.ckpt --gating clipwise --output m.onnx",
+    configure=_configure,
+    run=_run,
+)

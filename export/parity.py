@@ -1,0 +1,144 @@
+"""Parity or no file: the exported model against PyTorch, on several shapes, before the file may exist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ..runtime.data.prepare import Sample, collate
+from ..runtime.errors import ParityError
+from ..runtime.manifest import Certificate, Manifest, Preprocessing
+
+ATOL = 1e-4
+OWN_MODEL = "gatescope's own model"
+
+Floats = NDArray[np.float32]
+Run = Callable[[Mapping[str, Floats]], Mapping[str, Floats]]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Valid clips and words of each sample of one batch."""
+
+    clips: tuple[int, ...]
+    words: tuple[int, ...]
+
+
+def shapes(preprocessing: Preprocessing) -> tuple[Shape, ...]:
+    """B = 1 at full length, B > 1 at unequal lengths, B > 1 at equal lengths, and single clips and words."""
+    most_clips, most_words = preprocessing.max_v_l, preprocessing.max_q_l
+    some = max(1, most_clips * 2 // 3)
+    few = max(1, most_clips // 4)
+    words = max(1, most_words // 3)
+    return (
+        Shape((most_clips,), (words,)),
+        Shape((some, most_clips, few, 1), (most_words, words, 1, words)),
+        Shape((some, some), (words, words)),
+        Shape((1,), (1,)),
+    )
+
+
+def random_sample(preprocessing: Preprocessing, clips: int, words: int, rng: np.random.Generator) -> Sample:
+    """A sample with rows of unit length and TEF where the recipe has it, as real ones have."""
+
+    def rows(count: int, width: int) -> Floats:
+        x = rng.standard_normal((count, width)).astype(np.float32)
+        return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+    video, audio = rows(clips, preprocessing.video_width), rows(clips, preprocessing.audio_width)
+    if preprocessing.tef:
+        start = np.arange(clips, dtype=np.float32) / clips
+        endpoints = np.stack((start, start + np.float32(1 / clips)), 1)
+        video[:, -2:] = endpoints
+        audio[:, -2:] = endpoints
+    return Sample(video, audio, rows(words, preprocessing.text_width))
+
+
+def torch_runner(model: nn.Module) -> Run:
+    """Run a PyTorch model that returns a named tuple, on numpy arrays."""
+
+    def run(batch: Mapping[str, Floats]) -> Mapping[str, Floats]:
+        with torch.inference_mode():
+            outputs = model(**{name: torch.from_numpy(array) for name, array in batch.items()})
+        return {name: value.numpy() for name, value in outputs._asdict().items()}
+
+    return run
+
+
+def certify(
+    expected: Run, actual: Run, manifest: Manifest, *, compared_with: str = OWN_MODEL, atol: float = ATOL
+) -> Certificate:
+    """Compare two ways of running the same model; raises :class:`ParityError` where they differ.
+
+    Names, finiteness and size are checked apart from the tolerance, which is ``atol`` times the largest
+    magnitude of the expected output where that exceeds 1. Entries at padding clips are not compared.
+    """
+    rng = np.random.default_rng(20_260)
+    used = shapes(manifest.preprocessing)
+    errors = dict.fromkeys(manifest.output_names, 0.0)
+    for shape in used:
+        batch = collate(
+            [
+                random_sample(manifest.preprocessing, clips, words, rng)
+                for clips, words in zip(shape.clips, shape.words, strict=True)
+            ]
+        )
+        want, got = expected(batch), actual(batch)
+        if list(got) != list(manifest.output_names) or not set(got) <= set(want):
+            raise ParityError(
+                "the exported file has other outputs than the model",
+                received=", ".join(got),
+                expected=", ".join(want),
+            )
+        for name in manifest.output_names:
+            error = _compare(name, want[name], got[name], shape, manifest, atol)
+            errors[name] = max(errors[name], error)
+    return Certificate(
+        compared_with=compared_with,
+        shapes=tuple({"clips": shape.clips, "words": shape.words} for shape in used),
+        errors=errors,
+        atol=atol,
+    )
+
+
+def _compare(name: str, want: Floats, got: Floats, shape: Shape, manifest: Manifest, atol: float) -> float:
+    if want.shape != got.shape:
+        raise ParityError(
+            f"output {name} has another shape than PyTorch's",
+            received=str(got.shape),
+            expected=str(want.shape),
+        )
+    axes = next(tensor.axes for tensor in manifest.outputs if tensor.name == name)
+    want, got = valid_entries(want, axes, shape.clips), valid_entries(got, axes, shape.clips)
+    for which, values in (("PyTorch model", want), ("exported file", got)):
+        if not np.isfinite(values).all():
+            bad = int((~np.isfinite(values)).sum())
+            raise ParityError(
+                f"the {which} gives NaN or Inf in {name}",
+                received=f"{bad} of {values.size} values, for clips {shape.clips} and words {shape.words}",
+                fix="check the checkpoint: finite weights can still overflow",
+            )
+    error = float(np.abs(want - got).max(initial=0.0))
+    allowed = atol * max(1.0, float(np.abs(want).max(initial=0.0)))
+    if error > allowed:
+        raise ParityError(
+            f"the exported file differs from PyTorch in {name}",
+            received=f"a difference of {error:.3g}, for clips {shape.clips} and words {shape.words}",
+            expected=f"at most {allowed:.3g}",
+            fix="this is a fault of the export, not of the model: report it with the checkpoint's sizes",
+        )
+    return error
+
+
+def valid_entries(values: Floats, axes: Sequence[str | int], clips: Sequence[int]) -> Floats:
+    """The entries at valid clips, flattened; all of them where ``axes`` has no clip axis."""
+    if "clip" not in axes:
+        return values.ravel()
+    axis = list(axes).index("clip")
+    moved = np.moveaxis(values, axis, 1)
+    return np.concatenate([moved[i, :n].ravel() for i, n in enumerate(clips)])

@@ -1,0 +1,77 @@
+"""From a description and its weights to the PyTorch model; every parameter must fit exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ..runtime.errors import WeightsMismatchError
+from .facts import Description
+from .model.config import ModelConfig
+from .model.qd_detr import GatedQDDETR
+
+# Parameters a training run may save that its inference pass never reads.
+TRAINING_ONLY = ("contrastive_align_projection_", "txt_position_embed.")
+
+_MOST_LISTED = 20
+
+
+def rebuild(description: Description, weights: Mapping[str, Tensor]) -> GatedQDDETR:
+    """The model in eval mode with all its weights.
+
+    Raises :class:`WeightsMismatchError` that lists what is missing, unexpected, misshapen or not finite.
+    """
+    return load_weights(description.config, weights)
+
+
+def load_weights(config: ModelConfig, weights: Mapping[str, Tensor]) -> GatedQDDETR:
+    """A model of shape ``config`` holding ``weights``, in eval mode and without gradients."""
+    with torch.device("meta"):
+        model = GatedQDDETR(config)
+    wanted = model.state_dict()
+    _refuse_misfits(wanted, weights)
+    model.load_state_dict({name: weights[name] for name in wanted}, strict=True, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def _refuse_misfits(wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    missing = [name for name in wanted if name not in weights]
+    unexpected = [name for name in weights if name not in wanted and not name.startswith(TRAINING_ONLY)]
+    misshapen = [
+        f"{name}: {tuple(weights[name].shape)}, expected {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in weights and weights[name].shape != wanted[name].shape
+    ]
+    not_finite = [
+        f"{name}: {bad} of {weights[name].numel()} values are NaN or Inf"
+        for name in wanted
+        if name in weights and (bad := int((~torch.isfinite(weights[name])).sum()))
+    ]
+    problems = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "of another shape": misshapen,
+        "not finite": not_finite,
+    }
+    found = {kind: names for kind, names in problems.items() if names}
+    if not found:
+        return
+    lines = [
+        f"{kind} ({len(names)}):\n      " + "\n      ".join(_some(names)) for kind, names in found.items()
+    ]
+    only_broken = set(found) == {"not finite"}
+    raise WeightsMismatchError(
+        "the weights do not fit the model" if not only_broken else "the weights are not finite numbers",
+        received="parameters " + "\n    ".join(lines),
+        expected="every parameter of the model once, with its shape and finite values, and no others",
+        fix="training diverged: take an earlier checkpoint"
+        if only_broken
+        else "give a complete checkpoint of one model; nothing is filled in or left out",
+    )
+
+
+def _some(names: list[str]) -> list[str]:
+    rest = len(names) - _MOST_LISTED
+    return names if rest <= 0 else [*names[:_MOST_LISTED], f"… and {rest} more"]

@@ -1,0 +1,268 @@
+"""Is it really the user's model? Its outputs on real samples against what training predicted for them.
+
+A rebuilt model can be certified equal to itself and still be wrong: heads, gating and the attention gate's
+activation leave no trace in the weights. So the model runs on the user's own samples, in the reference's
+batching, file order and batch size, and is compared with the predictions in training's results folder. On
+disagreement every likely cause is tried, and the flag that mends it is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..runtime.data.annotations import Annotation, read_annotations
+from ..runtime.data.features import FeatureReader
+from ..runtime.data.folders import FeatureFolders
+from ..runtime.data.prepare import Sample, collate, prepare
+from ..runtime.errors import DatasetError, GatescopeError, VerificationError
+from ..runtime.manifest import Manifest, Verification
+from ..runtime.model_file import file_sha256
+from ..runtime.predictions import Prediction, read_predictions
+from .agreement import Agreement, Difference, compare_sample, summarise
+from .causes import Cause, causes
+from .checkpoint import Checkpoint
+from .choices import Choices
+from .facts import describe
+from .parity import ATOL, Run, torch_runner, valid_entries
+from .rebuild import rebuild
+
+MOST_SAMPLES = 200
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class VerifyRequest:
+    """Real predictions and the data they were made from.
+
+    - ``predictions``: a submission file of the training run. ``annotations``: the JSONL it was made for.
+    - ``features``: the folder under which the sources lie; the others override it per source.
+    - ``batch_size``: what training evaluated with; None takes it from the checkpoint's options.
+    """
+
+    predictions: Path
+    annotations: Path
+    features: Path | None = None
+    video_features: tuple[Path, ...] | None = None
+    audio_features: Path | None = None
+    text_features: Path | None = None
+    batch_size: int | None = None
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """The first rows of the annotations in whole batches, and training's line for each."""
+
+    batches: tuple[tuple[Annotation, ...], ...]
+    predictions: dict[str, Prediction]
+
+    @property
+    def samples(self) -> int:
+        return sum(map(len, self.batches))
+
+
+def verify(
+    request: VerifyRequest,
+    checkpoint: Checkpoint,
+    choices: Choices,
+    manifest: Manifest,
+    exported: Run,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Verification:
+    """Compare the model with real predictions, and the exported file with the model on the same samples.
+
+    ``manifest`` is the exported file's, ``exported`` runs it. Raises :class:`VerificationError` naming the
+    causes that were tried where they disagree, and :class:`~gatescope.runtime.errors.DatasetError` where
+    the data cannot be read.
+    """
+    batch_size = request.batch_size or manifest.eval_batch_size
+    if batch_size is None:
+        raise VerificationError(
+            "the batch size training evaluated with is not recorded, and predictions depend on it",
+            fix="give it: --verify-batch-size N (the training script's default is 100)",
+        )
+    evidence = _evidence(request, batch_size)
+    trial = _Trial(request, checkpoint, manifest)
+    try:
+        agreement = trial.agreement(choices, evidence)
+    except DatasetError as error:
+        agreement = error
+    if not isinstance(agreement, Agreement) or not agreement.enough:
+        raise _disagreement(trial, choices, evidence, agreement, tell)
+    errors = {
+        "score": agreement.largest.score,
+        "saliency": agreement.largest.saliency,
+        "window_seconds": agreement.largest.window,
+        **trial.file_errors(choices, evidence, exported),
+    }
+    return Verification(
+        predictions=request.predictions.name,
+        predictions_sha256=file_sha256(request.predictions),
+        samples=evidence.samples,
+        batch_size=batch_size,
+        errors=errors,
+    )
+
+
+def _evidence(request: VerifyRequest, batch_size: int) -> _Evidence:
+    annotations = read_annotations(request.annotations)
+    predictions = {str(line["qid"]): line for line in read_predictions(request.predictions)}
+    # A sample's numbers depend on its batch, so batches are taken whole; only the last of the file is short.
+    count = max(MOST_SAMPLES // batch_size, 1) * batch_size
+    chosen = annotations[:count]
+    absent = [row.qid for row in chosen if row.qid not in predictions]
+    if absent:
+        raise DatasetError(
+            f"{request.predictions} has no predictions for {len(absent)} of the first {len(chosen)} queries "
+            f"of {request.annotations}",
+            received=f"no line for qid {', '.join(absent[:5])}",
+            expected="predictions for the annotations in their order",
+            fix="give the annotation file these predictions were made for",
+        )
+    batches = tuple(tuple(chosen[i : i + batch_size]) for i in range(0, len(chosen), batch_size))
+    return _Evidence(batches, predictions)
+
+
+class _Trial:
+    """Runs the checkpoint's model under any choices on the user's samples."""
+
+    def __init__(self, request: VerifyRequest, checkpoint: Checkpoint, manifest: Manifest) -> None:
+        self._request = request
+        self._checkpoint = checkpoint
+        self._manifest = manifest
+
+    def agreement(self, choices: Choices, evidence: _Evidence) -> Agreement:
+        """How far the model under ``choices`` is from training's predictions, in the reference's batching."""
+        choices = replace(choices, batching="reference")
+        run, differences = self._runner(choices), list[Difference]()
+        recipe = self._recipe(choices)
+        for rows, samples in self._batches(recipe, evidence):
+            outputs = run(collate(samples))
+            for i, (row, sample) in enumerate(zip(rows, samples, strict=True)):
+                one = {name: outputs[name][i] for name in ("pred_logits", "pred_spans", "saliency_scores")}
+                line = evidence.predictions[row.qid]
+                clip_length = recipe.preprocessing.clip_length
+                differences.append(compare_sample(one, row, sample.clips, clip_length, line))
+        return summarise(differences)
+
+    def results(
+        self, tried: Sequence[Cause], evidence: _Evidence
+    ) -> list[tuple[Cause, Agreement | GatescopeError]]:
+        """What each cause gives, the closest to training's predictions first."""
+        found: list[tuple[Cause, Agreement | GatescopeError]] = []
+        for cause in tried:
+            try:
+                found.append((cause, self.agreement(cause.choices, evidence)))
+            except GatescopeError as error:  # features that do not fit this cause: it is not the cause
+                found.append((cause, error))
+        return sorted(found, key=lambda pair: _badness(pair[1]))
+
+    def causes(self, choices: Choices) -> list[Cause]:
+        """Likely causes beside ``choices``; flags name the folders the features are read from now."""
+        recipe = self._recipe(choices)
+        paths = [source.path for source in recipe.preprocessing.video]
+        folders = dict(zip(paths, self._folders(recipe).video, strict=True))
+        return causes(choices, describe(self._checkpoint, choices), folders)
+
+    def file_errors(self, choices: Choices, evidence: _Evidence, exported: Run) -> dict[str, float]:
+        """Largest difference per output between the exported file and PyTorch on the same real samples."""
+        run, manifest = self._runner(choices), self._manifest
+        errors = dict.fromkeys(manifest.output_names, 0.0)
+        for _, samples in self._batches(manifest, evidence):
+            batch = collate(samples)
+            want, got = run(batch), exported(batch)
+            clips = [sample.clips for sample in samples]
+            for tensor in manifest.outputs:
+                expected = valid_entries(want[tensor.name], tensor.axes, clips)
+                error = float(np.abs(expected - valid_entries(got[tensor.name], tensor.axes, clips)).max())
+                errors[tensor.name] = max(errors[tensor.name], error)
+                if not error <= ATOL * max(1.0, float(np.abs(expected).max())):
+                    raise VerificationError(
+                        f"the exported file differs from PyTorch in {tensor.name} on real samples",
+                        received=f"a difference of {error:.3g}",
+                        fix="this is a fault of the export: report it with the checkpoint's sizes",
+                    )
+        return {f"file_{name}": error for name, error in errors.items()}
+
+    def _runner(self, choices: Choices) -> Run:
+        return torch_runner(rebuild(describe(self._checkpoint, choices), self._checkpoint.weights))
+
+    def _recipe(self, choices: Choices) -> Manifest:
+        return replace(self._manifest, preprocessing=describe(self._checkpoint, choices).preprocessing)
+
+    def _batches(
+        self, recipe: Manifest, evidence: _Evidence
+    ) -> Iterator[tuple[Sequence[Annotation], list[Sample]]]:
+        reader = FeatureReader(self._folders(recipe))
+        for rows in evidence.batches:
+            raw = [reader.read(row) for row in rows]
+            yield rows, [prepare(recipe, video=r.video, audio=r.audio, text=r.text) for r in raw]
+
+    def _folders(self, recipe: Manifest) -> FeatureFolders:
+        request = self._request
+        return FeatureFolders.find(
+            recipe,
+            request.features,
+            video=self._video_folders(recipe),
+            audio=request.audio_features,
+            text=request.text_features,
+        )
+
+    def _video_folders(self, recipe: Manifest) -> list[Path] | None:
+        """The folders given by hand, in the order of the recipe's sources."""
+        given = self._request.video_features
+        if given is None:
+            return None
+        by_path = dict(
+            zip((source.path for source in self._manifest.preprocessing.video), given, strict=True)
+        )
+        return [by_path[source.path] for source in recipe.preprocessing.video]
+
+
+def _disagreement(
+    trial: _Trial,
+    choices: Choices,
+    evidence: _Evidence,
+    found: Agreement | DatasetError,
+    tell: Callable[[str], None],
+) -> VerificationError:
+    """Try every likely cause alone, then each beside the best one; say what each one gives."""
+    first = replace(evidence, batches=evidence.batches[:1])
+    tell("the predictions differ; trying likely causes")
+    results = trial.results(trial.causes(choices), first)
+    mending = [cause for cause, result in results if isinstance(result, Agreement) and result.enough]
+    if not mending and results and isinstance(results[0][1], Agreement):
+        best = results[0][0]
+        rest = trial.causes(best.choices)
+        tell(f"no single cause explains it; trying each beside {best.flag}")
+        pairs = [replace(c, name=f"{best.name}, and {c.name}", flag=f"{best.flag} {c.flag}") for c in rest]
+        paired = trial.results(pairs, first)
+        mending = [cause for cause, result in paired if isinstance(result, Agreement) and result.enough]
+        results = sorted([*results, *paired[:5]], key=lambda pair: _badness(pair[1]))
+    lines = [f"as given: {found if isinstance(found, Agreement) else found.problem}"]
+    lines += [f"{c.name} ({c.flag}): {r if isinstance(r, Agreement) else r.problem}" for c, r in results]
+    if mending:
+        fix = "export again with " + " or ".join(cause.flag for cause in mending)
+        if len(mending) > 1:
+            fix += " (these agree equally; training's own options decide)"
+    else:
+        fix = (
+            "none of these explains it: the training code may differ in its forward pass, or the "
+            "predictions, annotations or features belong to another run or batch size (--verify-batch-size)"
+        )
+    return VerificationError(
+        f"the model does not reproduce training's predictions on {evidence.samples} samples",
+        received="largest differences, with each cause that was tried\n    " + "\n    ".join(lines),
+        expected="scores within 0.001, saliency within 0.005, windows within a clip's rounding",
+        fix=fix,
+    )
+
+
+def _badness(result: Agreement | GatescopeError) -> float:
+    return result.typical if isinstance(result, Agreement) else float("inf")
