@@ -1,0 +1,159 @@
+"""``gatescope run``: a dataset through an exported model, every gate tracked, into a run folder."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..cli.command import Command
+from ..cli.values import positive
+
+if TYPE_CHECKING:
+    from ..pipeline import RunResult
+
+INTERRUPTED = 130
+
+
+def _configure(parser: ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, help="the file 'gatescope export' wrote")
+    parser.add_argument(
+        "--annotations", type=Path, required=True, metavar="FILE", help="queries, one JSON object a line"
+    )
+    parser.add_argument(
+        "--features", type=Path, metavar="ROOT", help="folder that holds the features' folders"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the run folder to write")
+    parser.add_argument(
+        "--video-features",
+        type=Path,
+        action="append",
+        metavar="DIR",
+        help="a folder of video features; repeat it in the order training concatenated them",
+    )
+    parser.add_argument("--audio-features", type=Path, metavar="DIR")
+    parser.add_argument("--text-features", type=Path, metavar="DIR")
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="default: auto",
+    )
+    parser.add_argument(
+        "--batch-size", type=positive, default=32, metavar="N", help="samples in a batch (default: 32)"
+    )
+    parser.add_argument("--max-samples", type=positive, metavar="N", help="only the first N queries")
+    parser.add_argument(
+        "--sample", action="append", metavar="ID", help="only the query with this qid; may be repeated"
+    )
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave out samples whose features cannot be used"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the unfinished run in --output, if there is one"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _run(args: Namespace) -> int:
+    from ..pipeline import run_model
+
+    try:
+        with _termination_interrupts():
+            result = run_model(
+                args.model,
+                args.annotations,
+                args.features,
+                args.output,
+                video_features=args.video_features,
+                audio_features=args.audio_features,
+                text_features=args.text_features,
+                device=args.device,
+                batch_size=args.batch_size,
+                max_samples=args.max_samples,
+                sample_ids=args.sample,
+                skip_bad=args.skip_bad,
+                resume=args.resume,
+            )
+    except KeyboardInterrupt:
+        return _interrupted(args)
+    _report(result, as_json=args.json)
+    return 0
+
+
+def _report(result: RunResult, *, as_json: bool) -> None:
+    skipped = [{"sample_id": sample.sample_id, "reason": sample.reason} for sample in result.skipped]
+    if as_json:
+        told = {
+            "output": str(result.output),
+            "samples": result.samples,
+            "skipped": skipped,
+            "seconds": round(result.seconds, 3),
+            "samples_per_second": round(result.samples_per_second, 3),
+        }
+        print(json.dumps(told))
+        return
+    if result.was_finished:
+        print(f"{result.output} is finished: nothing to do")
+        return
+    print(
+        f"wrote {result.output}: gates of {result.samples} samples "
+        f"in {result.seconds:.1f} s ({result.samples_per_second:.1f} samples/s)"
+    )
+    if skipped:
+        print(f"left out {len(skipped)} samples:")
+        for sample in skipped:
+            print(f"  {sample['sample_id']}: {sample['reason']}")
+
+
+def _interrupted(args: Namespace) -> int:
+    if (args.output / "run.json").is_file():
+        print(f"gatescope: interrupted; to go on:\n  {_resume_command(args)}", file=sys.stderr)
+    else:
+        print("gatescope: interrupted before anything was written", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _resume_command(args: Namespace) -> str:
+    """The command line that continues the run: everything that decides its numbers, and ``--resume``."""
+    words = ["gatescope", "run", str(args.model)]
+    single = ("annotations", "features", "output", "audio_features", "text_features", "max_samples")
+    for name in (*single, "video_features", "sample"):
+        value = getattr(args, name)
+        for item in value if isinstance(value, list) else [value]:
+            if item is not None:
+                words += [f"--{name.replace('_', '-')}", str(item)]
+    words += ["--device", args.device, "--batch-size", str(args.batch_size), "--resume"]
+    return shlex.join(words)
+
+
+@contextmanager
+def _termination_interrupts() -> Generator[None]:
+    """Within, SIGTERM (a scheduler's stop) ends a run as Ctrl-C does, so that the lock is given back."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread, where signals cannot be handled
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+command = Command(
+    summary="run an exported model on a dataset and store every gate",
+    example="gatescope run m.onnx --annotations val.jsonl --features features/ --output run/",
+    configure=_configure,
+    run=_run,
+)

@@ -1,0 +1,38 @@
+"""Progress on stderr: a bar on a terminal, now and then a plain line in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+# Seconds between two lines where stderr is not a terminal.
+_LINE_EVERY = 10.0
+
+
+@contextmanager
+def progress(what: str, total: int, *, done: int = 0) -> Generator[Callable[[int], None]]:
+    """Show how many of ``total`` samples are through ``what``; yields the function to tell how many more are.
+
+    ``done`` samples were through before (a resumed run) and do not count into samples per second.
+    """
+    if sys.stderr.isatty():
+        with tqdm(total=total, initial=done, desc=what, unit=" samples", file=sys.stderr) as bar:
+            yield lambda more: (bar.update(more), None)[1]
+        return
+    began = told = time.monotonic()
+    count = done
+
+    def advance(more: int) -> None:
+        nonlocal count, told
+        count += more
+        now = time.monotonic()
+        if now - told >= _LINE_EVERY:
+            told = now
+            rate = (count - done) / (now - began)
+            print(f"{what}: {count} of {total} samples, {rate:.1f} samples/s", file=sys.stderr, flush=True)
+
+    yield advance

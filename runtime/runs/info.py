@@ -1,0 +1,176 @@
+"""``run.json``: what ran, on what, and how far it got."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from ..errors import ManifestError, RunFolderError, RunMismatchError
+from ..manifest import Manifest
+from .schema import RUN_FILE
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class FileRef:
+    """A file that went into the run: where it was, and the SHA-256 of its content."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class FeatureRef:
+    """The folders the features came from; ``text`` is None where the model takes none."""
+
+    video: tuple[str, ...]
+    audio: str
+    text: str | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which queries of the annotation file were asked for: the first ``max_samples``, or ``samples``."""
+
+    max_samples: int | None = None
+    samples: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A sample that was left out, and why."""
+
+    sample_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds spent so far, resumed runs included, and samples per second of all three together."""
+
+    reading_seconds: float = 0.0
+    computing_seconds: float = 0.0
+    writing_seconds: float = 0.0
+    samples_per_second: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """All three together."""
+        return self.reading_seconds + self.computing_seconds + self.writing_seconds
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """The content of ``run.json``.
+
+    - ``samples``: how many the whole run has. ``samples_per_part``: how many a gate part holds, all but the
+      last, which may hold fewer.
+    - ``predictions``: whether the model makes predictions.
+    - ``device``: ``cpu`` or ``cuda``.
+    - ``versions``: of gatescope and of what computed and wrote the numbers.
+    """
+
+    model: FileRef
+    manifest: Manifest
+    annotations: FileRef
+    features: FeatureRef
+    selection: Selection
+    batch_size: int
+    device: str
+    samples: int
+    samples_per_part: int
+    predictions: bool
+    versions: dict[str, str]
+    skipped: tuple[Skipped, ...] = ()
+    timings: Timings = field(default_factory=Timings)
+    finished: bool = False
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def parts(self) -> int:
+        """How many gate parts the finished run has."""
+        return math.ceil(self.samples / self.samples_per_part)
+
+    def samples_in(self, parts: int) -> int:
+        """How many samples the first ``parts`` parts hold."""
+        return min(parts * self.samples_per_part, self.samples)
+
+    def to_json(self) -> bytes:
+        """The document, indented for people."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document as plain Python objects."""
+        return cast(dict[str, Any], msgspec.to_builtins(self))
+
+    def check_continues(self, earlier: RunInfo, folder: Path) -> None:
+        """See that everything that decides the numbers, or their grouping into parts, is as in ``earlier``.
+
+        Raises :class:`~gatescope.runtime.errors.RunMismatchError` that says what differs.
+        """
+        pairs: list[tuple[str, object, object]] = [
+            ("model (SHA-256)", earlier.model.sha256, self.model.sha256),
+            ("annotations (SHA-256)", earlier.annotations.sha256, self.annotations.sha256),
+            ("feature folders", _folders(earlier), _folders(self)),
+            ("--max-samples", earlier.selection.max_samples, self.selection.max_samples),
+            ("--sample", earlier.selection.samples, self.selection.samples),
+            ("--batch-size", earlier.batch_size, self.batch_size),
+            ("device", earlier.device, self.device),
+        ]
+        different = [(name, was, now) for name, was, now in pairs if was != now]
+        if different:
+            raise RunMismatchError(
+                f"{folder} holds a different run",
+                received="; ".join(f"{name} {now}" for name, _, now in different),
+                expected="; ".join(f"{name} {was}" for name, was, _ in different),
+                fix="resume with what that run began with, or choose another --output",
+            )
+
+
+def read_info(folder: Path) -> RunInfo:
+    """Read ``run.json`` of the run ``folder``.
+
+    Raises :class:`~gatescope.runtime.errors.RunFolderError` where it is missing, damaged or newer.
+    """
+    path = folder / RUN_FILE
+    try:
+        raw: Any = msgspec.json.decode(path.read_bytes())
+    except FileNotFoundError as error:
+        raise RunFolderError(f"{folder} is not a run folder: it has no {RUN_FILE}") from error
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be read", received=error.strerror or str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _damaged(path, error) from error
+    version = cast(dict[str, Any], raw).get("format_version") if isinstance(raw, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise RunFolderError(
+            f"{folder} was written by a newer gatescope",
+            received=f"run format {version}",
+            expected=f"format {FORMAT_VERSION} or older",
+            fix="update gatescope",
+        )
+    try:
+        info = msgspec.convert(raw, RunInfo)
+    except (msgspec.ValidationError, ManifestError) as error:
+        raise _damaged(path, error) from error
+    if info.samples < 1 or info.samples_per_part < 1:
+        raise _damaged(path, ValueError(f"{info.samples} samples, {info.samples_per_part} per part"))
+    return info
+
+
+def _damaged(path: Path, error: Exception) -> RunFolderError:
+    return RunFolderError(
+        f"{path} is damaged",
+        received=str(error),
+        expected=f"the {RUN_FILE} that 'gatescope run' writes",
+        fix="run again into another folder",
+    )
+
+
+def _folders(info: RunInfo) -> str:
+    return ", ".join([*info.features.video, info.features.audio, info.features.text or "no text"])

@@ -1,0 +1,180 @@
+"""Opens a run folder for reading; everything the analysis knows about a run comes from here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ..errors import RunFolderError
+from ..manifest import Manifest
+from .info import RunInfo, read_info
+from .schema import PREDICTIONS_FILE, SAMPLES_FILE, SAMPLES_SCHEMA, gate_schema, part_path
+from .writer import finished_parts
+
+_NEAR = 3
+
+
+def open_run(path: str | Path) -> Run:
+    """Open the run folder at ``path``; nothing but its small files is read.
+
+    An unfinished run opens with what is done. Raises :class:`~gatescope.runtime.errors.RunFolderError`
+    for a folder that is not a run, is damaged or lacks parts.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        what = "is a file, not a run folder" if folder.exists() else "is not there"
+        raise RunFolderError(
+            f"the run folder {folder} {what}", expected="a folder that 'gatescope run' wrote"
+        )
+    info = read_info(folder)
+    parts = finished_parts(folder, info)
+    if info.finished and parts < info.parts:
+        raise RunFolderError(
+            f"the run {folder} lacks {part_path(folder, parts).name}, or it is damaged",
+            expected=f"{info.parts} gate parts",
+            fix="run again into another folder",
+        )
+    try:
+        schema = pl.read_parquet_schema(folder / SAMPLES_FILE)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise _damaged(folder / SAMPLES_FILE, error) from error
+    if lacking := [name for name in SAMPLES_SCHEMA if name not in schema]:
+        raise RunFolderError(f"{folder / SAMPLES_FILE} lacks the columns {', '.join(lacking)}")
+    return Run(folder, info, parts)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. ``parts``: how many gate parts are done, all of them in a finished run."""
+
+    path: Path
+    record: RunInfo
+    parts: int
+
+    @property
+    def finished(self) -> bool:
+        """Whether every sample was run."""
+        return self.record.finished
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the model that ran."""
+        return self.record.manifest
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """``run.json`` as plain Python objects."""
+        return self.record.to_dict()
+
+    @property
+    def gates(self) -> pl.LazyFrame:
+        """The gate table: sample_id, layer, gate, clip, value, for elementwise gates also values (d)."""
+        if self.parts == 0:
+            return pl.LazyFrame(schema=gate_schema(1))
+        parts = [part_path(self.path, number) for number in range(self.parts)]
+        return pl.scan_parquet(parts, glob=False)
+
+    @property
+    def samples(self) -> pl.LazyFrame:
+        """sample_id, qid, vid, clips, duration (s): one row per query that is done, in the run's order."""
+        samples = pl.scan_parquet(self.path / SAMPLES_FILE, glob=False)
+        return samples.head(self.record.samples_in(self.parts))
+
+    def predictions(self) -> Iterator[dict[str, Any]]:
+        """The predictions, in annotation order; none for a model that makes none."""
+        if not self.record.predictions:
+            return
+        path = self.path / PREDICTIONS_FILE
+        try:
+            with path.open("rb") as stream:
+                for number in range(self.record.samples_in(self.parts)):
+                    line = stream.readline()
+                    if not line:
+                        raise RunFolderError(f"{path} ends after {number} lines", fix="run again")
+                    yield msgspec.json.decode(line, type=dict[str, Any])
+        except (OSError, msgspec.DecodeError) as error:
+            raise _damaged(path, error) from error
+
+    def tensor(self, sample: str | int, kind: str) -> NDArray[np.float32]:
+        """The gates of one sample, (layers, L | 1, 1 | d) float32, valid clips only.
+
+        ``sample`` is a sample_id or a qid, ``kind`` one of the manifest's gates. Raises
+        :class:`~gatescope.runtime.errors.RunFolderError` where there is no such sample or gate.
+        """
+        if kind not in self.manifest.gate_kinds:
+            raise RunFolderError(
+                f"the run {self.path} has no '{kind}' gate",
+                expected=f"one of {', '.join(self.manifest.gate_kinds)}" if self.manifest.gates else None,
+            )
+        sample_id, part = self._place(str(sample))
+        path = part_path(self.path, part)
+        try:
+            rows = (
+                pl.scan_parquet(path, glob=False)
+                .filter(pl.col("sample_id") == sample_id, pl.col("gate") == kind)
+                .sort("layer", "clip")
+                .collect()
+            )
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise _damaged(path, error) from error
+        if rows.is_empty():
+            raise _damaged(path, ValueError(f"it has no {kind} gates of the sample '{sample_id}'"))
+        wide = "values" in rows.columns and rows["values"].null_count() == 0
+        values: NDArray[np.float32] = rows["values" if wide else "value"].to_numpy()
+        layers = rows["layer"].n_unique()
+        return np.array(values, np.float32).reshape(layers, len(rows) // layers, -1)
+
+    def _place(self, name: str) -> tuple[str, int]:
+        """The sample_id behind ``name``, and the part that holds its gates."""
+        sample_id = name if name in self._order else self._sample_of_qid.get(name)
+        if sample_id is None:
+            known = list(dict.fromkeys([*self._order, *self._sample_of_qid]))
+            near = difflib.get_close_matches(name, known, _NEAR) or known[:_NEAR]
+            unfinished = "" if self.finished else "; the run is not finished, it may not have been reached"
+            raise RunFolderError(
+                f"the run {self.path} has no sample '{name}'{unfinished}",
+                expected=f"a sample_id or qid, such as {', '.join(near)}" if near else None,
+            )
+        return sample_id, self._order[sample_id] // self.record.samples_per_part
+
+    @cached_property
+    def _index(self) -> pl.DataFrame:
+        try:
+            return self.samples.select("sample_id", "qid").collect()
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise _damaged(self.path / SAMPLES_FILE, error) from error
+
+    @cached_property
+    def _order(self) -> dict[str, int]:
+        """Each sample_id and its place among the samples that were computed."""
+        distinct = dict.fromkeys(self._index["sample_id"].to_list())
+        return {sample_id: place for place, sample_id in enumerate(distinct)}
+
+    @cached_property
+    def _sample_of_qid(self) -> dict[str, str]:
+        return dict(zip(self._index["qid"].to_list(), self._index["sample_id"].to_list(), strict=True))
+
+
+def planned_samples(folder: Path) -> pl.DataFrame:
+    """Every row of ``samples.parquet``, of samples that are still to be run too."""
+    try:
+        return pl.read_parquet(folder / SAMPLES_FILE, glob=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise _damaged(folder / SAMPLES_FILE, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> RunFolderError:
+    return RunFolderError(
+        f"{path} is missing or damaged",
+        received=(str(error) or type(error).__name__).splitlines()[0],
+        fix="run again into another folder",
+    )

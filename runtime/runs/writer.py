@@ -1,0 +1,161 @@
+"""Writes a run folder part by part, so that stopping at any moment loses at most one part's work.
+
+A part counts from the moment its gate file has been renamed into place. Its predictions are appended and
+made durable before that; on resuming, predictions beyond the parts that count are cut off again. Parts
+hold a fixed number of samples, so an interrupted run and an undisturbed one write the same files.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from ..errors import RunFolderError
+from ..manifest import Manifest
+from .atomic import append_durably, leftovers, write_atomically
+from .info import RunInfo, Timings
+from .schema import (
+    GATES_FOLDER,
+    PREDICTIONS_FILE,
+    RUN_FILE,
+    SAMPLES_FILE,
+    part_path,
+    part_paths,
+)
+from .table import SampleGates, gate_table
+
+# A part is held in memory while it grows: enough samples for Parquet to compress well, few enough that
+# memory stays flat and that little is lost with it.
+_PART_BYTES = 32 * 2**20
+_MOST_SAMPLES_PER_PART = 256
+# One row without its channels: id, layer, gate, clip and value as Polars holds them.
+_ROW_BYTES = 32
+_HIDDEN_DIM = 256
+
+
+def samples_per_part(manifest: Manifest, batch_size: int) -> int:
+    """How many samples a gate part holds: a multiple of the batch size, so that parts end between batches."""
+    row_bytes = 0
+    for kind in manifest.gate_kinds:
+        *_, clip, channel = next(gate.axes for gate in manifest.gates if gate.kind == kind)
+        rows = manifest.layers * (1 if clip == "1" else manifest.preprocessing.max_v_l)
+        row_bytes += rows * (_ROW_BYTES + (0 if channel == "1" else 4 * _channels(manifest, kind)))
+    fitting = min(_MOST_SAMPLES_PER_PART, _PART_BYTES // max(row_bytes, 1))
+    return max(fitting // batch_size, 1) * batch_size
+
+
+def _channels(manifest: Manifest, kind: str) -> int:
+    output = manifest.gate_output(kind)
+    last = next((tensor.axes[-1] for tensor in manifest.outputs if tensor.name == output), None)
+    return last if isinstance(last, int) else _HIDDEN_DIM
+
+
+class RunWriter:
+    """A run being written, by a caller that holds the folder's lock (``lock_run``).
+
+    Make one with :meth:`begin` or :meth:`resume`; then give :meth:`write_part` the parts from ``next_part``
+    on, each with ``info.samples_per_part`` samples, and end with :meth:`finish`.
+    """
+
+    def __init__(self, folder: Path, info: RunInfo, next_part: int) -> None:
+        self.folder = folder
+        self.info = info
+        self.next_part = next_part
+
+    @classmethod
+    def begin(cls, folder: Path, info: RunInfo, samples: pl.DataFrame) -> RunWriter:
+        """Start a new run in an empty folder; ``samples`` is the whole of ``samples.parquet``."""
+        _clean(folder, keep_parts=0)
+        (folder / GATES_FOLDER).mkdir(exist_ok=True)
+        # samples.parquet first: wherever there is a run.json, the samples it speaks of are listed.
+        write_atomically(folder / SAMPLES_FILE, _parquet(samples))
+        writer = cls(folder, info, 0)
+        writer._write_info()
+        return writer
+
+    @classmethod
+    def resume(cls, folder: Path, info: RunInfo) -> RunWriter:
+        """Go on with the unfinished run that ``info`` was read from, at its first missing part.
+
+        Raises :class:`~gatescope.runtime.errors.RunFolderError` where finished parts lack predictions.
+        """
+        done = finished_parts(folder, info)
+        if info.predictions:
+            _cut_predictions(folder / PREDICTIONS_FILE, info.samples_in(done))
+        _clean(folder, keep_parts=done)
+        (folder / GATES_FOLDER).mkdir(exist_ok=True)
+        return cls(folder, info, done)
+
+    def write_part(
+        self, samples: Sequence[SampleGates], predictions: Sequence[str], timings: Timings
+    ) -> None:
+        """Write the next part: gates and prediction lines of its samples; ``timings`` of the run so far."""
+        if self.info.predictions:
+            append_durably(self.folder / PREDICTIONS_FILE, "".join(predictions).encode())
+        write_atomically(part_path(self.folder, self.next_part), _parquet(gate_table(samples)))
+        self.next_part += 1
+        self.info = replace(self.info, timings=timings)
+        self._write_info()
+
+    def finish(self) -> RunInfo:
+        """Mark the run as finished; every part must have been written."""
+        if self.next_part != self.info.parts:
+            raise RunFolderError(f"part {self.next_part} of {self.info.parts} was not written")
+        self.info = replace(self.info, finished=True)
+        self._write_info()
+        return self.info
+
+    def _write_info(self) -> None:
+        write_atomically(self.folder / RUN_FILE, self.info.to_json())
+
+
+def finished_parts(folder: Path, info: RunInfo) -> int:
+    """How many parts are there without a gap from the first on, and readable."""
+    for number in range(info.parts):
+        try:
+            pl.read_parquet_schema(part_path(folder, number))
+        except (OSError, pl.exceptions.PolarsError):
+            return number
+    return info.parts
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    # Through memory, so that one place writes files and a full disk is an ordinary OSError.
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _clean(folder: Path, keep_parts: int) -> None:
+    gates = folder / GATES_FOLDER
+    for path in [*leftovers(folder), *leftovers(gates), *part_paths(folder)[keep_parts:]]:
+        path.unlink()
+
+
+def _cut_predictions(path: Path, lines: int) -> None:
+    """Keep the first ``lines`` lines: the rest is a torn line, or belongs to a part that never counted."""
+    if not path.exists() and lines == 0:
+        return
+    end = 0
+    try:
+        with path.open("r+b") as stream:
+            for _ in range(lines):
+                line = stream.readline()
+                if not line.endswith(b"\n"):
+                    raise _lost_predictions(path, lines)
+                end += len(line)
+            stream.truncate(end)
+    except FileNotFoundError as error:
+        raise _lost_predictions(path, lines) from error
+
+
+def _lost_predictions(path: Path, lines: int) -> RunFolderError:
+    return RunFolderError(
+        f"{path} has fewer lines than the finished parts have samples",
+        expected=f"at least {lines} lines",
+        fix="the folder was changed by hand; run again into another one",
+    )
