@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DatasetError, GatescopeError
+from .files import new_file
 
 # Windows end here whatever the video's length, in the benchmark's own post-processing.
 LONGEST_SECONDS = 150.0
@@ -54,17 +54,16 @@ def format_prediction(
     ``duration`` (seconds); ``saliency`` (at least ``clips``), of which the first ``clips`` are valid;
     ``clip_length`` in seconds. Raises :class:`GatescopeError` where the model gave NaN or Inf.
     """
-    rows = _windows(
-        np.asarray(logits, np.float32), np.asarray(spans, np.float32), np.float32(duration), clip_length
-    )
-    with np.errstate(over="ignore"):  # beyond 65,504 a float16 is Inf, refused below
+    logits, spans = np.asarray(logits, np.float32), np.asarray(spans, np.float32)
+    with np.errstate(over="ignore"):  # beyond 65,504 a float16 is Inf, refused with the rest
         curve = np.asarray(saliency[:clips], np.float32).astype(np.float16)
-    if not (np.isfinite(rows).all() and np.isfinite(curve).all()):
+    if not all(np.isfinite(array).all() for array in (logits, spans, curve)):
         raise GatescopeError(
             f"the model's predictions for qid {qid} are not finite",
             received="NaN or Inf in its logits, spans or saliency",
             fix="check the sample's features, and the model with 'gatescope inspect'",
         )
+    rows = _windows(logits, spans, np.float32(duration), clip_length)
     return {
         "qid": qid,
         "query": query,
@@ -81,15 +80,8 @@ def prediction_line(prediction: Prediction) -> str:
 
 def write_predictions(path: str | os.PathLike[str], predictions: Iterable[Prediction]) -> None:
     """Write one line per prediction to ``path``, which appears only when all of them are in it."""
-    path = Path(path)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.writelines(map(prediction_line, predictions))
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with new_file(Path(path)) as partial, partial.open("w", encoding="utf-8") as stream:
+        stream.writelines(map(prediction_line, predictions))
 
 
 def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
