@@ -1,0 +1,1 @@
+"""Audio events whose clips are known: whether the gates find them."""

@@ -1,0 +1,142 @@
+"""How every figure looks: sizes, colours, scales, and how it becomes a PNG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, cast
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.ticker import FuncFormatter
+
+DPI = 150
+INK = "#22262b"
+QUIET = "#6b7280"
+GRID = "#e5e7eb"
+MISSING = "#d1d5db"
+EVENT = "#f0c419"
+
+# Okabe and Ito's palette, told apart with every common form of colour blindness.
+_KIND_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
+# Fractions of a gate's range at which a colour scale may end.
+_SCALE_ENDS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+_FONT = "DejaVu Sans"  # comes with matplotlib
+_RC: dict[str, Any] = {
+    "font.family": _FONT,
+    "font.size": 9,
+    "text.color": INK,
+    "text.parse_math": False,  # an id with two dollar signs is not a formula
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelcolor": INK,
+    "axes.edgecolor": QUIET,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+}
+
+
+@contextmanager
+def style() -> Generator[None]:
+    """Within it, figures are made in gatescope's style; the caller's own settings are left as they were."""
+    with mpl.rc_context(cast(Any, _RC)):
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, ``width`` × ``height`` inches, with no part in pyplot's global state."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    with style():
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def heading(figure: Figure, title: str, subtitle: str) -> None:
+    """A title above the panels and, below them in small letters, what they show."""
+    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    figure.supxlabel(subtitle, x=0.01, ha="left", fontsize=8.5, color=QUIET)
+
+
+def kind_colour(kinds: Sequence[str], kind: str) -> str:
+    """The colour of a kind of gate: the same in every figure of a run."""
+    return _KIND_COLOURS[kinds.index(kind) % len(_KIND_COLOURS)]
+
+
+def kind_name(kind: str) -> str:
+    """A kind of gate as a reader calls it."""
+    return {"attention": "Attention gate", "ffn": "FFN gate"}.get(kind, f"{kind} gate")
+
+
+def value_scale(low: float, high: float, largest: float) -> tuple[str, Normalize]:
+    """Colour map and norm for gates with range [``low``, ``high``] of which the largest |g| is ``largest``.
+
+    Signed gates get a diverging map centred on 0, one-sided ones a sequential map from 0. Scales end at a few
+    fixed fractions of the range, so that pictures of different runs are often on the same one.
+    """
+    whole = max(abs(low), abs(high)) or 1.0
+    ends = [fraction * whole for fraction in _SCALE_ENDS if fraction * whole >= largest]
+    end = ends[0] if ends else largest
+    if low < 0 < high:
+        return "RdBu_r", Normalize(-end, end)
+    return ("viridis", Normalize(0, end)) if high > 0 else ("viridis_r", Normalize(-end, 0))
+
+
+def grid(axes: Axes, axis: str = "both") -> None:
+    """A quiet grid behind the data, along ``axis`` (x, y or both)."""
+    axes.grid(True, axis=axis)  # type: ignore[arg-type]
+
+
+def percent_axis(axes: Axes) -> None:
+    """Labels a vertical axis of shares in percent, with as many decimals as the ticks need."""
+    axes.yaxis.set_major_formatter(FuncFormatter(_percent))
+
+
+def _percent(share: float, _: int | None) -> str:
+    return f"{100 * share:g}%"
+
+
+def signed(value: float) -> str:
+    """A value with three decimals and a minus sign that is one."""
+    text = f"{value:.3f}"
+    return (text.lstrip("-") if float(text) == 0 else text).replace("-", "−")
+
+
+def short(label: str, longest: int = 18) -> str:
+    """``label`` cut in its middle to ``longest`` characters; what the font cannot draw becomes □."""
+    if len(label) > longest:
+        half = (longest - 1) // 2
+        label = f"{label[:half]}…{label[-half:]}"
+    glyphs = _glyphs()
+    return "".join(letter if letter.isprintable() and ord(letter) in glyphs else "□" for letter in label)
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    """The code points that the figures' font can draw."""
+    return frozenset(get_font(findfont(_FONT)).get_charmap())

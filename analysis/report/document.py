@@ -1,0 +1,90 @@
+"""``overall_statistics.json``: the statistics of a run under the keys that users' scripts read."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import polars as pl
+
+from ..events.recovery import EventRecovery
+from ..statistics.summary import GateSummary
+
+_PERCENTILES = {"25": "p25", "75": "p75", "95": "p95"}
+_PLAIN = (
+    "mean",
+    "std",
+    "min",
+    "max",
+    "median",
+    "mean_abs",
+    "share_positive",
+    "share_saturated",
+    "share_near_zero",
+    "share_rails",
+    "count",
+    "nan_count",
+    "inf_count",
+)
+
+
+def statistics_document(
+    summary: GateSummary,
+    spread: pl.DataFrame,
+    *,
+    finished: bool,
+    warnings: Sequence[str],
+    recovery: EventRecovery | None = None,
+) -> dict[str, Any]:
+    """The document; ``spread`` is of :func:`~gatescope.analysis.statistics.videos.spread_over_videos`."""
+    document: dict[str, Any] = {
+        "total_samples": summary.samples,
+        "total_videos": int(cast(int, spread["videos"].max() or 0)),
+        "gating_type": summary.gating,
+        "num_layers": len(summary.layers),
+        "run_finished": finished,
+        "warnings": list(warnings),
+    }
+    for row in summary.overall.iter_rows(named=True):
+        low, high = summary.ranges[row["gate"]]
+        document[f"{row['gate']}_gates"] = {**_block(row), "range": [low, high]}
+    layers: dict[str, dict[str, Any]] = {str(layer): {} for layer in summary.layers}
+    for row in summary.by_layer.iter_rows(named=True):
+        layer, kind = layers[str(row["layer"])], row["gate"]
+        layer[f"{kind}_mean"] = row["mean"]
+        layer[f"{kind}_std"] = row["std"]
+        layer[f"{kind}_gates"] = _block(row)
+    for row in spread.iter_rows(named=True):
+        layers[str(row["layer"])][f"{row['gate']}_gates"] |= {
+            "std_between_videos": row["between"],
+            "std_within_videos": row["within"],
+        }
+    document["layer_statistics"] = layers
+    if recovery is not None:
+        document["event_recovery"] = {
+            "videos": recovery.videos,
+            "clips": recovery.clips,
+            "event_clips": recovery.event_clips,
+            "gates": recovery.gates.to_dicts(),
+        }
+    return document
+
+
+def to_json(document: dict[str, Any]) -> str:
+    """Valid JSON always: numbers that are not (NaN, ±Inf) become null."""
+    return json.dumps(_without_nan(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _block(row: dict[str, Any]) -> dict[str, Any]:
+    numbers = {name: row[name] for name in _PLAIN}
+    return {**numbers, "percentiles": {name: row[column] for name, column in _PERCENTILES.items()}}
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in cast(dict[str, Any], value).items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in cast(list[Any], value)]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,55 @@
+"""Markdown that shows any text as text, whatever it contains."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|~])")
+# They turn the direction of all text after them, up to the end of the line.
+_DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def plain(value: object, longest: int = 120) -> str:
+    """``value`` as text in Markdown, in a table too: on one line, at most ``longest`` characters."""
+    text = " ".join(str(value).split())
+    if len(text) > longest:
+        text = f"{text[: longest - 1]}…"
+    kept = "".join("�" if _is_control(letter) else letter for letter in text)
+    safe = kept.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\1", safe)
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 1) -> str:
+    """A table whose first ``text_columns`` columns are flush left, the others (numbers) flush right.
+
+    Cells are Markdown already; :func:`plain` makes it of foreign text.
+    """
+    rules = [":---" if index < text_columns else "---:" for index in range(len(heads))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [heads, rules, *rows])
+
+
+def _is_control(letter: str) -> bool:
+    return unicodedata.category(letter) in ("Cc", "Cs") or letter in _DIRECTIONS
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with ``digits`` decimals, a minus sign that is one, and a dash where there is none."""
+    if value is None or value != value:
+        return "–"
+    text = f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", "−")
+
+
+def percent(share: float | None) -> str:
+    """A share of one in percent that tells "none" from "few" and "all" from "nearly all"."""
+    if share is None or share != share:
+        return "–"
+    if share in (0, 1):
+        return f"{share:.0%}"
+    if share < 0.001:
+        return "< 0.1%"
+    return "> 99.9%" if share > 0.999 else f"{share:.1%}"

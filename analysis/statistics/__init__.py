@@ -1,0 +1,1 @@
+"""Accumulators over gates, and the frames they end in; nothing here draws."""
