@@ -106,7 +106,7 @@ class RunInfo:
 
     def to_dict(self) -> dict[str, Any]:
         """The document as plain Python objects."""
-        return cast(dict[str, Any], msgspec.to_builtins(self))
+        return msgspec.json.decode(self.to_json(), type=dict[str, Any])
 
     def check_continues(self, earlier: RunInfo, folder: Path) -> None:
         """See that everything that decides the numbers, or their grouping into parts, is as in ``earlier``.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import RunFolderError
 from ..manifest import Manifest
 from .info import RunInfo, read_info
-from .schema import PREDICTIONS_FILE, SAMPLES_FILE, SAMPLES_SCHEMA, gate_schema, part_path
+from .schema import PREDICTIONS_FILE, SAMPLES_FILE, SAMPLES_SCHEMA, gate_schema, part_path, stored_schema
 from .writer import finished_parts
 
 _NEAR = 3
@@ -44,7 +44,7 @@ def open_run(path: str | Path) -> Run:
             fix="run again into another folder",
         )
     try:
-        schema = pl.read_parquet_schema(folder / SAMPLES_FILE)
+        schema = stored_schema(folder / SAMPLES_FILE)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise _damaged(folder / SAMPLES_FILE, error) from error
     if lacking := [name for name in SAMPLES_SCHEMA if name not in schema]:
@@ -91,7 +91,7 @@ class Run:
 
     def predictions(self) -> Iterator[dict[str, Any]]:
         """The predictions, in annotation order; none for a model that makes none."""
-        if not self.record.predictions:
+        if not self.record.predictions or self.parts == 0:
             return
         path = self.path / PREDICTIONS_FILE
         try:

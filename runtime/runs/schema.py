@@ -56,3 +56,10 @@ def part_path(folder: Path, number: int) -> Path:
 def part_paths(folder: Path) -> list[Path]:
     """Every part of the gate table that is there, in order."""
     return sorted((folder / GATES_FOLDER).glob("part-*.parquet"))
+
+
+def stored_schema(path: Path) -> pl.Schema:
+    """Columns of a Parquet file, from its footer alone. Raises ``OSError`` or ``PolarsError``."""
+    # Given a path, Polars would read patterns into a folder's name.
+    with path.open("rb") as stream:
+        return pl.Schema(pl.read_parquet_schema(stream))

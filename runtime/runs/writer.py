@@ -25,6 +25,7 @@ from .schema import (
     SAMPLES_FILE,
     part_path,
     part_paths,
+    stored_schema,
 )
 from .table import SampleGates, gate_table
 
@@ -117,7 +118,7 @@ def finished_parts(folder: Path, info: RunInfo) -> int:
     """How many parts are there without a gap from the first on, and readable."""
     for number in range(info.parts):
         try:
-            pl.read_parquet_schema(part_path(folder, number))
+            stored_schema(part_path(folder, number))
         except (OSError, pl.exceptions.PolarsError):
             return number
     return info.parts

@@ -46,7 +46,7 @@ def tiny_dataset(
     clips: Sequence[int] = (5, 1, 9, 3),
     seed: int = 0,
 ) -> TinyDataset:
-    """Write it under ``root``: ``queries`` queries of ``videos`` videos in turn, lengths differing by source."""
+    """Write it under ``root``: ``queries`` queries of ``videos`` videos, lengths differing by source."""
     rng = np.random.default_rng(seed)
     recipe = manifest.preprocessing
     for folder in ("slowfast_features", "clip_features", "pann_features", "clip_text_features"):
