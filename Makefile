@@ -20,10 +20,10 @@ demo: $(STAMP)  ## export, run and analyse a model and data it makes itself; pri
 	$(BIN)/gatescope demo --output demo
 
 test: $(STAMP) check  ## everything CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 quick: $(STAMP)  ## the tests that take no more than seconds
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 check: $(STAMP)  ## lint, formatting, strict types; the import and layout tests are part of pytest too
 	$(BIN)/ruff check .

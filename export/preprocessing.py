@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any
 
-from ..runtime.manifest import Fact, Preprocessing, Source
+from ..runtime.manifest import Preprocessing, Source
 from .choices import Choices
+from .options import FLAG, Options
 
 TEF_CHANNELS = 2
 
@@ -21,59 +21,35 @@ _DEFAULT_TEXT = "clip_text_features"
 
 
 def find_preprocessing(
-    options: Mapping[str, Any],
-    options_source: str,
-    *,
-    widths: tuple[int, int, int],
-    max_words: int,
-    choices: Choices,
-    facts: dict[str, Fact],
-    warnings: list[str],
+    options: Options, choices: Choices, *, widths: tuple[int, int, int], max_words: int
 ) -> Preprocessing:
     """The recipe for inputs of ``widths`` (video, audio, text; channels with TEF).
 
-    Adds to ``facts`` what was decided and from where, and to ``warnings`` what a reader should know.
+    Facts and warnings go into ``options``. Raises :class:`~gatescope.runtime.errors.CheckpointError` for an
+    option that makes no sense.
     """
-
-    def option(name: str, key: str, default: Any) -> Any:
-        value = options.get(key)
-        facts[name] = Fact(
-            _scalar(default if value is None else value), "default" if value is None else options_source
-        )
-        return default if value is None else value
-
     video_width, audio_width, text_width = widths
-    dataset = _dataset(str(option("dataset", "dset_name", "hl")))
-    tef = "tef" in str(option("tef", "ctx_mode", "video_tef"))
-    facts["tef"] = Fact(tef, facts["tef"].source)
-    if choices.tef is not None:
-        if choices.tef != tef and options.get("ctx_mode") is not None:
-            warnings.append(
-                f"--{'' if choices.tef else 'no-'}tef differs from training, which recorded ctx_mode = "
-                f"{options['ctx_mode']}"
-            )
-        tef = choices.tef
-        facts["tef"] = Fact(tef, "flag")
-    folders = option("video_sources", "v_feat_dirs", list(_DEFAULT_VIDEO))
-    folders = [folders] if isinstance(folders, str) else [str(folder) for folder in folders]
+    dataset = _dataset(options.text("dataset", "dset_name", "hl"))
+    tef = _tef(options, choices)
+    folders = options.texts("video_sources", "v_feat_dirs", _DEFAULT_VIDEO)
     if choices.video_sources is not None:
-        folders = list(choices.video_sources)
-        facts["video_sources"] = Fact(", ".join(folders), "flag")
+        folders = choices.video_sources
+        options.record("video_sources", ", ".join(folders), FLAG)
     extra = TEF_CHANNELS if tef else 0
     return Preprocessing(
         dataset=dataset,
         video=_sources(folders, video_width - extra),
-        audio=_sources([str(option("audio_source", "a_feat_dir", _DEFAULT_AUDIO))], audio_width - extra)[0],
-        text=_sources([str(option("text_source", "t_feat_dir", _DEFAULT_TEXT))], text_width)[0],
+        audio=Source(options.text("audio_source", "a_feat_dir", _DEFAULT_AUDIO), audio_width - extra),
+        text=Source(options.text("text_source", "t_feat_dir", _DEFAULT_TEXT), text_width),
         video_width=video_width,
         audio_width=audio_width,
         text_width=text_width,
-        normalize_video=not option("no_norm_vfeat", "no_norm_vfeat", False),
-        normalize_text=not option("no_norm_tfeat", "no_norm_tfeat", False) and dataset != "tvsum",
+        normalize_video=not options.switch("no_norm_vfeat", "no_norm_vfeat", False),
+        normalize_text=not options.switch("no_norm_tfeat", "no_norm_tfeat", False) and dataset != "tvsum",
         tef=tef,
-        clip_length=float(option("clip_length", "clip_length", 2)),
-        max_v_l=int(option("max_v_l", "max_v_l", 75)),
-        max_q_l=int(option("max_q_l", "max_q_l", max_words)),
+        clip_length=options.seconds("clip_length", "clip_length", 2),
+        max_v_l=options.count("max_v_l", "max_v_l", 75),
+        max_q_l=options.count("max_q_l", "max_q_l", max_words),
     )
 
 
@@ -84,7 +60,20 @@ def _dataset(name: str) -> str:
     return "charades" if "charades" in lowered else "hl"
 
 
-def _sources(folders: list[str], total: int) -> tuple[Source, ...]:
+def _tef(options: Options, choices: Choices) -> bool:
+    mode = options.text("tef", "ctx_mode", "video_tef")
+    trained = "tef" in mode
+    options.record("tef", trained, options.facts["tef"].source)
+    if choices.tef is None:
+        return trained
+    if choices.tef != trained and options.get("ctx_mode") is not None:
+        flag = "--tef" if choices.tef else "--no-tef"
+        options.warnings.append(f"{flag} differs from training, which recorded ctx_mode = {mode}")
+    options.record("tef", choices.tef, FLAG)
+    return choices.tef
+
+
+def _sources(folders: Sequence[str], total: int) -> tuple[Source, ...]:
     """One source a folder; widths only where they are certain: a single source, or usual ones that add up."""
     if len(folders) == 1:
         return (Source(folders[0], total),)
@@ -98,9 +87,3 @@ def _sources(folders: list[str], total: int) -> tuple[Source, ...]:
 def _usual_width(folder: str) -> int | None:
     name = PurePath(folder).name.lower()
     return next((width for word, width in _USUAL_WIDTHS if word in name), None)
-
-
-def _scalar(value: Any) -> str | int | float | bool | None:
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -1,0 +1,84 @@
+"""Training's options, read with their types checked, and a record of where each fact came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from ..runtime.errors import CheckpointError
+from ..runtime.manifest import Fact, Scalar
+
+WEIGHTS, FLAG, DEFAULT = "weights", "flag", "default"
+
+
+class Options:
+    """The options of one checkpoint; where one is absent the training script's default is recorded."""
+
+    def __init__(self, path: Path, values: Mapping[str, Any], source: str | None) -> None:
+        self.path = path
+        self.values = values
+        self.source = source or "opt"
+        self.facts: dict[str, Fact] = {}
+        self.warnings: list[str] = []
+
+    def get(self, key: str) -> Any:
+        """The option as it was saved, None where it is absent."""
+        return self.values.get(key)
+
+    def record(self, name: str, value: Scalar, source: str) -> None:
+        """Remember that the fact ``name`` is ``value`` because ``source`` says so."""
+        self.facts[name] = Fact(value, source)
+
+    def text(self, name: str, key: str, default: str) -> str:
+        """A word or path."""
+        return cast(str, self._typed(name, key, default, (str,), "text"))
+
+    def switch(self, name: str, key: str, default: bool) -> bool:
+        """True or false; training scripts also save 0 and 1."""
+        return bool(self._typed(name, key, default, (bool, int), "true or false"))
+
+    def count(self, name: str, key: str, default: int) -> int:
+        """A whole number from 1."""
+        value = self._typed(name, key, default, (int,), "a whole number from 1")
+        if isinstance(value, bool) or value < 1:
+            raise self._nonsense(key, value, "a whole number from 1")
+        return cast(int, value)
+
+    def seconds(self, name: str, key: str, default: float) -> float:
+        """A duration above 0."""
+        value = self._typed(name, key, default, (int, float), "a number of seconds above 0")
+        if isinstance(value, bool) or not 0 < value < float("inf"):
+            raise self._nonsense(key, value, "a number of seconds above 0")
+        return float(value)
+
+    def texts(self, name: str, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        """One or several words or paths."""
+        value = self.get(key)
+        if isinstance(value, str):
+            value = [value]
+        if value is not None and not (
+            isinstance(value, (list, tuple))
+            and value
+            and all(isinstance(part, str) for part in cast(list[object], value))
+        ):
+            raise self._nonsense(key, value, "one or several folders")
+        found = default if value is None else tuple(cast(list[str], value))
+        self.record(name, ", ".join(found), DEFAULT if value is None else self.source)
+        return found
+
+    def _typed(self, name: str, key: str, default: Any, kinds: tuple[type, ...], expected: str) -> Any:
+        value = self.get(key)
+        if value is not None and not isinstance(value, kinds):
+            raise self._nonsense(key, value, expected)
+        found = default if value is None else value
+        self.record(name, found, DEFAULT if value is None else self.source)
+        return found
+
+    def _nonsense(self, key: str, value: Any, expected: str) -> CheckpointError:
+        return CheckpointError(
+            f"the options of {self.path} make no sense",
+            received=f"{key} = {value!r} ({self.source})",
+            expected=expected,
+            fix="mend the option, or give the checkpoint without options and flags instead",
+        )

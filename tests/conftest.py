@@ -1,0 +1,59 @@
+"""Golden cases exported once for the whole suite, because capturing a graph takes seconds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from tests.golden.case import Case, load_case
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all worker processes of this run."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(shared_folder: Path) -> Callable[[str], Path]:
+    """The checkpoint of a golden case, written as a training run writes it."""
+
+    def write(name: str) -> Path:
+        path = shared_folder / f"{name}.ckpt"
+        with FileLock(f"{path}.lock"):
+            return path if path.exists() else load_case(name).save_checkpoint(path)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def exported(shared_folder: Path, checkpoint: Callable[[str], Path]) -> Callable[..., Path]:
+    """The ONNX file of a golden case in either batching."""
+    from gatescope.export import Choices, export_checkpoint
+
+    def export(name: str, batching: str = "exact") -> Path:
+        path = shared_folder / f"{name}-{batching}.onnx"
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                export_checkpoint(checkpoint(name), path, Choices(batching=batching))
+        return path
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def dataset(shared_folder: Path) -> tuple[Case, Path]:
+    """The golden dataset on disk: the case and its annotation file, features beside it."""
+    case = load_case("dataset_clipwise")
+    root = shared_folder / "dataset"
+    with FileLock(f"{root}.lock"):
+        if not root.exists():
+            case.save_dataset(root)
+    return case, root / "val.jsonl"

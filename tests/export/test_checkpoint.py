@@ -1,0 +1,151 @@
+"""Every layout of a checkpoint is read; everything else is refused by name, and nothing in it runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from gatescope.export import load_checkpoint
+from gatescope.runtime.errors import CheckpointError, UnsafeCheckpointError
+from tests.export import small
+
+
+def test_training_layout(tmp_path) -> None:
+    read = load_checkpoint(small.save(tmp_path / "model_best.ckpt"))
+    assert read.options["nheads"] == 8
+    assert read.options_source == "opt"
+    assert read["epoch"] == 1
+    assert set(read["model"]) == set(small.weights())
+    assert len(read.sha256) == 64
+
+
+@pytest.mark.parametrize("key", ["model", "state_dict", None])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_layouts_and_parallel_prefix(tmp_path, key, prefix) -> None:
+    state = small.weights()
+    named = {prefix + name: value for name, value in state.items()}
+    torch.save(named if key is None else {key: named}, tmp_path / "m.pth")
+    read = load_checkpoint(tmp_path / "m.pth")
+    assert list(read.weights) == list(state)
+    assert torch.equal(read["model"]["class_embed.bias"], state["class_embed.bias"])
+    assert read.options_source is None
+
+
+def test_options_beside_the_file(tmp_path) -> None:
+    torch.save({"model": small.weights()}, tmp_path / "m.pth")
+    (tmp_path / "opt.json").write_text(json.dumps(small.OPTIONS))
+    read = load_checkpoint(tmp_path / "m.pth")
+    assert read.options_source == "opt.json"
+    assert read.options["gating_type"] == "clipwise"
+
+
+def test_options_inside_win_over_those_beside(tmp_path) -> None:
+    small.save(tmp_path / "m.pth", nheads=4)
+    (tmp_path / "opt.json").write_text(json.dumps(small.OPTIONS))
+    assert load_checkpoint(tmp_path / "m.pth").options["nheads"] == 4
+
+
+def test_half_precision_weights_become_float32(tmp_path) -> None:
+    torch.save({"model": {k: v.half() for k, v in small.weights().items()}}, tmp_path / "m.pth")
+    assert {v.dtype for v in load_checkpoint(tmp_path / "m.pth").weights.values()} == {torch.float32}
+
+
+class Evil:
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_forbidden_global_is_named_and_not_executed(tmp_path, legacy) -> None:
+    mark = tmp_path / "executed"
+    torch.save(
+        {"model": small.weights(), "opt": Evil(f"touch {mark}")},
+        tmp_path / "m.pth",
+        _use_new_zipfile_serialization=not legacy,
+    )
+    with pytest.raises(UnsafeCheckpointError, match=r"system") as caught:
+        load_checkpoint(tmp_path / "m.pth")
+    assert not mark.exists()
+    assert "not executed" in str(caught.value) or "nothing in it was executed" in str(caught.value)
+
+
+def test_plain_pickle_with_a_forbidden_global(tmp_path) -> None:
+    mark = tmp_path / "executed"
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(Evil(f"touch {mark}")))
+    with pytest.raises(CheckpointError):
+        load_checkpoint(tmp_path / "m.pkl")
+    assert not mark.exists()
+
+
+def whole(path: Path) -> bytes:
+    return small.save(path / "whole.pth").read_bytes()
+
+
+BROKEN = {
+    "empty": lambda path: b"",
+    "random": lambda path: os.urandom(4096),
+    "text": lambda path: b"this is not a checkpoint",
+    "truncated in half": lambda path: whole(path)[: len(whole(path)) // 2],
+    "truncated by a byte": lambda path: whole(path)[:-1],
+    "first kilobyte only": lambda path: whole(path)[:1024],
+    "html page": lambda path: b"<html><body>404</body></html>",
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_files_are_refused(tmp_path, kind) -> None:
+    (tmp_path / "m.pth").write_bytes(BROKEN[kind](tmp_path))
+    with pytest.raises(CheckpointError, match=r"m\.pth"):
+        load_checkpoint(tmp_path / "m.pth")
+
+
+def test_no_file_and_a_folder(tmp_path) -> None:
+    with pytest.raises(CheckpointError, match="no file"):
+        load_checkpoint(tmp_path / "absent.pth")
+    small.save(tmp_path / "model_best.ckpt")
+    with pytest.raises(CheckpointError, match=r"model_best\.ckpt"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1, 2],
+        {"model": {}},
+        {"epoch": 3},
+        {"model": {"a": "text"}},
+        {},
+        torch.zeros(3),
+        argparse.Namespace(a=1),
+    ],
+    ids=["list", "empty model", "no model", "text weights", "empty dict", "tensor", "namespace"],
+)
+def test_files_without_a_state_dict(tmp_path, content) -> None:
+    torch.save(content, tmp_path / "m.pth")
+    with pytest.raises(CheckpointError, match="state dict"):
+        load_checkpoint(tmp_path / "m.pth")
+
+
+def test_zip_that_is_no_checkpoint(tmp_path) -> None:
+    with zipfile.ZipFile(tmp_path / "m.pth", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(CheckpointError):
+        load_checkpoint(tmp_path / "m.pth")
+
+
+@pytest.mark.parametrize("text", ["{not json", "[1]", "\xff"])
+def test_options_file_that_cannot_be_read(tmp_path, text) -> None:
+    torch.save({"model": small.weights()}, tmp_path / "m.pth")
+    (tmp_path / "opt.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(CheckpointError, match=r"opt\.json"):
+        load_checkpoint(tmp_path / "m.pth")

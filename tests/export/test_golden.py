@@ -1,0 +1,108 @@
+"""The exported files against numbers that the reference implementation computed."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from gatescope.runtime import GateSession, read_manifest
+from tests.golden.case import CHANNEL_STEP, Case, load_case
+
+pytestmark = pytest.mark.slow
+
+CASES = ["clipwise", "clipwise_padded", "global", "global_padded", "elementwise", "ssm_branch_global"]
+OUTPUTS = ["pred_logits", "pred_spans", "saliency_scores", "gate_attention", "gate_ffn"]
+ATOL = 5e-5  # ONNX Runtime orders sums and approximates exp differently; 2.6e-5 was the largest seen
+
+
+def stored(name: str, values: np.ndarray) -> np.ndarray:
+    """The part of an output the case keeps."""
+    return values[..., ::CHANNEL_STEP] if name.startswith("gate") and values.shape[-1] > 1 else values
+
+
+def valid(name: str, values: np.ndarray, clips: int) -> np.ndarray:
+    """One sample's entries at its valid clips."""
+    if name == "saliency_scores":
+        return values[:clips]
+    return values[:, :clips] if name.startswith("gate") and values.shape[1] > 1 else values
+
+
+def compare(case: Case, outputs: dict[str, np.ndarray], expected_of) -> None:
+    for name in OUTPUTS:
+        for i, clips in enumerate(case.clips):
+            expected = expected_of(name, i)
+            if expected is None:
+                continue
+            got = stored(name, valid(name, outputs[name][i], clips))
+            want = valid(name, expected, clips)
+            assert got.shape == want.shape
+            np.testing.assert_allclose(got, want, atol=ATOL, rtol=0, err_msg=f"{case.name} {name}[{i}]")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_reference_batching_gives_the_references_batched_numbers(name, exported) -> None:
+    case = load_case(name)
+    expected = case.expected
+    with GateSession(exported(name, "reference"), device="cpu") as session:
+        compare(case, session.run(case.inputs()).raw, lambda output, i: expected[output][i])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_exact_batching_gives_what_each_sample_gives_alone(name, exported) -> None:
+    case = load_case(name)
+    expected = case.expected
+
+    def alone(output: str, i: int) -> np.ndarray | None:
+        return expected[f"solo{i}_{output}"][0] if f"solo{i}_{output}" in expected else None
+
+    with GateSession(exported(name), device="cpu") as session:
+        compare(case, session.run(case.inputs()).raw, alone)
+
+
+def test_the_two_batchings_differ_where_the_reference_does(exported) -> None:
+    case = load_case("clipwise_padded")
+    with GateSession(exported(case.name), device="cpu") as session:
+        exact = session.run(case.inputs()).raw["saliency_scores"][0]
+    assert np.abs(exact - case.expected["saliency_scores"][0]).max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["clipwise", "global"])
+def test_file_holds_what_inference_needs_and_nothing_else(name, exported) -> None:
+    path = exported(name)
+    model = onnx.load(path, load_external_data=False)
+    used = {value for node in model.graph.node for value in node.input}
+    assert [value.name for value in model.graph.input if value.name not in used] == []
+    assert [tensor.name for tensor in model.graph.initializer if tensor.name not in used] == []
+    outputs = {value.name for value in model.graph.output}
+    made = [value for node in model.graph.node for value in node.output if value]
+    assert [value for value in made if value not in used and value not in outputs] == []
+    assert model.ir_version == 10
+    assert {entry.domain: entry.version for entry in model.opset_import} == {"": 20}
+    assert [entry.key for entry in model.metadata_props] == ["gatescope"]
+    content = path.read_bytes()
+    for trace in (b"stack_trace", b"site-packages", b'.py"', b"fx_node"):
+        assert trace not in content
+
+
+def test_every_free_axis_has_a_name_and_none_is_fixed(exported) -> None:
+    manifest = read_manifest(exported("clipwise"))
+    axes = {tensor.name: tensor.axes for tensor in (*manifest.inputs, *manifest.outputs)}
+    assert axes["src_vid"] == ("batch", "clip", 2818)
+    assert axes["src_txt"] == ("batch", "word", 512)
+    assert axes["gate_attention"] == ("batch", 4, "clip", 1)
+    assert axes["saliency_scores"] == ("batch", "clip")
+    assert "src_aud_mask" not in axes  # clipwise gates never look at it
+
+
+def test_manifest_says_what_the_file_is(exported) -> None:
+    manifest = read_manifest(exported("elementwise"))
+    assert (manifest.gating, manifest.layers, manifest.gate_kinds) == ("elementwise", 2, ("attention", "ffn"))
+    assert manifest.gates[1].name == "fusion.1.attention"
+    assert manifest.gates[1].range == (-1.0, 1.0)
+    assert manifest.facts["heads"].value == 8
+    assert manifest.facts["heads"].source == "opt"
+    assert manifest.facts["fusion_heads"].value == 8
+    assert manifest.certificate is not None
+    assert max(manifest.certificate.errors.values()) < 1e-4
+    assert manifest.certificate.compared_with == "gatescope's own model"
