@@ -82,14 +82,15 @@ def analyze_run(
     events = None if annotations is None else planted_events(Path(annotations))
 
     summary = summarise(run, progress=progress)
-    spread = spread_over_videos(summary.per_sample, videos_of(run.samples.collect()))
+    videos = videos_of(run.samples.collect())
+    spread = spread_over_videos(summary.per_sample, videos)
     warnings = run_warnings(run, summary)
     recovery, event_sections = None, list[Section]()
     if events is not None:
         recovery, section = _events(run, events)
         event_sections.append(section)
     document = statistics_document(
-        summary, spread, finished=run.finished, warnings=warnings, recovery=recovery
+        summary, spread, videos["vid"].n_unique(), finished=run.finished, warnings=warnings, recovery=recovery
     )
     chapters = [
         gate_numbers(summary, spread)._replace(figures=_overall(summary)),
@@ -98,13 +99,14 @@ def analyze_run(
         Section("Layers and samples in pictures", "", _pictures(summary)),
         *event_sections,
         *(Section(*section) for section in sections),
-        provenance(run, summary, int(document["total_videos"])),
+        provenance(run, summary, document["total_videos"]),
     ]
-    contents = {
-        REPORT: report(warnings, chapters).encode(),
-        STATISTICS: to_json(document).encode(),
-        **{name: image for chapter in chapters for name, image in chapter.figures.items()},
-    }
+    contents = {REPORT: report(warnings, chapters).encode(), STATISTICS: to_json(document).encode()}
+    for chapter in chapters:
+        for name, image in chapter.figures.items():
+            if name in contents or Path(name).name != name:
+                raise ValueError(f"a section's figure cannot be called '{name}'")
+            contents[name] = image
     files = _write(folder, contents)
     return AnalysisResult(folder, files, summary, document, tuple(warnings), recovery)
 
@@ -160,4 +162,6 @@ def _write(folder: Path, contents: Mapping[str, bytes]) -> tuple[Path, ...]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         write_atomically(folder / name, content)
+    if event_report.FIGURE not in contents:  # an earlier report's, which this one does not speak of
+        (folder / event_report.FIGURE).unlink(missing_ok=True)
     return tuple(folder / name for name in contents)

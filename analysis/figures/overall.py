@@ -7,9 +7,10 @@ from typing import Any
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from .style import INK, QUIET, grid, heading, kind_colour, kind_name, new_figure, percent_axis, signed, style
+
+_TICKS = 16  # as many layers can be named side by side
 
 
 def overall_figure(
@@ -77,8 +78,9 @@ def _draw_levels(axes: Axes, layers: pl.DataFrame, colour: str) -> None:
         at, shown["mean_abs"], "D", color=colour, markerfacecolor="white", markersize=5, label="mean |g|"
     )
     axes.set_ylabel("gate value")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    axes.set_xlim(layers["layer"].min() - 0.6, layers["layer"].max() + 0.6)  # type: ignore[operator]
+    every = layers["layer"].to_list()
+    axes.set_xticks(every[:: 1 + len(every) // _TICKS])
+    axes.set_xlim(every[0] - 0.6, every[-1] + 0.6)
     axes.margins(y=0.22)  # the legend stands above the data
     grid(axes, "y")
     axes.legend(loc="upper left", ncols=4, fontsize=8, handlelength=1.4, columnspacing=1.2)

@@ -17,8 +17,8 @@ from .style import INK, MISSING, heading, kind_name, new_figure, short, signed, 
 
 _LABELLED = 40
 _WRITTEN = 12
-_QUARTERS = ("lowest", "a quarter below", "half below", "three quarters below", "highest")
-_LETTERS = 90  # as many fit side by side under the panels
+_QUARTERS = ("lowest", "25%", "50%", "75%", "highest")
+_LETTERS = 75  # as many fit side by side under the panels
 
 
 def pattern_figure(
@@ -60,7 +60,7 @@ def pattern_figure(
 
 
 def _label_samples(axes: Axes, labels: Sequence[str]) -> None:
-    tight = sum(len(label) + 3 for label in labels) > _LETTERS
+    tight = len(labels) * max(len(label) for label in labels) > _LETTERS
     axes.set_xticks(range(len(labels)), labels)
     axes.tick_params(axis="x", rotation=45 if tight else 0, length=0)
     for tick in axes.get_xticklabels():

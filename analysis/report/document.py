@@ -33,15 +33,20 @@ _PLAIN = (
 def statistics_document(
     summary: GateSummary,
     spread: pl.DataFrame,
+    videos: int,
     *,
     finished: bool,
     warnings: Sequence[str],
     recovery: EventRecovery | None = None,
 ) -> dict[str, Any]:
-    """The document; ``spread`` is of :func:`~gatescope.analysis.statistics.videos.spread_over_videos`."""
+    """The document.
+
+    ``spread`` is of :func:`~gatescope.analysis.statistics.videos.spread_over_videos`; ``videos`` is how many
+    videos the samples are of.
+    """
     document: dict[str, Any] = {
         "total_samples": summary.samples,
-        "total_videos": int(cast(int, spread["videos"].max() or 0)),
+        "total_videos": videos,
         "gating_type": summary.gating,
         "num_layers": len(summary.layers),
         "run_finished": finished,

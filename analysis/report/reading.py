@@ -61,8 +61,8 @@ def what_gates_cannot_say(summary: GateSummary) -> Section:
 
 _MEANING = (
     "A positive gate adds what it scales, a negative one subtracts it, a gate at 0 leaves it out. The "
-    "*attention* gate scales the audio before it is added to the video stream; the *ffn* gate scales what the "
-    "layer's feed-forward network makes of the fused stream."
+    "*attention* gate scales the audio before it is added to the video stream; the *ffn* gate scales what "
+    "the layer's feed-forward network makes of the fused stream."
 )
 
 

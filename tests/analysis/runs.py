@@ -9,20 +9,23 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
+
 from gatescope.runtime.manifest import Manifest
 from gatescope.runtime.runs.info import FeatureRef, FileRef, RunInfo, Selection, Skipped
 from gatescope.runtime.runs.reader import Run, open_run
 from gatescope.runtime.runs.schema import SAMPLES_SCHEMA
 from gatescope.runtime.runs.table import SampleGates
 from gatescope.runtime.runs.writer import RunWriter
-from numpy.typing import NDArray
 
 from ..runtime.tiny_model import Gating, tiny_manifest
 
 Gates = Mapping[str, Mapping[str, NDArray[np.float32]]]
 
 
-def manifest_of(gating: Gating, layers: int, range_: tuple[float, float] = (-1.0, 1.0), **fields: Any) -> Manifest:
+def manifest_of(
+    gating: Gating, layers: int, range_: tuple[float, float] = (-1.0, 1.0), **fields: Any
+) -> Manifest:
     """A tracked model's manifest whose gates all have the range ``range_``."""
     manifest = tiny_manifest(gating, layers)
     return replace(manifest, gates=tuple(replace(gate, range=range_) for gate in manifest.gates), **fields)
@@ -38,7 +41,7 @@ def write_run(
     planned: int | None = None,
     skipped: Sequence[Skipped] = (),
 ) -> Run:
-    """A run of ``gates``: by sample and kind (layers, L | 1, 1 | d). ``videos``: vid by sample, else ``v-{id}``.
+    """A run of ``gates``, by sample and kind (layers, L | 1, 1 | d); ``videos`` gives the vid of a sample.
 
     With ``planned`` larger than the number of samples the run is left unfinished.
     """
@@ -77,7 +80,7 @@ def write_run(
 def random_gates(
     samples: int, layers: int = 2, *, clips: int | None = None, channels: int = 1, seed: int = 0
 ) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """Tanh gates around a level of their own for every layer and kind; lengths differ unless ``clips`` is given."""
+    """Tanh gates around a level of each layer and kind; lengths differ unless ``clips`` is given."""
     random = np.random.default_rng(seed)
     levels = {kind: random.normal(0, 0.7, (layers, 1, 1)) for kind in ("attention", "ffn")}
     gates: dict[str, dict[str, NDArray[np.float32]]] = {}

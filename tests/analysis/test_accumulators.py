@@ -6,6 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+
 from gatescope.analysis.statistics.histogram import Histogram
 from gatescope.analysis.statistics.limits import GateLimits
 from gatescope.analysis.statistics.moments import Moments
@@ -15,10 +20,6 @@ from gatescope.analysis.statistics.quantiles import (
     percentiles_of,
     streamed_percentiles,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
-from numpy.typing import NDArray
 
 WANTED = (0.0, 25.0, 50.0, 75.0, 95.0, 99.9, 100.0)
 TANH = GateLimits.of(-1.0, 1.0)
