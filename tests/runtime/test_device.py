@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from gatescope.runtime import device as subject
 from gatescope.runtime.errors import DeviceError, ModelFileError, UsageError
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from gatescope.runtime.errors import DatasetError, GatescopeError
 from gatescope.runtime.predictions import (
     Prediction,
@@ -48,6 +49,13 @@ def test_the_best_window_comes_first_and_ties_keep_their_order() -> None:
     rows = windows([[0, 0.2], [0.2, 0.4], [0.4, 0.6], [0.6, 0.8]], [0.3, 0.7, 0.3, 0.7])
     assert [row[0] for row in rows] == [30, 90, 0, 60]
     assert [row[2] for row in rows] == [0.7, 0.7, 0.3, 0.3]
+
+
+def test_many_ties_keep_their_order() -> None:
+    """Short lists come out of any sort in order; forty rows do not."""
+    starts = [i / 50 for i in range(40)]
+    rows = windows([[start, start + 0.1] for start in starts], [0.3, 0.7] * 20, duration=50, clip_length=1)
+    assert [row[0] for row in rows] == [*range(1, 40, 2), *range(0, 40, 2)]
 
 
 def test_scores_that_round_alike_are_sorted_before_rounding() -> None:

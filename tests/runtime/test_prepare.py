@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from gatescope.runtime.data.prepare import Sample, collate, prepare, tef_channels
 from gatescope.runtime.errors import InputError
 from gatescope.runtime.inputs import check_batch
 from gatescope.runtime.manifest import Manifest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from .tiny_model import tiny_manifest
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from gatescope.runtime.errors import DeviceError, GatescopeError, InputError, UsageError
-from gatescope.runtime.session import GateSession
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from gatescope.runtime.errors import DeviceError, GatescopeError, InputError, UsageError
+from gatescope.runtime.session import GateSession
 
 from .tiny_model import CHANNELS, QUERIES, Gating, Kind, expected, tiny_batch, tiny_model
 

@@ -21,9 +21,10 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
+
 from gatescope.runtime.manifest import Fact, Gate, Manifest, Preprocessing, Source, Tensor
 from gatescope.runtime.model_file import write_manifest_onnx
-from onnx import TensorProto, helper, numpy_helper
 
 QUERIES = 3
 CHANNELS = 4  # gate channels of the elementwise model
