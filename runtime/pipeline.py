@@ -162,8 +162,13 @@ def _begin(
     """Check every sample, and only then make the folder."""
     with progress("checking features", len(queries)) as advance:
         checked = check_samples(folders, queries, advance=advance)
-    if checked.bad and (not skip_bad or not checked.good):
+    if checked.bad and not skip_bad:
         raise BadSamplesError(checked.bad, len(queries))
+    if not checked.good:
+        raise DatasetError(
+            f"none of the {len(queries)} samples can be run; nothing was written\n    {_listed(checked.bad)}",
+            fix="check that --features is the right folder for these annotations",
+        )
     skipped = tuple(Skipped(sample_id, reason) for sample_id, reason in checked.bad)
     info = replace(info, samples=len(checked.good), skipped=skipped)
     table = pl.DataFrame(
@@ -201,13 +206,16 @@ def _resume(
     with progress("checking features", len(left)) as advance:
         checked = check_samples(folders, left, advance=advance)
     if checked.bad:
-        shown = "\n    ".join(f"{sample_id}: {reason}" for sample_id, reason in checked.bad)
         raise DatasetError(
-            f"{len(checked.bad)} samples that could be run before cannot be run now\n    {shown}",
+            f"samples that could be run before cannot be run any more\n    {_listed(checked.bad)}",
             expected="the features this run began with: leaving samples out now would change its batches",
             fix="mend these files and resume again, or run into another folder",
         )
     return writer, queries, planned["clips"].to_list()
+
+
+def _listed(bad: list[tuple[str, str]]) -> str:
+    return "\n    ".join(f"{sample_id}: {reason}" for sample_id, reason in bad)
 
 
 def _run_parts(

@@ -21,8 +21,16 @@ def progress(what: str, total: int, *, done: int = 0) -> Generator[Callable[[int
     """
     if sys.stderr.isatty():
         with tqdm(total=total, initial=done, desc=what, unit=" samples", file=sys.stderr) as bar:
-            yield lambda more: (bar.update(more), None)[1]
-        return
+
+            def update(more: int) -> None:
+                bar.update(more)
+
+            yield update
+    else:
+        yield _lines(what, total, done)
+
+
+def _lines(what: str, total: int, done: int) -> Callable[[int], None]:
     began = told = time.monotonic()
     count = done
 
@@ -32,7 +40,7 @@ def progress(what: str, total: int, *, done: int = 0) -> Generator[Callable[[int
         now = time.monotonic()
         if now - told >= _LINE_EVERY:
             told = now
-            rate = (count - done) / (now - began)
+            rate = (count - done) / max(now - began, 1e-9)
             print(f"{what}: {count} of {total} samples, {rate:.1f} samples/s", file=sys.stderr, flush=True)
 
-    yield advance
+    return advance

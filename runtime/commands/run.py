@@ -43,7 +43,7 @@ def _configure(parser: ArgumentParser) -> None:
         "--device",
         choices=("auto", "cpu", "cuda"),
         default="auto",
-        help="default: auto",
+        help="where the model runs (default: auto)",
     )
     parser.add_argument(
         "--batch-size", type=positive, default=32, metavar="N", help="samples in a batch (default: 32)"
@@ -107,7 +107,7 @@ def _report(result: RunResult, *, as_json: bool) -> None:
         f"in {result.seconds:.1f} s ({result.samples_per_second:.1f} samples/s)"
     )
     if skipped:
-        print(f"left out {len(skipped)} samples:")
+        print(f"left out {len(skipped)} of {len(skipped) + result.samples} samples:")
         for sample in skipped:
             print(f"  {sample['sample_id']}: {sample['reason']}")
 

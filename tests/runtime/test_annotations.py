@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from gatescope.runtime.data.annotations import Annotation, read_annotations
 from gatescope.runtime.data.selection import select
 from gatescope.runtime.errors import DatasetError, UsageError
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 GOOD = {"qid": 7, "query": "a cat", "vid": "v_0.0_150.0", "duration": 150, "relevant_windows": [[0, 2]]}
 

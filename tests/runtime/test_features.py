@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from gatescope.runtime.data.annotations import Annotation, read_annotations
 from gatescope.runtime.data.arrays import find_array_file, read_array
 from gatescope.runtime.data.check import check_samples
@@ -18,8 +21,6 @@ from gatescope.runtime.data.features import FeatureReader, read_raw
 from gatescope.runtime.data.folders import FeatureFolders
 from gatescope.runtime.errors import DatasetError, UsageError
 from gatescope.runtime.manifest import Manifest, Source
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from .tiny_dataset import TinyDataset, tiny_dataset
 from .tiny_model import tiny_manifest

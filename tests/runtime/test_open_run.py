@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+
 from gatescope.runtime import open_run
 from gatescope.runtime.errors import RunFolderError
 

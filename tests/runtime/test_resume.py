@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from gatescope.runtime import open_run
 from gatescope.runtime.errors import DatasetError, RunFolderError, RunLockedError, RunMismatchError
 from gatescope.runtime.runs import writer
@@ -32,6 +33,8 @@ WRITES = 2 + 3 * PARTS + 1
 @pytest.fixture(autouse=True)
 def parts_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "_MOST_SAMPLES_PER_PART", 2)
+    # No test here pulls the plug; one looks at the order of syncing and renaming.
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture
@@ -134,6 +137,31 @@ def test_stopped_twice_with_other_gatings(tmp_path: Path, gating: Gating) -> Non
             case.run(resume=resume)
     case.run(resume=True)
     assert content(case.output) == content(tmp_path / "undisturbed")
+
+
+def test_a_part_counts_only_when_it_and_its_predictions_are_durable(
+    case: TinyCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    replace = Path.replace
+
+    def synced(descriptor: int) -> None:
+        events.append(f"sync {Path(f'/proc/self/fd/{descriptor}').resolve().name.split('.')[-1]}")
+
+    def renamed(path: Path, target: Path) -> Path:
+        events.append(f"rename {target.name}")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    case.run(max_samples=2)
+    place = events.index("rename part-00000.parquet")
+    assert events[place - 2 : place + 2] == [
+        "sync jsonl",
+        "sync partial",
+        "rename part-00000.parquet",
+        "sync gates",
+    ]
 
 
 def test_stopped_while_computing(
@@ -287,7 +315,7 @@ def test_features_gone_bad_meanwhile_stop_the_resumed_run(case: TinyCase) -> Non
     good = text.read_bytes()
     text.unlink()
     for skip_bad in (False, True):
-        with pytest.raises(DatasetError, match="cannot be run now") as caught:
+        with pytest.raises(DatasetError, match="cannot be run any more") as caught:
             case.run(resume=True, skip_bad=skip_bad)
         assert "106" in str(caught.value)
     text.write_bytes(good)

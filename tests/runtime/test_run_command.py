@@ -7,10 +7,12 @@ import json
 import os
 import shlex
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
 from gatescope.runtime import open_run, pipeline
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.runs import writer
@@ -47,7 +49,7 @@ def test_it_says_what_it_wrote_and_what_it_left_out(
     assert main(command(case, "--skip-bad")) == 0
     out = capsys.readouterr().out
     assert f"wrote {case.output}: gates of 6 samples" in out
-    assert "left out 1 samples:\n  103: no file" in out
+    assert "left out 1 of 7 samples:\n  103: no file" in out
     assert main(command(case, "--skip-bad", "--resume")) == 0
     assert "is finished: nothing to do" in capsys.readouterr().out
 
@@ -167,6 +169,15 @@ def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(
     assert main([*command(case)[:-2], "--batch-size", "7", "--output", str(case.folder / "again")]) == 0
     err = capsys.readouterr().err
     assert "checking features: 7 of 7 samples" in err and "running: 7 of 7 samples, " in err
+
+
+def test_progress_is_a_bar_on_a_terminal(
+    case: TinyCase, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(command(case)) == 0
+    err = capsys.readouterr().err
+    assert "checking features: 100%" in err and "running: 100%" in err and "7/7" in err
 
 
 def test_reference_batching_warns_of_another_batch_size(

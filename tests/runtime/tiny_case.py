@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from gatescope.runtime.manifest import Manifest
 from gatescope.runtime.pipeline import RunResult, run_model
 
