@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint, load_checkpoint
@@ -20,17 +21,14 @@ __all__ = [
     "load_checkpoint",
 ]
 
-_MODULES = {
-    "Checkpoint": ".checkpoint",
-    "Choices": ".choices",
-    "ExportResult": ".export",
-    "VerifyRequest": ".verify",
-    "export_checkpoint": ".export",
-    "load_checkpoint": ".checkpoint",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name], __name__), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Checkpoint": ".checkpoint",
+        "Choices": ".choices",
+        "ExportResult": ".export",
+        "VerifyRequest": ".verify",
+        "export_checkpoint": ".export",
+        "load_checkpoint": ".checkpoint",
+    },
+)

@@ -20,7 +20,12 @@ def build_manifest(checkpoint: Checkpoint, description: Description, graph: onnx
     """Everything ``graph`` has to say about itself, without a certificate yet."""
     config = description.config
     outputs = tuple(_tensor(value) for value in graph.output)
-    axes = {tensor.name: tuple(str(axis) for axis in tensor.axes) for tensor in outputs}
+    axes = {
+        "global": ("batch", "layer", "1", "1"),
+        "clipwise": ("batch", "layer", "clip", "1"),
+        "elementwise": ("batch", "layer", "clip", "channel"),
+    }[config.gating]
+    names = {tensor.name for tensor in outputs}
     return Manifest(
         family=description.family,
         gating=config.gating,
@@ -31,11 +36,11 @@ def build_manifest(checkpoint: Checkpoint, description: Description, graph: onnx
                 layer=layer,
                 output=output,
                 index=layer,
-                axes=axes[output],
+                axes=axes,
                 range=config.gate_range[kind],
             )
             for kind, output in GATE_OUTPUTS.items()
-            if output in axes
+            if output in names
             for layer in range(config.fusion_layers)
         ),
         inputs=tuple(_tensor(value) for value in graph.input),

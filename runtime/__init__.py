@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .errors import GatescopeError
+from .lazy import lazy_names
 
 if TYPE_CHECKING:
     from .data.batches import batches
@@ -27,34 +27,16 @@ __all__ = [
     "read_manifest",
 ]
 
-# Where each public name lives. Importing the room must cost nothing: ONNX Runtime and Polars are loaded
-# with the first name that needs them.
-_HOME = {
-    "GateSession": ".session",
-    "Manifest": ".manifest",
-    "Outputs": ".session",
-    "Sample": ".data.prepare",
-    "batches": ".data.batches",
-    "open_run": ".runs.reader",
-    "prepare": ".data.prepare",
-    "read_manifest": ".model_file",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        value = getattr(import_module(_HOME[name], __name__), name)
-    except ModuleNotFoundError as error:
-        from .extras import missing_extra
-
-        if missing := missing_extra(error):
-            raise missing from error
-        raise
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "GateSession": ".session",
+        "Manifest": ".manifest",
+        "Outputs": ".session",
+        "Sample": ".data.prepare",
+        "batches": ".data.batches",
+        "open_run": ".runs.reader",
+        "prepare": ".data.prepare",
+        "read_manifest": ".model_file",
+    },
+)

@@ -1,25 +1,25 @@
 """Every error a user of gatescope can meet, and the shape of its message.
 
-    GatescopeError                  exit code 1
-    ├── UsageError                  exit code 2: flags that contradict each other or the input
-    ├── MissingExtraError           an optional dependency is not installed
-    ├── CheckpointError             the checkpoint cannot be read, or is not one
-    │   ├── UnsafeCheckpointError   it asks to load something other than tensors and options
-    │   ├── WeightsMismatchError    parameters missing, unexpected, misshapen or not finite
-    │   └── UnknownFactError        heads or gating are recorded nowhere
-    ├── UnsupportedModelError       a model this version cannot rebuild
-    ├── ExportError                 the graph could not be made
-    │   ├── ParityError             the file does not reproduce the PyTorch model
-    │   └── VerificationError       the file does not reproduce the user's own predictions
-    ├── ModelFileError              an exported file that cannot be run
-    │   └── ManifestError           its manifest is absent, damaged or newer than this version
-    ├── DeviceError                 the device asked for is not there
-    ├── InputError                  arrays that do not fit the manifest
-    ├── DatasetError                annotations or features that cannot be read
-    │   └── BadSamplesError         some samples cannot be run; lists them all
-    └── RunFolderError              a run folder that cannot be read or written
-        ├── RunLockedError          another run holds it
-        └── RunMismatchError        it holds a different run
+GatescopeError                  exit code 1
+├── UsageError                  exit code 2: flags that contradict each other or the input
+├── MissingExtraError           an optional dependency is not installed
+├── CheckpointError             the checkpoint cannot be read, or is not one
+│   ├── UnsafeCheckpointError   it asks to load something other than tensors and options
+│   ├── WeightsMismatchError    parameters missing, unexpected, misshapen or not finite
+│   └── UnknownFactError        heads or gating are recorded nowhere
+├── UnsupportedModelError       a model this version cannot rebuild
+├── ExportError                 the graph could not be made
+│   ├── ParityError             the file does not reproduce the PyTorch model
+│   └── VerificationError       the file does not reproduce the user's own predictions
+├── ModelFileError              an exported file that cannot be run
+│   └── ManifestError           its manifest is absent, damaged or newer than this version
+├── DeviceError                 the device asked for is not there
+├── InputError                  arrays that do not fit the manifest
+├── DatasetError                annotations or features that cannot be read
+│   └── BadSamplesError         some samples cannot be run; lists them all
+└── RunFolderError              a run folder that cannot be read or written
+    ├── RunLockedError          another run holds it
+    └── RunMismatchError        it holds a different run
 """
 
 from __future__ import annotations

@@ -1,0 +1,181 @@
+"""--verify: the trained model's own predictions are reproduced, and each planted mistake is found by name."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gatescope.export import Choices, VerifyRequest, load_checkpoint
+from gatescope.export.facts import describe
+from gatescope.export.parity import torch_runner
+from gatescope.export.rebuild import rebuild
+from gatescope.export.verify import verify
+from gatescope.runtime import read_manifest
+from gatescope.runtime.data.batches import batches
+from gatescope.runtime.errors import DatasetError, UsageError, VerificationError
+from gatescope.runtime.manifest import Verification
+from gatescope.runtime.predictions import format_prediction, write_predictions
+from tests.golden.case import FOLDER
+
+pytestmark = pytest.mark.slow
+
+SUBMISSION = FOLDER / "dataset_clipwise.jsonl"
+
+
+@pytest.fixture
+def try_verify(tmp_path, dataset, exported):
+    """Verify the golden dataset's model with changed options; the file is run by PyTorch in its place."""
+    case, annotations = dataset
+    manifest = read_manifest(exported("dataset_clipwise"))
+
+    def run(
+        choices: Choices | None = None,
+        predictions: Path = SUBMISSION,
+        annotations: Path = annotations,
+        batch_size: int | None = 1,
+        **options,
+    ) -> Verification:
+        changed = replace(case, spec=case.spec | {"opt": case.options | options})
+        checkpoint = load_checkpoint(changed.save_checkpoint(tmp_path / "m.pth"))
+        wanted = choices or Choices()
+        description = describe(checkpoint, wanted)
+        request = VerifyRequest(predictions, annotations, dataset[1].parent, batch_size=batch_size)
+        recipe = replace(manifest, preprocessing=description.preprocessing, eval_batch_size=None)
+        return verify(
+            request, checkpoint, wanted, recipe, torch_runner(rebuild(description, checkpoint.weights))
+        )
+
+    return run
+
+
+def test_the_references_own_submission_is_reproduced(try_verify) -> None:
+    verified = try_verify()
+    assert verified.samples == 12
+    assert verified.errors["score"] <= 1e-4
+    assert verified.errors["saliency"] == 0
+    assert verified.errors["window_seconds"] == 0
+    assert verified.errors["file_gate_attention"] == 0
+
+
+PLANTED = {
+    "gating": ({"gating_type": "global"}, None, "--gating clipwise"),
+    "heads": ({"nheads": 4}, None, "--heads 8"),
+    "fusion heads": ({"fusion_n_heads": 8}, None, "--fusion-heads 4"),
+    "activation": ({}, Choices(attention_activation="sigmoid"), "--attention-activation tanh"),
+    "feature order": ({"v_feat_dirs": ["clip_features", "slowfast_features"]}, None, "--video-features"),
+    "TEF": ({"ctx_mode": "video"}, None, "--tef"),
+    "two at once": ({"nheads": 4, "gating_type": "global"}, None, "--gating clipwise"),
+}
+
+
+@pytest.mark.parametrize("mistake", PLANTED)
+def test_planted_mistake_is_found_and_its_flag_named(try_verify, mistake) -> None:
+    options, choices, flag = PLANTED[mistake]
+    with pytest.raises(VerificationError) as caught:
+        try_verify(choices, **options)
+    fix = caught.value.fix or ""
+    assert fix.startswith("export again with")
+    assert flag in fix
+    if mistake == "two at once":
+        assert "--heads 8" in fix
+    if mistake == "feature order":
+        assert fix.index("slowfast_features") < fix.index("clip_features")
+    for tried in (
+        "--gating",
+        "--heads",
+        "--fusion-heads",
+        "--attention-activation",
+        "--video-features",
+        "TEF",
+    ):
+        assert tried in str(caught.value)
+
+
+def test_predictions_of_another_model_name_no_flag(try_verify, tmp_path) -> None:
+    lines = [json.loads(line) for line in SUBMISSION.read_text().splitlines()]
+    rng = np.random.default_rng(0)
+    for line in lines:
+        line["pred_saliency_scores"] = rng.standard_normal(len(line["pred_saliency_scores"])).tolist()
+    other = tmp_path / "other.jsonl"
+    other.write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(VerificationError, match="none of these explains it"):
+        try_verify(predictions=other)
+
+
+def test_predictions_made_in_batches_need_the_same_batches(try_verify, tmp_path, checkpoint, dataset) -> None:
+    """The reference's numbers depend on the batch, so its batch size does too."""
+    read = load_checkpoint(checkpoint("dataset_clipwise"))
+    manifest = replace(  # only the recipe is used
+        read_manifest_of(read), eval_batch_size=None
+    )
+    description = describe(read, Choices(batching="reference"))
+    run = torch_runner(rebuild(description, read.weights))
+    rows = {str(json.loads(line)["qid"]): json.loads(line) for line in dataset[1].read_text().splitlines()}
+    lines = []
+    for ids, batch in batches(manifest, dataset[1], features=dataset[1].parent, batch_size=5):
+        outputs = run(batch)
+        for i, qid in enumerate(ids):
+            lines.append(
+                format_prediction(
+                    qid=rows[qid]["qid"],
+                    query=rows[qid]["query"],
+                    vid=rows[qid]["vid"],
+                    duration=rows[qid]["duration"],
+                    logits=outputs["pred_logits"][i],
+                    spans=outputs["pred_spans"][i],
+                    saliency=outputs["saliency_scores"][i],
+                    clips=int(batch["src_vid_mask"][i].sum()),
+                    clip_length=2,
+                )
+            )
+    path = tmp_path / "batched.jsonl"
+    write_predictions(path, lines)
+    assert try_verify(predictions=path, batch_size=5).batch_size == 5
+    with pytest.raises(VerificationError):
+        try_verify(predictions=path, batch_size=1)
+
+
+def read_manifest_of(checkpoint):
+    """A manifest with the checkpoint's recipe; nothing else of it is read."""
+    from tests.runtime.tiny_model import tiny_manifest
+
+    return replace(tiny_manifest(), preprocessing=describe(checkpoint, Choices()).preprocessing)
+
+
+def test_batch_size_unknown(try_verify) -> None:
+    with pytest.raises(VerificationError, match="verify-batch-size"):
+        try_verify(batch_size=None)
+
+
+def test_predictions_for_other_queries(try_verify, tmp_path) -> None:
+    lines = SUBMISSION.read_text().splitlines()
+    few = tmp_path / "few.jsonl"
+    few.write_text("\n".join(lines[3:]))
+    with pytest.raises(DatasetError, match="no predictions for 3 of the first 12"):
+        try_verify(predictions=few)
+
+
+def test_predictions_that_are_not_there(try_verify, tmp_path) -> None:
+    with pytest.raises(DatasetError, match="cannot be read"):
+        try_verify(predictions=tmp_path / "absent.jsonl")
+
+
+def test_verify_needs_its_data() -> None:
+    from argparse import ArgumentParser
+
+    from gatescope.export.commands.export import command, verification_from
+
+    parser = ArgumentParser()
+    command.configure(parser)
+    for arguments in (["--verify", "p.jsonl"], ["--verify-batch-size", "3"]):
+        with pytest.raises(UsageError):
+            verification_from(parser.parse_args(["--checkpoint", "m.pth", *arguments]))
+
+
+def test_torch_is_left_as_it_was() -> None:
+    assert torch.is_grad_enabled()

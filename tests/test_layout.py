@@ -1,0 +1,110 @@
+"""The house: which folders are packages, who may import whom, and what an import loads."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("runtime", "export", "analysis")
+MAY_IMPORT = {"runtime": {"runtime"}, "export": {"export", "runtime"}, "analysis": {"analysis", "runtime"}}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+# Which room a library belongs to; numpy, polars and the standard library may be anywhere.
+LIBRARY_ROOM = {
+    "torch": "export",
+    "onnxscript": "export",
+    "onnx_ir": "export",
+    "matplotlib": "analysis",
+    "sklearn": "analysis",
+    "onnxruntime": "runtime",
+    "prometheus_client": "runtime",
+}
+
+
+def modules() -> list[Path]:
+    return [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """(level, dotted name) of every import in the file, wherever it stands."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            found.append((node.level, node.module or ""))
+        elif isinstance(node, ast.Import):
+            found += [(0, name.name) for name in node.names]
+    return found
+
+
+def test_every_folder_with_code_is_a_listed_package() -> None:
+    there = {f"gatescope.{'.'.join(path.parent.relative_to(ROOT).parts)}" for path in modules()}
+    assert there == set(PROJECT["tool"]["setuptools"]["packages"])
+    assert PROJECT["tool"]["setuptools"]["package-dir"] == {f"gatescope.{room}": room for room in ROOMS}
+
+
+def test_every_package_has_an_init_and_every_room_its_type_marker() -> None:
+    assert [str(p.parent) for p in modules() if not (p.parent / "__init__.py").exists()] == []
+    assert all((ROOT / room / "py.typed").exists() for room in ROOMS)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_downwards(path: Path) -> None:
+    here = path.relative_to(ROOT).parts
+    room = here[0]
+    for level, name in imports(path):
+        if level:
+            parts = [*here[: len(here) - level], *([p for p in name.split(".") if p])]
+            assert parts[0] in MAY_IMPORT[room], f"{path}: {'.' * level}{name}"
+        else:
+            top = name.split(".")[0]
+            assert top != "gatescope", f"{path}: inside the rooms imports are relative"
+            assert LIBRARY_ROOM.get(top, room) == room, f"{path}: {top} belongs to {LIBRARY_ROOM[top]}"
+
+
+HEAVY = ("torch", "onnxruntime", "polars", "matplotlib", "sklearn", "onnx", "numpy")
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import gatescope.runtime", HEAVY),
+        ("import gatescope.export", HEAVY),
+        ("import gatescope.analysis", HEAVY),
+        ("from gatescope.runtime import GateSession, open_run, prepare, batches", ("torch", "matplotlib")),
+        ("from gatescope.analysis import GateAnalyzer", ("torch", "onnxruntime")),
+        ("from gatescope.runtime.cli.main import main; main(['--help'])", HEAVY),
+        ("from gatescope.runtime.cli.main import main; main(['--version'])", HEAVY),
+    ],
+)
+def test_what_an_import_loads(statement: str, absent: tuple[str, ...]) -> None:
+    program = f"{statement}\nimport sys\nprint(*[m for m in {absent!r} if m in sys.modules], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == ""
+
+
+def test_direct_dependencies_are_pinned() -> None:
+    project = PROJECT["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *(one for extra in extras.values() for one in extra)]
+    names = {one.split(">")[0].split("[")[0] for one in wanted} - {"gatescope"}
+    pinned = {
+        line.split("==")[0]
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    }
+    assert names == pinned
+
+
+def test_public_names_can_be_loaded() -> None:
+    import gatescope.analysis
+    import gatescope.export
+    import gatescope.runtime
+
+    for room in (gatescope.runtime, gatescope.export, gatescope.analysis):
+        assert all(getattr(room, name) is not None for name in room.__all__)
