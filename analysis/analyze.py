@@ -20,6 +20,7 @@ from .figures.patterns import pattern_figure
 from .figures.style import png
 from .report import events as event_report
 from .report.document import statistics_document, to_json
+from .report.markdown import counted
 from .report.numbers import gate_numbers
 from .report.provenance import provenance
 from .report.reading import what_gates_cannot_say, what_gates_say
@@ -130,7 +131,7 @@ def _events(run: Run, events: Mapping[str, frozenset[int]]) -> tuple[EventRecove
         recovery.curves,
         recovery.example,
         recovery.example_id,
-        f"{recovery.event_clips} of {recovery.clips} clips of {recovery.videos} videos have the event.",
+        event_report.compared(recovery),
     )
     return recovery, event_report.event_section(recovery, png(figure))
 
@@ -153,8 +154,7 @@ def _pictures(summary: GateSummary) -> dict[str, bytes]:
 
 
 def _subtitle(summary: GateSummary) -> str:
-    samples = "1 sample" if summary.samples == 1 else f"{summary.samples:,} samples"
-    layers = "1 layer" if len(summary.layers) == 1 else f"{len(summary.layers)} layers"
+    layers, samples = counted(len(summary.layers), "layer"), counted(summary.samples, "sample")
     return f"{summary.gating.capitalize()} gating, {layers}, {samples}."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,15 +35,14 @@ class GateSeries:
 
 
 def gate_series(run: Run, *, channels: bool = True) -> Iterator[GateSeries]:
-    """Every gate of every sample, part by part: one part of the table is in memory at a time.
+    """Every gate of every sample, part by part: one part is in memory, and the next one being read.
 
     With ``channels`` off, elementwise gates come as their mean over channels (L, 1), which is faster to read.
     Raises :class:`~gatescope.runtime.errors.RunFolderError` where there is no gate or a sample's rows lie in
     two parts.
     """
     part_of_sample: dict[str, Path] = {}
-    for part in _parts(run):
-        table = _read(part, channels)
+    for part, table in _tables(run, channels):
         for sample_id in table["sample_id"].unique().to_list():
             if (earlier := part_of_sample.setdefault(sample_id, part)) != part:
                 raise RunFolderError(
@@ -58,6 +58,19 @@ def gate_series(run: Run, *, channels: bool = True) -> Iterator[GateSeries]:
             received="a run without a row in its gate table",
             fix="continue it with `gatescope run … --resume`, or run again",
         )
+
+
+def _tables(run: Run, channels: bool) -> Iterator[tuple[Path, pl.DataFrame]]:
+    """Each part with its content; the next one is read while the caller works on this one."""
+    parts = _parts(run)
+    with ThreadPoolExecutor(1, thread_name_prefix="gate parts") as reader:
+        coming = [reader.submit(_read, part, channels) for part in parts[:1]]
+        for number, part in enumerate(parts):
+            table = coming.pop().result()
+            coming += [
+                reader.submit(_read, following, channels) for following in parts[number + 1 : number + 2]
+            ]
+            yield part, table
 
 
 def _parts(run: Run) -> list[Path]:

@@ -26,6 +26,7 @@ def _run(options: Namespace) -> int:
     from ...runtime.runs.reader import open_run
     from ..analyze import analyze_run
     from ..report.document import to_json
+    from ..report.markdown import counted
 
     run = open_run(options.run)
     steps = 2 * run.record.samples_in(run.parts)
@@ -38,7 +39,7 @@ def _run(options: Namespace) -> int:
         files = [str(path) for path in result.files]
         print(to_json({"output": str(result.output), "files": files, "statistics": result.document}), end="")
     else:
-        print(f"{result.summary.samples} samples analysed; wrote")
+        print(f"{counted(result.summary.samples, 'sample')} analysed; wrote")
         for path in result.files:
             print(f"  {path}")
     return 0

@@ -6,13 +6,16 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|~])")
+_SPECIAL = re.compile(r"([\\`*_\[\]#$|~])")
 # They turn the direction of all text after them, up to the end of the line.
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def plain(value: object, longest: int = 120) -> str:
-    """``value`` as text in Markdown, in a table too: on one line, at most ``longest`` characters."""
+    """``value`` as text within a line or table cell of Markdown: on one line, at most ``longest`` characters.
+
+    Not for the very beginning of a line, where more signs have a meaning.
+    """
     text = " ".join(str(value).split())
     if len(text) > longest:
         text = f"{text[: longest - 1]}…"
@@ -42,6 +45,11 @@ def number(value: float | None, digits: int = 3) -> str:
     if float(text) == 0:
         text = text.lstrip("-")
     return text.replace("-", "−")
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 sample``, ``1,550 samples``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def percent(share: float | None) -> str:

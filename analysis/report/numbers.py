@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from ..statistics.summary import GateSummary
-from .markdown import number, percent, plain, table
+from .markdown import counted, number, percent, plain, table
 from .section import Section
 
 _HEADS = (
@@ -43,9 +43,9 @@ def gate_numbers(summary: GateSummary, spread: pl.DataFrame) -> Section:
         f"{row['count']:,} {plain(row['gate'])} values" for row in summary.overall.iter_rows(named=True)
     )
     note = (
-        f"Over {values} of {summary.samples} samples. *std*: of all values; *between videos*: of the videos' "
-        "means; *within*: of the values around their video's mean. *Saturated*: at 95% of the range's end "
-        "or beyond. *Near 0*: \\|g\\| < 0.05."
+        f"Over {values} of {counted(summary.samples, 'sample')}. *std*: of all values; *between videos*: "
+        "of the videos' means; *within*: of the values around their video's mean. *Saturated*: at 95% of the "
+        "range's end or beyond. *Near 0*: \\|g\\| < 0.05."
     )
     return Section("The gates in numbers", f"{table(_HEADS, rows)}\n\n{note}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...runtime.manifest import Certificate, Manifest
 from ...runtime.runs.reader import Run
 from ..statistics.summary import GateSummary
-from .markdown import plain
+from .markdown import counted, plain
 from .section import Section
 
 
@@ -14,22 +14,23 @@ def provenance(run: Run, summary: GateSummary, videos: int) -> Section:
     record, manifest = run.record, run.manifest
     state = "finished" if run.finished else "**not finished**"
     queries = run.samples.collect().height
+    of_them = "1 query" if queries == 1 else f"{queries:,} queries"
     lines = [
         (
             "Run",
-            f"{plain(run.path)}, {state}: {queries} queries of {videos} videos, on {plain(record.device)}",
+            f"{plain(run.path)}, {state}: {counted(videos, 'video')}, {of_them}, on {plain(record.device)}",
         ),
         ("Annotations", plain(record.annotations.path)),
-        ("Model", f"{plain(record.model.path)} (SHA\\-256 {plain(record.model.sha256[:12])}…)"),
+        ("Model", f"{plain(record.model.path)} (SHA-256 {plain(record.model.sha256[:12])}…)"),
         ("Family", plain(manifest.family)),
         ("Gating", f"{plain(manifest.gating)}: {_gating(manifest.gating)}"),
         ("Gates", _gates(manifest, summary)),
-        ("Checkpoint", f"SHA\\-256 {plain(manifest.checkpoint_sha256[:12])}…"),
+        ("Checkpoint", f"SHA-256 {plain(manifest.checkpoint_sha256[:12])}…"),
         ("Facts of the checkpoint", _facts(manifest)),
         ("Batching", f"{plain(manifest.batching)}, {plain(manifest.precision)}"),
         ("Parity", _parity(manifest.certificate)),
         ("Verified", _verification(manifest.certificate)),
-        ("Left out", f"{len(record.skipped)} samples" if record.skipped else "nothing"),
+        ("Left out", counted(len(record.skipped), "sample") if record.skipped else "nothing"),
     ]
     return Section("What was analysed", "\n".join(f"- **{name}:** {text}" for name, text in lines))
 
@@ -51,7 +52,7 @@ def _gates(manifest: Manifest, summary: GateSummary) -> str:
     needs = (
         "video, audio and query" if manifest.depends_on_text else "the video and its audio, not on the query"
     )
-    return f"{len(summary.layers)} layers; {', '.join(ranges)}. They depend on {needs}."
+    return f"{counted(len(summary.layers), 'layer')}; {', '.join(ranges)}. They depend on {needs}."
 
 
 def _facts(manifest: Manifest) -> str:
@@ -66,8 +67,9 @@ def _parity(certificate: Certificate | None) -> str:
         return "**the model carries no parity certificate**"
     worst = max(certificate.errors.items(), key=lambda item: item[1], default=None)
     largest = f"largest difference {worst[1]:.1e} ({plain(worst[0])})" if worst else "no differences recorded"
+    shapes = counted(len(certificate.shapes), "batch shape")
     return (
-        f"compared with {plain(certificate.compared_with)} on {len(certificate.shapes)} batches, {largest}, "
+        f"compared with {plain(certificate.compared_with)} on {shapes}, {largest}, "
         f"allowed {certificate.atol:.0e}"
     ).replace("e-", "e−")
 

@@ -19,6 +19,8 @@ _SIGN = 0x8000
 _EXPONENT = 0x7F80
 # Adding one by one is faster than a whole array of counts until there are this many values.
 _FEW = 1 << 13
+# Bins between the smallest and largest of values held in memory; two more take what rounding adds.
+_COARSE = 256
 
 
 def _ascending_bins() -> NDArray[np.int64]:
@@ -120,8 +122,30 @@ def percentiles_of(values: NDArray[np.float32], percentiles: Sequence[float]) ->
     if flat.size == 0:
         return (math.nan,) * len(percentiles)
     places = [_ranks(flat.size, wanted) for wanted in percentiles]
-    ordered = np.partition(flat, sorted({rank for low, high, _ in places for rank in (low, high)}))
-    return tuple(_between(float(ordered[low]), float(ordered[high]), weight) for low, high, weight in places)
+    at = _values_at(flat, sorted({rank for low, high, _ in places for rank in (low, high)}))
+    return tuple(_between(at[low], at[high], weight) for low, high, weight in places)
+
+
+def _values_at(values: NDArray[np.float32], ranks: list[int]) -> dict[int, float]:
+    """The finite values at ``ranks`` (ascending, 0 is the smallest)."""
+    low, high = values.min(), values.max()
+    with np.errstate(over="ignore", divide="ignore"):
+        scale = np.float32(_COARSE) / (high - low)
+    if values.size < _FEW or not np.isfinite(scale) or scale == 0:
+        ordered = np.partition(values, ranks)
+        return {rank: float(ordered[rank]) for rank in ranks}
+    # Only the coarse bins that hold a rank are sorted: a quarter of the time. Rounding cannot mix up the
+    # order, for each step of the binning is monotone.
+    bins = ((values - low) * scale).astype(np.uint16)
+    counts = np.bincount(bins, minlength=_COARSE + 2)
+    bin_of_rank = np.searchsorted(np.cumsum(counts), ranks, side="right")
+    held = np.zeros(counts.size, dtype=np.bool_)
+    held[bin_of_rank] = True
+    passed = np.cumsum(np.where(held, 0, counts))
+    sorted_part = np.sort(values[held[bins]])
+    return {
+        rank: float(sorted_part[rank - passed[place]]) for rank, place in zip(ranks, bin_of_rank, strict=True)
+    }
 
 
 def _ranks(total: int, percentile: float) -> tuple[int, int, float]:

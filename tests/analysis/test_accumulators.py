@@ -100,6 +100,16 @@ def test_percentiles_of_tanh_gates(size: int, spread: float) -> None:
     assert list(percentiles_of(values, WANTED)) == list(np.percentile(values.astype(np.float64), WANTED))
 
 
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [("whole range of float32", -3.4e38, 3.4e38), ("subnormal", 0, 1e-44), ("neighbours", 1.0, 1.0000002)],
+)
+def test_percentiles_of_many_values_of_any_size(name: str, low: float, high: float) -> None:
+    values = np.random.default_rng(4).uniform(low, high, 9_001).astype(np.float32)
+    with np.errstate(over="ignore"):
+        assert list(percentiles_of(values, WANTED)) == list(np.percentile(values.astype(np.float64), WANTED))
+
+
 def test_merged_counts_are_the_same_integers() -> None:
     values = np.tanh(np.random.default_rng(3).normal(size=30_000)).astype(np.float32)
     whole, halves = BinCounts(), [BinCounts(), BinCounts()]

@@ -102,7 +102,7 @@ def test_an_unfinished_run_is_analysed_and_said_so_first(tmp_path: Path) -> None
     run = write_run(tmp_path / "run", random_gates(3), planned=8, skipped=skipped)
     result = analyze_run(run, tmp_path / "report")
     assert "not finished: 3 of 8 samples" in result.warnings[0]
-    assert "7 samples were left out" in result.warnings[1]
+    assert "7 samples left out" in result.warnings[1]
     assert "and 2 more" in result.warnings[1]
     text = report_of(tmp_path / "report")
     assert text.index("not finished") < text.index("The gates in numbers")
@@ -123,7 +123,7 @@ def test_manifest_warnings_and_certificate_are_shown(tmp_path: Path) -> None:
     result = analyze_run(run, tmp_path / "report")
     text = report_of(tmp_path / "report")
     assert result.warnings == ("--gating differs from training",)
-    assert "compared with gatescope's own model on 1 batches, largest difference 2.0e−06" in text
+    assert "compared with gatescope's own model on 1 batch shape, largest difference 2.0e−06" in text
     assert "**Verified:** **no**" in text
 
     verified = replace(
@@ -131,7 +131,7 @@ def test_manifest_warnings_and_certificate_are_shown(tmp_path: Path) -> None:
     )
     manifest = replace(manifest, certificate=verified)
     analyze_run(write_run(tmp_path / "again", random_gates(2), manifest=manifest), tmp_path / "report")
-    assert "yes, against 200 predictions of training (best\\.jsonl)" in report_of(tmp_path / "report")
+    assert "yes, against 200 predictions of training (best.jsonl)" in report_of(tmp_path / "report")
 
 
 def test_nan_gates_are_null_and_reported(tmp_path: Path) -> None:
@@ -175,11 +175,20 @@ def test_one_sample_is_not_compared(tmp_path: Path) -> None:
 
 
 def test_hostile_ids_are_shown_as_text(tmp_path: Path) -> None:
-    ids = ["</script><b>x", "a|b", "![x](http://y)", "`code`", "line\nbreak", "\u202eabc", "q" * 10_000]
+    ids = [
+        "</script><b>x",
+        "$math$",
+        "a|b",
+        "![x](http://y)",
+        "`code`",
+        "line\nbreak",
+        "\u202eabc",
+        "q" * 10_000,
+    ]
     gates = dict(zip(ids, random_gates(len(ids), 1, clips=3).values(), strict=True))
     analyze_run(write_run(tmp_path / "run", gates), tmp_path / "report")
     text = report_of(tmp_path / "report")
-    for raw in ("<b>", "![x]", "`code`", "\u202e", "q" * 200):
+    for raw in ("<b>", "![x]", "`code`", "$math$", "\u202e", "q" * 200):
         assert raw not in text
     for line in text.splitlines():
         if line.startswith(("| most open", "| least open")):
