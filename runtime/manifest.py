@@ -95,6 +95,34 @@ class Fact:
 
 
 @dataclass(frozen=True)
+class Override:
+    """Two inputs that change the gates of one kind: g' = scale · g + offset, neutral when left out.
+
+    Both inputs have axes (batch | 1, layer, clip | 1, channel | 1).
+    """
+
+    scale: str
+    offset: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """In-graph statistics of the gates of one kind over valid entries: ``output`` (batch, layer, field).
+
+    The fields are :data:`SUMMARY_FIELDS`. The bins divide the range of that layer's gate evenly; a value at
+    the upper end belongs to the last bin. A rail is within 1e-3 of an end of the range.
+    """
+
+    output: str
+
+
+SUMMARY_STATISTICS = ("count", "sum", "sum_squares", "sum_abs", "min", "max", "rail_low", "rail_high")
+SUMMARY_BINS = 64
+SUMMARY_FIELDS = (*SUMMARY_STATISTICS, *(f"bin_{i}" for i in range(SUMMARY_BINS)))
+RAIL = 1e-3
+
+
+@dataclass(frozen=True)
 class Verification:
     """Agreement with the predictions that training left behind.
 
@@ -133,6 +161,9 @@ class Manifest:
     - ``family``: which forward pass (``avigate_custom``, …). ``gating``: ``global``, ``clipwise``, ….
     - ``outputs_kind``: ``tracked``, ``plain``, ``gates`` or ``summary``.
     - ``batching``: ``exact`` or ``reference`` (the reference's batched numbers).
+    - ``contributions``: by kind, the output (batch, layer, clip) that says how far the gated branch moves the
+      stream, ‖g·u‖ / ‖v‖; empty where the export did not ask for it. ``overrides``: by kind, the inputs that
+      change the gates. ``summaries``: by kind, the in-graph statistics of a ``summary`` export.
     - ``facts``: layers, heads, activations, … each with its source.
     - ``eval_batch_size``: the batch size training evaluated with, where it recorded one.
     - ``depends_on_text``: whether the gates need the query; if not, one video has one set of gates.
@@ -152,6 +183,10 @@ class Manifest:
     batching: Literal["exact", "reference"]
     outputs_kind: Literal["tracked", "plain", "gates", "summary"]
     depends_on_text: bool
+    format: Literal["onnx", "torchscript", "pt2"] = "onnx"
+    contributions: dict[str, str] = field(default_factory=dict[str, str])
+    overrides: dict[str, Override] = field(default_factory=dict[str, Override])
+    summaries: dict[str, Summary] = field(default_factory=dict[str, Summary])
     eval_batch_size: int | None = None
     warnings: tuple[str, ...] = ()
     certificate: Certificate | None = None
