@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .analyze import AnalysisResult, analyze_run
@@ -13,31 +14,14 @@ if TYPE_CHECKING:
 
 __all__ = ["AnalysisResult", "GateAnalyzer", "GateSummary", "Section", "analyze_run", "summarise"]
 
-# Where each public name lives; Polars and matplotlib are loaded with the first name that needs them.
-_HOME = {
-    "AnalysisResult": ".analyze",
-    "GateAnalyzer": ".analyzer",
-    "GateSummary": ".statistics.summary",
-    "Section": ".report.section",
-    "analyze_run": ".analyze",
-    "summarise": ".statistics.summary",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        value = getattr(import_module(_HOME[name], __name__), name)
-    except ModuleNotFoundError as error:
-        from ..runtime.extras import missing_extra
-
-        if missing := missing_extra(error):
-            raise missing from error
-        raise
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "AnalysisResult": ".analyze",
+        "GateAnalyzer": ".analyzer",
+        "GateSummary": ".statistics.summary",
+        "Section": ".report.section",
+        "analyze_run": ".analyze",
+        "summarise": ".statistics.summary",
+    },
+)
