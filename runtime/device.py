@@ -1,120 +1,19 @@
-"""Which ONNX Runtime execution provider runs a model, chosen openly and asserted afterwards.
-
-ONNX Runtime lists CUDA wherever its own build has it, even where the libraries it needs are missing, and
-then runs on the CPU without a word. So a device is *wanted*, the session is made, and what the session
-really got is checked: CUDA asked for and not given is an error, never a slow success.
-"""
+"""Devices by name, and how many CPUs this process has; what a device needs is its back end's business."""
 
 from __future__ import annotations
 
-import logging
 import os
-from dataclasses import dataclass, field
-from importlib import metadata
-from typing import Any, Literal, Protocol, cast
+from typing import Literal
 
-import onnxruntime
-
-from .errors import DeviceError, ModelFileError, UsageError
+from .errors import UsageError
 
 Device = Literal["cpu", "cuda"]
 
-CUDA = "CUDAExecutionProvider"
-CPU = "CPUExecutionProvider"
-BUILDS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 
-_log = logging.getLogger("gatescope")
-
-
-@dataclass(frozen=True)
-class Provider:
-    """One execution provider and the options it is given."""
-
-    name: str
-    options: dict[str, str] = field(default_factory=dict[str, str])
-
-
-class HasProviders(Protocol):
-    """What :func:`assert_device` needs of a session."""
-
-    def get_providers(self) -> list[str]:
-        """Names of the session's providers, the one that comes first first."""
-        ...
-
-
-# TF32 rounds the inputs of matrix products to 10 bits and moves gates by 1e-3: ten times the tolerance
-# a model was exported with. Off, whatever the installed version's default is.
-CUDA_PROVIDER = Provider(CUDA, {"use_tf32": "0"})
-CPU_PROVIDER = Provider(CPU)
-
-
-def choose_providers(device: str) -> tuple[Provider, ...]:
-    """The providers to ask for, best first; ``device`` is ``auto``, ``cpu`` or ``cuda``.
-
-    CUDA always comes with CPU behind it, which takes the few operators on shapes that CUDA leaves.
-    Raises :class:`UsageError` for another word, :class:`DeviceError` where CUDA is wanted and this build
-    of ONNX Runtime has none.
-    """
+def check_device(device: str) -> None:
+    """Raises :class:`UsageError` where ``device`` is not a word for one."""
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"unknown device {device!r}", expected="auto, cpu or cuda")
-    if not hasattr(onnxruntime, "InferenceSession"):
-        raise DeviceError(
-            "the installation of ONNX Runtime is incomplete",
-            received=f"{installed_builds()}, whose files are gone",
-            expected="exactly one build: installing or removing a second one damages the first",
-            fix="pip uninstall onnxruntime onnxruntime-gpu, then pip install 'gatescope[cpu]' or '[gpu]'",
-        )
-    if device == "cpu" or (device == "auto" and CUDA not in _available()):
-        return (CPU_PROVIDER,)
-    if CUDA not in _available():
-        raise _no_cuda("this build of ONNX Runtime has no CUDA provider")
-    preload = getattr(onnxruntime, "preload_dlls", None)  # since 1.21
-    if preload is not None:
-        preload()
-    return (CUDA_PROVIDER, CPU_PROVIDER)
-
-
-def assert_device(session: HasProviders, wanted: str) -> Device:
-    """The device ``session`` runs on.
-
-    Raises :class:`DeviceError` where ``wanted`` is ``cuda`` and the session got another device. Where
-    ``wanted`` is ``auto`` and CUDA was there to be had but did not get the model, a warning says so.
-    """
-    got = session.get_providers()[0]
-    if got == CUDA:
-        return "cuda"
-    if wanted == "cuda":
-        raise _no_cuda("the CUDA provider could not be loaded; its libraries or the driver are missing")
-    if wanted == "auto" and CUDA in _available():
-        _log.warning(
-            "running on the CPU: ONNX Runtime has a CUDA provider, but it could not be loaded "
-            "(%s); pass device 'cpu' to silence this, 'cuda' to make it an error",
-            installed_builds(),
-        )
-    return "cpu"
-
-
-def create_session(content: bytes, device: str, threads: int, *, origin: str) -> tuple[Any, Device]:
-    """An ``onnxruntime.InferenceSession`` for the model in ``content``, and the device it runs on.
-
-    ``threads`` is the number of threads one operator may use; ``origin`` names the file in errors.
-    Raises :class:`UsageError` and :class:`DeviceError` as above, :class:`ModelFileError` where ONNX
-    Runtime refuses the model.
-    """
-    providers = choose_providers(device)
-    try:
-        session = _create(content, providers, threads)
-    except Exception as error:
-        # ONNX Runtime raises the same few types for a bad model and for a provider that fails to start.
-        if providers[0] is CUDA_PROVIDER and device == "cuda":
-            raise _no_cuda(_first_line(error)) from error
-        if providers[0] is not CUDA_PROVIDER:
-            raise _refused(origin, error) from error
-        try:
-            session = _create(content, (CPU_PROVIDER,), threads)
-        except Exception as cpu_error:
-            raise _refused(origin, cpu_error) from cpu_error
-    return session, assert_device(session, device)
 
 
 def available_cpus() -> int:
@@ -122,57 +21,3 @@ def available_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def installed_builds() -> str:
-    """The installed builds of ONNX Runtime with their versions, for messages."""
-    found: list[str] = []
-    for name in BUILDS:
-        try:
-            found.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue
-    return ", ".join(found) or "ONNX Runtime of unknown origin"
-
-
-def _create(content: bytes, providers: tuple[Provider, ...], threads: int) -> Any:
-    options: Any = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.intra_op_num_threads = threads
-    # Threads that spin between operators make a batch of one 20 % faster (75 clips, 2 CPUs); threads that
-    # go on spinning after the call only burn the CPU the caller needs to prepare the next batch.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.log_severity_level = 3  # errors only: its warnings are about its own optimiser
-    # The fallback would move a session to the CPU in the middle of a run after one failure on CUDA.
-    return onnxruntime.InferenceSession(
-        content,
-        options,
-        providers=[(provider.name, provider.options) for provider in providers],
-        enable_fallback=0,
-    )
-
-
-def _available() -> list[str]:
-    return cast("list[str]", onnxruntime.get_available_providers())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _refused(origin: str, error: Exception) -> ModelFileError:
-    return ModelFileError(
-        f"ONNX Runtime refuses {origin}",
-        received=_first_line(error),
-        expected=f"a graph that {installed_builds()} can run",
-        fix="update ONNX Runtime, or export the model again with this version of gatescope",
-    )
-
-
-def _no_cuda(reason: str) -> DeviceError:
-    return DeviceError(
-        f"CUDA was asked for and cannot be used: {reason}",
-        received=f"{installed_builds()}, with {', '.join(_available())}",
-        expected="onnxruntime-gpu with its CUDA and cuDNN libraries, and an NVIDIA driver",
-        fix="pip uninstall onnxruntime, then pip install 'gatescope[gpu]'; or pass device 'cpu'",
-    )

@@ -2,7 +2,8 @@
 
 The rules come from the manifest alone: each input has named axes, which must be equally long wherever
 their name occurs, and fixed ones. A name that ends in ``_mask`` is a mask: 1 for valid entries, which
-come first, 0 for padding, and at least one valid entry a row.
+come first, 0 for padding, and at least one valid entry a row. Inputs that change gates are the business of
+:mod:`gatescope.runtime.overrides`.
 """
 
 from __future__ import annotations
@@ -23,30 +24,34 @@ FULL_SET = (*FEATURES, *MASKS)
 
 
 def check_batch(manifest: Manifest, batch: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """The arrays of ``batch`` that the graph needs, contiguous and of its dtypes.
+    """The arrays of ``batch`` that the graph needs, contiguous and of its dtypes, overrides apart.
 
     ``batch`` maps names of the full set to arrays, or to anything numpy can make an array of without
     guessing: (B, L or T, D) numbers for features, (B, L or T) numbers or booleans for masks. Inputs the
     graph does not need are ignored unseen. Raises :class:`InputError` that names the array.
     """
+    changing = {
+        name for override in manifest.overrides.values() for name in (override.scale, override.offset)
+    }
+    declared = [tensor for tensor in manifest.inputs if tensor.name not in changing]
     known = tuple(dict.fromkeys((*manifest.input_names, *FULL_SET)))
     unknown = [str(name) for name in batch if name not in known]
     if unknown:
         raise InputError(
             f"the model has no input {', '.join(unknown)}", expected=f"some of {', '.join(known)}"
         )
-    missing = [tensor for tensor in manifest.inputs if tensor.name not in batch]
+    missing = [tensor for tensor in declared if tensor.name not in batch]
     if missing:
         raise _missing(missing, batch)
     lengths: dict[str, tuple[int, str]] = {}
     checked: dict[str, NDArray[Any]] = {}
-    for tensor in manifest.inputs:
+    for tensor in declared:
         wanted = f"{tensor.dtype} of shape {_shape_of(tensor)}"
         kinds = "fiub" if _is_mask(tensor) else "fiu"
         array = as_numbers(tensor.name, batch[tensor.name], wanted, kinds=kinds)
         _check_shape(tensor, array, lengths)
         checked[tensor.name] = _cast(tensor, array)
-    for tensor in manifest.inputs:
+    for tensor in declared:
         if _is_mask(tensor):
             _check_mask(tensor, checked[tensor.name])
         else:

@@ -2,7 +2,8 @@
 
 An exported model is one file from a place we cannot know. ONNX Runtime follows references to other files
 and turns damaged input into messages about its own source code; so the file is parsed and judged here,
-and the session is built from the very bytes that were judged.
+and the session is built from the very bytes that were judged. TorchScript and pt2 files are archives and
+judged in :mod:`gatescope.runtime.model_archive`; what they have in common with ONNX files is here.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 
 from .errors import ManifestError, ModelFileError
 from .manifest import METADATA_KEY, Manifest, Tensor
+from .model_archive import read_archive
 
 ZIP_MAGIC = b"PK\x03\x04"
 # Protobuf cannot hold more than 2 GiB; reading such a file would only cost memory.
@@ -45,20 +47,18 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
 def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
     """Read and check the exported model at ``path``.
 
-    Raises :class:`ModelFileError` where it is no file, cannot be read, is damaged, is not an ONNX model,
+    Raises :class:`ModelFileError` where it is no file, cannot be read, is damaged, is not a model,
     refers to other files, or does not fit its manifest; :class:`ManifestError` where the manifest is
-    absent, damaged or newer than this version.
+    absent, damaged or newer than this version. PyTorch is not needed, whatever the format.
     """
     path = Path(path)
     content = _read(path)
-    if content.startswith(ZIP_MAGIC):
-        raise ModelFileError(
-            f"{path} is a zip archive, not an ONNX model",
-            received="the layout of a TorchScript, pt2 or checkpoint file",
-            expected="an ONNX file written by 'gatescope export'",
-            fix="gatescope export --checkpoint … --output model.onnx",
-        )
-    return ModelFile(path, _read_onnx(path, content), content)
+    if not content.startswith(ZIP_MAGIC):
+        return ModelFile(path, _read_onnx(path, content), content)
+    archive = read_archive(path, content)
+    manifest = Manifest.from_json(archive.manifest, origin=str(path))
+    _check_manifest(path, manifest, archive.format)
+    return ModelFile(path, manifest, content)
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
@@ -77,7 +77,7 @@ def write_manifest_onnx(model: ModelProto, manifest: Manifest) -> None:
 
 def _read(path: Path) -> bytes:
     """The file's bytes, or a :class:`ModelFileError` that says why there are none."""
-    expected = "an ONNX file written by 'gatescope export'"
+    expected = "an ONNX, TorchScript or pt2 file written by 'gatescope export'"
     if path.is_dir():
         raise ModelFileError(f"{path} is a directory", expected=expected)
     if not path.exists():
@@ -90,7 +90,7 @@ def _read(path: Path) -> bytes:
             raise ModelFileError(f"{path} is empty", expected=expected, fix="export the model again")
         if size > MOST_BYTES:
             raise ModelFileError(
-                f"{path} is too large for an ONNX model in one file",
+                f"{path} is too large for a model in one file",
                 received=f"{size:,} bytes",
                 expected=f"at most {MOST_BYTES:,} bytes",
             )
@@ -142,15 +142,45 @@ def _manifest_of(path: Path, model: ModelProto) -> Manifest:
             f"{path} carries {len(documents)} manifests", expected="one", fix="export the model again"
         )
     manifest = Manifest.from_json(documents[0], origin=str(path))
-    unknown = sorted({gate.output for gate in manifest.gates} - set(manifest.output_names))
-    if unknown:
-        raise ManifestError(
-            f"the manifest of {path} is damaged",
-            received=f"gates in {', '.join(unknown)}",
-            expected=f"gates in its outputs: {', '.join(manifest.output_names)}",
-            fix="export the model again",
-        )
+    _check_manifest(path, manifest, "onnx")
     return manifest
+
+
+def _check_manifest(path: Path, manifest: Manifest, found: str) -> None:
+    """The manifest must be of this kind of file, and agree with itself."""
+    if manifest.format != found:
+        raise _damaged_manifest(path, f"format {manifest.format}", f"format {found}, as the file is")
+    stored = {gate.output for gate in manifest.gates if manifest.outputs_kind in ("tracked", "gates")}
+    stored |= {*manifest.contributions.values(), *(summary.output for summary in manifest.summaries.values())}
+    changing = {
+        name for override in manifest.overrides.values() for name in (override.scale, override.offset)
+    }
+    for used, declared, what in (
+        (stored, manifest.output_names, "outputs"),
+        (changing, manifest.input_names, "inputs"),
+    ):
+        if unknown := sorted(used - set(declared)):
+            raise _damaged_manifest(
+                path, f"gates in {', '.join(unknown)}", f"gates in its {what}: {', '.join(declared)}"
+            )
+    recipe = manifest.preprocessing
+    widths = {"src_vid": recipe.video_width, "src_aud": recipe.audio_width, "src_txt": recipe.text_width}
+    taken = {tensor.name: tensor.axes[-1] for tensor in manifest.inputs if tensor.name in widths}
+    _compare(
+        path,
+        "feature widths",
+        (f"{name} {width}" for name, width in taken.items()),
+        (f"{name} {widths[name]}" for name in taken),
+    )
+
+
+def _damaged_manifest(path: Path, received: str, expected: str) -> ManifestError:
+    return ManifestError(
+        f"the manifest of {path} is damaged",
+        received=received,
+        expected=expected,
+        fix="export the model again",
+    )
 
 
 def _refuse_newer_opset(path: Path, model: ModelProto) -> None:
@@ -167,21 +197,13 @@ def _refuse_newer_opset(path: Path, model: ModelProto) -> None:
 
 def _compare_graph(path: Path, graph: GraphProto, manifest: Manifest) -> None:
     """The graph must take and give exactly what its manifest says, in the same order."""
-    constants = {tensor.name for tensor in graph.initializer}
+    # Older ONNX files list their constants among the inputs; an input with a default is one all the same.
+    constants = {tensor.name for tensor in graph.initializer} - set(manifest.input_names)
     inputs = [value for value in graph.input if value.name not in constants]
     _compare(path, "inputs", map(_described, inputs), map(_declared, manifest.inputs))
     # Names suffice for outputs: nothing is allocated or checked by an output's declared shape.
     names = (str(value.name) for value in graph.output)
     _compare(path, "outputs", names, manifest.output_names)
-    recipe = manifest.preprocessing
-    widths = {"src_vid": recipe.video_width, "src_aud": recipe.audio_width, "src_txt": recipe.text_width}
-    taken = {tensor.name: tensor.axes[-1] for tensor in manifest.inputs if tensor.name in widths}
-    _compare(
-        path,
-        "feature widths",
-        (f"{name} {width}" for name, width in taken.items()),
-        (f"{name} {widths[name]}" for name in taken),
-    )
 
 
 def _compare(path: Path, what: str, found: Iterable[str], declared: Iterable[str]) -> None:

@@ -135,7 +135,7 @@ def run_dataset(
             samples=len(queries),
             samples_per_part=samples_per_part(session.manifest, batch_size),
             predictions=set(_PREDICTIONS) <= set(session.manifest.output_names),
-            versions=versions(),
+            versions=versions(session.versions),
         )
         _warn_of_batching(info)
         if earlier is None:

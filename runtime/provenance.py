@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import polars as pl
 
 from .data.folders import FeatureFolders
@@ -30,12 +30,12 @@ def feature_ref(folders: FeatureFolders) -> FeatureRef:
     )
 
 
-def versions() -> dict[str, str]:
-    """Versions of gatescope and of what computes and writes its numbers."""
+def versions(computing: Mapping[str, str]) -> dict[str, str]:
+    """Versions of gatescope and of what computes (``computing``, a session's own) and writes its numbers."""
     return {
         "gatescope": version("gatescope"),
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "onnxruntime": onnxruntime.__version__,
+        **computing,
         "polars": pl.__version__,
     }

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .device import Device, available_cpus, create_session
+from .backends.backend import Backend, open_backend
+from .device import Device
 from .errors import GatescopeError, UsageError
 from .inputs import check_batch
 from .manifest import Manifest
 from .model_file import read_model_file
+from .overrides import Overrides, override_inputs
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class Outputs:
     - ``predictions``: by name, the outputs that are not gates: ``pred_logits`` (B, Q, 2), class 0 is
       foreground; ``pred_spans`` (B, Q, 2), centre and width as fractions of the duration;
       ``saliency_scores`` (B, L). Empty for a graph that ends at the gates.
+    - ``contributions``: by kind, float32 (B, layers, L), where the export was asked for them: how far the
+      gated branch moves the stream at that clip, ‖g·u‖ / ‖v‖.
+    - ``summaries``: by kind, float32 (B, layers, fields), for a ``summary`` export; the fields are
+      :data:`~gatescope.runtime.manifest.SUMMARY_FIELDS`.
     - ``raw``: every output by its name in the graph.
 
     L is the longest sample's number of clips. Entries at padding clips are whatever the graph computed
@@ -36,20 +42,25 @@ class Outputs:
     gates: dict[str, NDArray[np.float32]]
     predictions: dict[str, NDArray[np.float32]]
     raw: dict[str, NDArray[Any]]
+    contributions: dict[str, NDArray[np.float32]] = field(default_factory=dict[str, NDArray[np.float32]])
+    summaries: dict[str, NDArray[np.float32]] = field(default_factory=dict[str, NDArray[np.float32]])
 
 
 class GateSession:
     """An exported model on one device, with every gate among its outputs.
 
-    ``path`` is a file written by ``gatescope export``. ``device`` is ``cpu``, ``cuda`` (an error where
-    it cannot be had) or ``auto`` (CUDA where it really gets the model, else CPU). ``threads`` limits the
-    threads one operator may use on the CPU; by default every CPU this process may use.
+    ``path`` is a file written by ``gatescope export``, ONNX, TorchScript or pt2; the last two need PyTorch
+    and deserve the trust a program deserves. ``device`` is ``cpu``, ``cuda`` (an error where it cannot be
+    had) or ``auto`` (CUDA where it really gets the model, else CPU). ``threads`` limits the threads one
+    operator may use on the CPU; by default every CPU this process may use. For PyTorch it is a setting of
+    the whole process, left alone where no number is given.
 
     A context manager; without ``with``, call :meth:`close` to release the model's memory. Runs may
     be made from several threads at once.
 
     Raises :class:`~gatescope.runtime.errors.ModelFileError` for a file that is not an exported model,
-    :class:`~gatescope.runtime.errors.DeviceError` and :class:`~gatescope.runtime.errors.UsageError`.
+    :class:`~gatescope.runtime.errors.DeviceError`, :class:`~gatescope.runtime.errors.UsageError`, and
+    :class:`~gatescope.runtime.errors.MissingExtraError` where the library the file needs is not installed.
     """
 
     def __init__(
@@ -60,13 +71,12 @@ class GateSession:
         model = read_model_file(path)
         self.path = model.path
         self.manifest: Manifest = model.manifest
-        self.threads = threads or available_cpus()
-        self._session: Any
-        self.device: Device
-        self._session, self.device = create_session(
-            model.content, device, self.threads, origin=str(model.path)
-        )
-        self.providers: tuple[str, ...] = tuple(self._session.get_providers())
+        backend = open_backend(model, device, threads)
+        self._backend: Backend | None = backend
+        self.threads = backend.threads
+        self.device: Device = backend.device
+        self.providers = backend.providers
+        self.versions = backend.versions
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -75,28 +85,38 @@ class GateSession:
 
     @property
     def provider_options(self) -> dict[str, str]:
-        """Options of the provider that runs the model, as it reports them (``use_tf32`` on CUDA)."""
-        return dict(self._open().get_provider_options()[self.providers[0]])
+        """Options of what runs the model, as it reports them (``use_tf32`` for ONNX Runtime on CUDA)."""
+        return self._open().provider_options()
 
-    def run(self, batch: Mapping[str, Any]) -> Outputs:
+    def run(self, batch: Mapping[str, Any], *, overrides: Overrides | None = None) -> Outputs:
         """Run the model on a batch of B samples.
 
         ``batch`` holds the full set of inputs: ``src_txt`` (B, T, Dt), ``src_vid`` (B, L, Dv), ``src_aud``
         (B, L, Da) and for each a ``…_mask`` (B, T or L), 1 for valid entries, which come first. Numbers of
         other widths and booleans are cast to float32; inputs the graph does not need may be absent.
 
+        ``overrides`` changes gates of a model exported with ``--overridable``: by kind of gate, ``scale``,
+        ``offset`` or both, numbers or arrays that broadcast to (B, layers, L | 1, 1 | d) as the gates are:
+        ``{"attention": {"scale": 0}}`` shuts the attention gate. A gate g becomes scale · g + offset.
+
         Raises :class:`~gatescope.runtime.errors.InputError` for arrays that do not fit, and
         :class:`~gatescope.runtime.errors.GatescopeError` where the session is closed or the run fails.
         """
-        session = self._open()
-        arrays = check_batch(self.manifest, batch)
+        backend = self._open()
+        checked = check_batch(self.manifest, batch)
+        if self.manifest.overrides or overrides:
+            samples, clips = checked["src_vid"].shape[:2]
+            checked |= override_inputs(self.manifest, batch, overrides, samples=samples, clips=clips)
+        arrays = {name: checked[name] for name in self.manifest.input_names}
         names = self.manifest.output_names
         try:
-            values: list[NDArray[Any]] = session.run(names, arrays)
-        except Exception as error:  # ONNX Runtime's own types share no base of their own
+            values = backend.run(names, arrays)
+        except GatescopeError:
+            raise
+        except Exception as error:  # the libraries' own types share no base of their own
             shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
             raise GatescopeError(
-                f"ONNX Runtime failed while running {self.path} on {self.device}",
+                f"{backend.title} failed while running {self.path} on {self.device}",
                 received=f"{(str(error) or type(error).__name__).splitlines()[0]}\n    for {shapes}",
                 fix="use a smaller batch if memory ran out",
             ) from error
@@ -104,7 +124,7 @@ class GateSession:
 
     def close(self) -> None:
         """Release the model; a later :meth:`run` is an error. Closing twice is not."""
-        self._session = None
+        self._backend = None
 
     def __enter__(self) -> GateSession:
         self._open()
@@ -118,19 +138,27 @@ class GateSession:
     ) -> None:
         self.close()
 
-    def _open(self) -> Any:
-        if self._session is None:
+    def _open(self) -> Backend:
+        if self._backend is None:
             raise GatescopeError(
                 f"this session of {self.path} is closed", fix="open a new GateSession on the file"
             )
-        return self._session
+        return self._backend
 
     def _sort(self, raw: dict[str, NDArray[Any]]) -> Outputs:
-        gate_outputs = {kind: self.manifest.gate_output(kind) for kind in self.manifest.gate_kinds}
-        rest = [name for name in raw if name not in gate_outputs.values()]
+        told = self.manifest
+        gates = {kind: told.gate_output(kind) for kind in told.gate_kinds if told.gate_output(kind) in raw}
+        summaries = {kind: summary.output for kind, summary in told.summaries.items()}
+        special = {*gates.values(), *told.contributions.values(), *summaries.values()}
+
+        def pick(outputs: Mapping[str, str]) -> dict[str, NDArray[np.float32]]:
+            return {key: _float32(raw[name]) for key, name in outputs.items()}
+
         return Outputs(
-            gates={kind: _float32(raw[name]) for kind, name in gate_outputs.items()},
-            predictions={name: _float32(raw[name]) for name in rest},
+            gates=pick(gates),
+            predictions=pick({name: name for name in raw if name not in special}),
+            contributions=pick(told.contributions),
+            summaries=pick(summaries),
             raw=raw,
         )
 

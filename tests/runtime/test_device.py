@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gatescope.runtime import device as subject
+from gatescope.runtime.backends import onnx_runtime as subject
+from gatescope.runtime.device import available_cpus
 from gatescope.runtime.errors import DeviceError, ModelFileError, UsageError
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -178,10 +179,10 @@ def test_an_older_runtime_without_preload_still_gets_cuda(
 
 def test_cpus_are_those_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 7}, raising=False)
-    assert subject.available_cpus() == 3
+    assert available_cpus() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    assert subject.available_cpus() == 6
+    assert available_cpus() == 6
 
 
 def test_the_installed_builds_are_named_with_versions() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import gatescope.runtime as room
 from gatescope.runtime.errors import MissingExtraError
+
+from .tiny_model import tiny_model
 
 NAMES = [
     "GateSession",
@@ -57,12 +60,13 @@ def test_a_session_needs_no_torch_and_preparing_no_onnx_runtime() -> None:
     assert fresh(code).split() == ["False"] * 5
 
 
-def test_without_onnx_runtime_the_message_says_which_to_install() -> None:
+def test_without_onnx_runtime_the_message_says_which_to_install(tmp_path: Path) -> None:
+    tiny_model(tmp_path / "m.onnx")
     code = (
         "import sys; sys.modules['onnxruntime'] = None\n"
         "import gatescope.runtime as room\n"
         "from gatescope.runtime.errors import MissingExtraError\n"
-        "try: room.GateSession\n"
+        f"try: room.GateSession({str(tmp_path / 'm.onnx')!r})\n"
         "except MissingExtraError as error: print(error)"
     )
     message = fresh(code)

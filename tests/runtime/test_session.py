@@ -91,7 +91,7 @@ def test_what_a_session_says_about_itself(path: Path) -> None:
 
 
 def test_threads_default_to_the_cpus_of_the_process(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gatescope.runtime.session.available_cpus", lambda: 1)
+    monkeypatch.setattr("gatescope.runtime.backends.onnx_runtime.available_cpus", lambda: 1)
     assert GateSession(path, device="cpu").threads == 1
     with pytest.raises(UsageError, match="0 threads"):
         GateSession(path, threads=0)
@@ -118,10 +118,12 @@ def test_a_failure_inside_the_runtime_has_a_name(
     session: GateSession, batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Failing:
+        title = "ONNX Runtime"
+
         def run(self, *_: object) -> None:
             raise RuntimeError("Failed to allocate memory for requested buffer of size 123\nstack")
 
-    monkeypatch.setattr(session, "_session", Failing())
+    monkeypatch.setattr(session, "_backend", Failing())
     with pytest.raises(GatescopeError, match="Failed to allocate memory") as caught:
         session.run(batch)
     assert "src_vid (2, 5, 7)" in str(caught.value)

@@ -1,0 +1,64 @@
+"""The one shape every back end has, and the choice of one by a file's format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from ..device import Device
+from ..extras import missing_extra
+from ..model_file import ModelFile
+
+
+class Backend(Protocol):
+    """An exported model on one device, taking and giving numpy arrays.
+
+    - ``title``: what runs it, for messages. ``versions``: of the packages that compute its numbers.
+    - ``providers``: what computes, the one that comes first first. ``threads``: how many threads one operator
+      may use on the CPU.
+    """
+
+    title: str
+    device: Device
+    providers: tuple[str, ...]
+    threads: int
+    versions: dict[str, str]
+
+    def run(self, names: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The outputs ``names`` for ``arrays``, which hold every input in the order of the manifest.
+
+        Raises whatever the library raises; the session gives it a name.
+        """
+        ...
+
+    def provider_options(self) -> dict[str, str]:
+        """Options of the first provider that decide its numbers or speed, as it reports them."""
+        ...
+
+
+def open_backend(model: ModelFile, device: str, threads: int | None) -> Backend:
+    """The back end for ``model`` on ``device`` (``auto``, ``cpu`` or ``cuda``).
+
+    Only the library that the file needs is imported. Raises
+    :class:`~gatescope.runtime.errors.UsageError`, :class:`~gatescope.runtime.errors.DeviceError`,
+    :class:`~gatescope.runtime.errors.ModelFileError` where the library refuses the model, and
+    :class:`~gatescope.runtime.errors.MissingExtraError` where it is not installed.
+    """
+    try:
+        match model.manifest.format:
+            case "onnx":
+                from .onnx_runtime import OnnxBackend
+
+                return OnnxBackend(model, device, threads)
+            case "torchscript":
+                from .torchscript import TorchScriptBackend
+
+                return TorchScriptBackend(model, device, threads)
+            case "pt2":
+                from .pt2 import Pt2Backend
+
+                return Pt2Backend(model, device, threads)
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) or error from error

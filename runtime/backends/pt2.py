@@ -1,0 +1,96 @@
+"""Runs a pt2 file, a program captured by ``torch.export``.
+
+Reading one, PyTorch unpickles nothing but tensors here: the archive was searched for pickled objects
+before (:mod:`gatescope.runtime.model_archive`), and its example inputs are read with ``weights_only``. Two
+other ways lead from such a file to code: its guards, which are compiled as Python and left out here, and
+its symbolic sizes, which sympy evaluates. So it deserves the trust that a program deserves.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.export
+from numpy.typing import NDArray
+from torch.export.passes import move_to_device_pass
+
+from ..device import Device
+from ..errors import ModelFileError
+from ..model_file import ModelFile
+from .torch_device import choose_device, inference, to_arrays, to_tensors, use_threads
+
+
+class Pt2Backend:
+    """An exported program, called by the names of its inputs."""
+
+    title = "torch.export"
+
+    def __init__(self, model: ModelFile, device: str, threads: int | None) -> None:
+        self.device: Device = choose_device(device)
+        self.threads = use_threads(threads)
+        self.providers: tuple[str, ...] = (f"torch {self.device}",)
+        self.versions = {"torch": str(torch.__version__)}
+        self._declared = model.manifest.output_names
+        self._module = _load(model, self.device)
+
+    def run(self, names: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The outputs ``names`` for ``arrays``."""
+        with inference():
+            values = self._module(**to_tensors(arrays, self.device))
+        return to_arrays(names, self._declared, values)
+
+    def provider_options(self) -> dict[str, str]:
+        """PyTorch has none."""
+        return {}
+
+
+def _load(model: ModelFile, device: str) -> torch.nn.Module:
+    try:
+        with _quiet():
+            program = torch.export.load(io.BytesIO(model.content))
+            taken = _input_names(program)
+            if device != "cpu":
+                program = move_to_device_pass(program, device)
+            # The manifest's checks have been made; guards would be Python code out of the file.
+            module = program.module(check_guards=False)
+    except Exception as error:  # whatever PyTorch meets in a program it cannot rebuild
+        raise ModelFileError(
+            f"PyTorch refuses the pt2 file {model.path}",
+            received=f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}",
+            expected=f"a program that torch {torch.__version__} can load",
+            fix="pt2 files may not outlive the PyTorch that wrote them: export the model again",
+        ) from error
+    if taken != model.manifest.input_names:
+        raise ModelFileError(
+            f"the program in {model.path} does not have the inputs its manifest declares",
+            received=", ".join(taken) or "none",
+            expected=", ".join(model.manifest.input_names),
+            fix="export the model again; the file was changed after its export",
+        )
+    return module
+
+
+def _input_names(program: Any) -> tuple[str, ...]:
+    """Names of the keyword inputs; a positional one counts as nameless."""
+    positional, keywords = program.call_spec.in_spec.children()
+    return ("(positional)",) * positional.num_children + tuple(keywords.context)
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Hold back what PyTorch logs and warns of while it loads; what it raises is told."""
+    logger = logging.getLogger("torch.export")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

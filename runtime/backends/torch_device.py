@@ -1,0 +1,78 @@
+"""What the TorchScript and pt2 back ends share: the device, threads, and arrays to tensors and back."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from numpy.typing import NDArray
+
+from ..device import Device, check_device
+from ..errors import DeviceError, GatescopeError
+
+
+def choose_device(wanted: str) -> Device:
+    """``cpu`` or ``cuda``; raises :class:`DeviceError` where CUDA is wanted and PyTorch has none.
+
+    PyTorch puts a model where it is told to or fails, so nothing has to be asserted afterwards.
+    """
+    check_device(wanted)
+    if wanted == "cpu":
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "auto":
+        return "cpu"
+    raise DeviceError(
+        "CUDA was asked for and cannot be used: "
+        + ("this build of PyTorch has no CUDA" if torch.version.cuda is None else "PyTorch finds no GPU"),
+        received=f"torch {torch.__version__}",
+        expected="a CUDA build of PyTorch, an NVIDIA GPU and its driver",
+        fix="install torch for CUDA (pytorch.org), or pass device 'cpu'",
+    )
+
+
+def use_threads(threads: int | None) -> int:
+    """Limit PyTorch's threads where a number is given, for the whole process; returns how many it uses."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
+
+
+def to_tensors(arrays: Mapping[str, NDArray[Any]], device: Device) -> dict[str, torch.Tensor]:
+    """The arrays on ``device``; on the CPU without a copy."""
+    # PyTorch warns of arrays it may not write to; a model's inputs are only read.
+    return {
+        name: torch.from_numpy(array if array.flags.writeable else array.copy()).to(device)
+        for name, array in arrays.items()
+    }
+
+
+def to_arrays(names: Sequence[str], declared: Sequence[str], values: object) -> list[NDArray[Any]]:
+    """The outputs ``names`` of what a model returned, a tuple in the order ``declared``.
+
+    Raises :class:`GatescopeError` where it returned anything else.
+    """
+    given = list(cast("Sequence[object]", values)) if isinstance(values, (tuple, list)) else [values]
+    tensors = [value for value in given if isinstance(value, torch.Tensor)]
+    if len(tensors) != len(given) or len(given) != len(declared):
+        raise GatescopeError(
+            "the model does not return what its manifest declares",
+            received=f"{len(given)} outputs, {len(tensors)} of them tensors",
+            expected=f"{len(declared)}: {', '.join(declared)}",
+            fix="export the model again",
+        )
+    by_name = dict(zip(declared, tensors, strict=True))
+    return [by_name[name].cpu().numpy() for name in names]
+
+
+@contextmanager
+def inference() -> Generator[None]:
+    """No gradients, and no TF32 in convolutions, which rounds to 10 bits and moves gates by 1e-3."""
+    with (
+        torch.inference_mode(),
+        torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False),
+    ):
+        yield

@@ -1,0 +1,82 @@
+"""Runs a TorchScript file.
+
+Loading it runs no Python, and no pickle but PyTorch's own restricted one. It is a program all the same:
+when it runs it may call any operator PyTorch has, among them ones that read and write files. So it deserves
+the trust that a program deserves.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from ..device import Device
+from ..errors import ModelFileError
+from ..model_file import ModelFile
+from .torch_device import choose_device, inference, to_arrays, to_tensors, use_threads
+
+
+class TorchScriptBackend:
+    """A traced model, called by position in the order of the manifest's inputs."""
+
+    title = "TorchScript"
+
+    def __init__(self, model: ModelFile, device: str, threads: int | None) -> None:
+        self.device: Device = choose_device(device)
+        self.threads = use_threads(threads)
+        self.providers: tuple[str, ...] = (f"torch {self.device}",)
+        self.versions = {"torch": str(torch.__version__)}
+        self._declared = model.manifest.output_names
+        self._module = _load(model, self.device)
+
+    def run(self, names: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The outputs ``names`` for ``arrays``."""
+        with inference():
+            values = self._module(*to_tensors(arrays, self.device).values())
+        return to_arrays(names, self._declared, values)
+
+    def provider_options(self) -> dict[str, str]:
+        """PyTorch has none."""
+        return {}
+
+
+def _load(model: ModelFile, device: str) -> Any:
+    wanted = len(model.manifest.inputs)
+    try:
+        with warnings.catch_warnings():
+            # PyTorch calls TorchScript deprecated on each use of it; its files are still read.
+            warnings.simplefilter("ignore")
+            module: Any = torch.jit.load(io.BytesIO(model.content), map_location="cpu").eval()
+            taken = len(module.forward.schema.arguments) - 1
+            if device != "cpu":
+                _move(module, device)
+    except (RuntimeError, AttributeError, ValueError) as error:
+        raise ModelFileError(
+            f"PyTorch refuses the TorchScript file {model.path}",
+            received=(str(error).strip() or type(error).__name__).splitlines()[0],
+            expected=f"a model that torch {torch.__version__} can load",
+            fix="update PyTorch, or export the model again with this version of gatescope",
+        ) from error
+    if taken != wanted:
+        raise ModelFileError(
+            f"the model in {model.path} does not have the inputs its manifest declares",
+            received=f"{taken} inputs",
+            expected=f"{wanted}: {', '.join(model.manifest.input_names)}",
+            fix="export the model again; the file was changed after its export",
+        )
+    return module
+
+
+def _move(module: Any, device: str) -> None:
+    """Put the model on ``device``: its weights, and tensors that tracing made it create on the CPU."""
+    module.to(device)
+    for part in module.modules():
+        for method in part._method_names() if hasattr(part, "_method_names") else ():
+            for node in getattr(part, method).graph.findAllNodes("prim::Constant"):
+                if node.output().type().kind() == "DeviceObjType":
+                    node.s_("value", device)
