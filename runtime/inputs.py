@@ -30,10 +30,7 @@ def check_batch(manifest: Manifest, batch: Mapping[str, Any]) -> dict[str, NDArr
     guessing: (B, L or T, D) numbers for features, (B, L or T) numbers or booleans for masks. Inputs the
     graph does not need are ignored unseen. Raises :class:`InputError` that names the array.
     """
-    changing = {
-        name for override in manifest.overrides.values() for name in (override.scale, override.offset)
-    }
-    declared = [tensor for tensor in manifest.inputs if tensor.name not in changing]
+    declared = [tensor for tensor in manifest.inputs if tensor.name not in manifest.override_names]
     known = tuple(dict.fromkeys((*manifest.input_names, *FULL_SET)))
     unknown = [str(name) for name in batch if name not in known]
     if unknown:

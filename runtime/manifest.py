@@ -208,6 +208,21 @@ class Manifest:
         return tuple(dict.fromkeys(gate.kind for gate in self.gates))
 
     @property
+    def tracked_kinds(self) -> tuple[str, ...]:
+        """Kinds of gates that are among the outputs; none in a ``plain`` or ``summary`` export."""
+        outputs = {tensor.name for tensor in self.outputs}
+        return tuple(kind for kind in self.gate_kinds if self.gate_output(kind) in outputs)
+
+    @property
+    def override_names(self) -> dict[str, tuple[str, str]]:
+        """By input that changes gates, the kind of gate and how: ``scale`` or ``offset``."""
+        return {
+            name: (kind, how)
+            for kind, override in self.overrides.items()
+            for how, name in (("scale", override.scale), ("offset", override.offset))
+        }
+
+    @property
     def layers(self) -> int:
         """Number of fusion layers that have gates."""
         return len({gate.layer for gate in self.gates})

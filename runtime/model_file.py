@@ -152,12 +152,9 @@ def _check_manifest(path: Path, manifest: Manifest, found: str) -> None:
         raise _damaged_manifest(path, f"format {manifest.format}", f"format {found}, as the file is")
     stored = {gate.output for gate in manifest.gates if manifest.outputs_kind in ("tracked", "gates")}
     stored |= {*manifest.contributions.values(), *(summary.output for summary in manifest.summaries.values())}
-    changing = {
-        name for override in manifest.overrides.values() for name in (override.scale, override.offset)
-    }
     for used, declared, what in (
         (stored, manifest.output_names, "outputs"),
-        (changing, manifest.input_names, "inputs"),
+        (set(manifest.override_names), manifest.input_names, "inputs"),
     ):
         if unknown := sorted(used - set(declared)):
             raise _damaged_manifest(

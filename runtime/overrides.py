@@ -23,15 +23,6 @@ _NEUTRAL = {"scale": 1.0, "offset": 0.0}
 _EXPORT_AGAIN = "export the model again with --overridable"
 
 
-def override_names(manifest: Manifest) -> dict[str, tuple[str, str]]:
-    """By input name, which kind of gate it changes and how (``scale`` or ``offset``)."""
-    return {
-        name: (kind, how)
-        for kind, override in manifest.overrides.items()
-        for how, name in (("scale", override.scale), ("offset", override.offset))
-    }
-
-
 def override_inputs(
     manifest: Manifest,
     batch: Mapping[str, Any],
@@ -46,7 +37,7 @@ def override_inputs(
     same may be in ``batch`` under the inputs' own names. Raises :class:`InputError` for a model without
     overrides, a kind or word it does not know, an array that does not broadcast, NaN or Inf.
     """
-    names = override_names(manifest)
+    names = manifest.override_names
     given = {names[name]: value for name, value in batch.items() if name in names}
     for (kind, how), value in _asked(manifest, overrides or {}).items():
         if (kind, how) in given:

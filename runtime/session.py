@@ -147,7 +147,7 @@ class GateSession:
 
     def _sort(self, raw: dict[str, NDArray[Any]]) -> Outputs:
         told = self.manifest
-        gates = {kind: told.gate_output(kind) for kind in told.gate_kinds if told.gate_output(kind) in raw}
+        gates = {kind: told.gate_output(kind) for kind in told.tracked_kinds}
         summaries = {kind: summary.output for kind, summary in told.summaries.items()}
         special = {*gates.values(), *told.contributions.values(), *summaries.values()}
 
