@@ -1,0 +1,128 @@
+"""``gatescope report``: a checkpoint and a dataset in, a gate report out; export, run and analyze in one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...runtime.cli.command import Command
+from ...runtime.cli.values import positive
+from ...runtime.errors import UsageError
+from .export import (
+    add_feature_options,
+    add_model_options,
+    add_verify_options,
+    choices_from,
+    describe_result,
+    tell,
+    verification_from,
+)
+
+if TYPE_CHECKING:
+    from ..report import ReportResult
+
+
+def describe_report(result: ReportResult) -> str:
+    """What was made and where the report is, for people."""
+    run = result.run
+    if result.exported_before:
+        lines = [f"used {result.export.path}, exported before"]
+    else:
+        lines = [describe_result(result.export)]
+    if run.was_finished:
+        lines.append(f"kept {run.output}: {run.samples} samples, run before")
+    else:
+        lines.append(
+            f"wrote {run.output}: gates of {run.samples} samples "
+            f"({run.seconds:.1f} s, {run.samples_per_second:.1f} samples/s)"
+        )
+    if run.skipped:
+        lines.append(f"left out {len(run.skipped)} samples:")
+        lines += [f"  {sample.sample_id}: {sample.reason}" for sample in run.skipped]
+    lines.append("wrote the report and its figures:")
+    lines += [f"  {path}" for path in result.files]
+    return "\n".join(lines)
+
+
+def report_json(result: ReportResult) -> dict[str, Any]:
+    """The same for machines."""
+    return {
+        "output": str(result.output),
+        "model": str(result.export.path),
+        "exported_before": result.exported_before,
+        "manifest": result.export.manifest.to_dict(),
+        "run": {
+            "output": str(result.run.output),
+            "samples": result.run.samples,
+            "skipped": [{"sample_id": s.sample_id, "reason": s.reason} for s in result.run.skipped],
+            "seconds": round(result.run.seconds, 3),
+            "samples_per_second": round(result.run.samples_per_second, 3),
+        },
+        "files": [str(path) for path in result.files],
+        "warnings": list(result.warnings),
+    }
+
+
+def _configure(parser: ArgumentParser) -> None:
+    add_model_options(parser)
+    add_feature_options(parser)
+    add_verify_options(parser)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for model.onnx, run/ and report/; one this command was interrupted in is gone on with",
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.add_argument(
+        "--batch-size", type=positive, default=32, metavar="N", help="samples in a batch (default: 32)"
+    )
+    parser.add_argument("--max-samples", type=positive, metavar="N", help="only the first N queries")
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave out samples whose features cannot be used"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+
+
+def _run(args: Namespace) -> int:
+    if args.annotations is None:
+        raise UsageError("nothing says which queries to run", fix="give --annotations FILE")
+    verification = verification_from(args)
+    from ..report import report_checkpoint
+
+    result = report_checkpoint(
+        args.checkpoint,
+        args.annotations,
+        args.features,
+        args.output,
+        choices_from(args),
+        verification=verification,
+        video_features=[Path(folder) for folder in args.video_features] if args.video_features else None,
+        audio_features=args.audio_features,
+        text_features=args.text_features,
+        device=args.device,
+        batch_size=args.batch_size,
+        max_samples=args.max_samples,
+        skip_bad=args.skip_bad,
+        tell=tell,
+    )
+    if args.json:
+        print(json.dumps(report_json(result)))
+        return 0
+    print(describe_report(result))
+    for warning in result.warnings:
+        print(f"gatescope: warning: {warning}", file=sys.stderr)
+    return 0
+
+
+command = Command(
+    summary="export, run and analyze in one: from a checkpoint to a gate report",
+    example="gatescope report --checkpoint model_best.ckpt --annotations val.jsonl "
+    "--features features/ --output my_report",
+    configure=_configure,
+    run=_run,
+)

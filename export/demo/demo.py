@@ -1,0 +1,122 @@
+"""The whole demo: make a dataset, a model and its predictions, then do what ``gatescope report`` does.
+
+DIR/
+  demo.json     marks the folder as the demo's own, so that the next demo may replace what is in it
+  training/     the checkpoint, its options, its predictions
+  data/         annotations and features
+  model.onnx, run/, report/    what ``gatescope report`` writes
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from ...runtime import plugins
+from ...runtime.errors import UsageError
+from ...runtime.runs.lock import lock_run
+from ..report import MODEL, REPORT, RUN, ReportResult, report_checkpoint
+from ..verify import VerifyRequest
+from .dataset import ANNOTATIONS, FEATURES, write_dataset
+from .findings import gate_findings
+from .plan import SEED, VIDEOS, Plan, make_plan
+from .training import CHECKPOINT, PREDICTIONS, write_training
+
+MARK, TRAINING, DATA = "demo.json", "training", "data"
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What was made, what the gates turned out to do, and the commands that do it all.
+
+    - ``findings``: see :func:`~gatescope.export.demo.findings.gate_findings`.
+    - ``commands``: ``gatescope report`` first, then the three steps it consists of.
+    """
+
+    output: Path
+    plan: Plan
+    report: ReportResult
+    findings: pl.DataFrame
+    commands: tuple[str, ...]
+
+
+def make_demo(
+    output: str | Path,
+    *,
+    videos: int = VIDEOS,
+    seed: int = SEED,
+    tell: Callable[[str], None] = lambda _: None,
+) -> DemoResult:
+    """Write the demo into the folder ``output``, in place of one that an earlier demo wrote there.
+
+    ``tell`` is called with a line for each step. Raises :class:`~gatescope.runtime.errors.UsageError` for a
+    folder that is neither empty nor the demo's own, and whatever
+    :func:`~gatescope.export.report.report_checkpoint` raises.
+    """
+    folder = Path(output)
+    # Better now than after everything was made.
+    plugins.load(plugins.PLUGINS, "analyze")
+    _claim(folder)
+    plan = make_plan(videos, seed)
+    tell(f"making a dataset of {len(plan.videos)} videos and {len(plan.queries)} queries")
+    write_dataset(plan, folder / DATA)
+    tell("making a trained model, and its predictions with PyTorch")
+    write_training(plan, folder / TRAINING)
+    checkpoint, annotations = folder / TRAINING / CHECKPOINT, folder / DATA / ANNOTATIONS
+    features = folder / DATA / FEATURES
+    report = report_checkpoint(
+        checkpoint,
+        annotations,
+        features,
+        folder,
+        verification=VerifyRequest(folder / TRAINING / PREDICTIONS, annotations, features),
+        others=[path.name for path in folder.iterdir()],
+        tell=tell,
+    )
+    findings = gate_findings(plan, folder / RUN, report.statistics)
+    return DemoResult(folder, plan, report, findings, _commands(folder))
+
+
+def _claim(folder: Path) -> None:
+    """Make ``folder`` the demo's, empty of what an earlier demo put there; other files in it stay."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file", expected="a folder for the demo")
+    mark = folder / MARK
+    if not mark.is_file() and folder.exists() and (held := sorted(path.name for path in folder.iterdir())):
+        raise UsageError(
+            f"{folder} is not empty and was not made by gatescope demo",
+            received=", ".join(held[:8]) + (f" and {len(held) - 8} more" if len(held) > 8 else ""),
+            expected="a new or empty folder, or an earlier demo's",
+            fix="choose another --output",
+        )
+    if (folder / RUN).is_dir():
+        with lock_run(folder / RUN):
+            pass  # another demo that is running there would lose its files under its hands
+    for name in (TRAINING, DATA, RUN, REPORT):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
+    (folder / MODEL).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text(json.dumps({"made_by": "gatescope demo"}) + "\n", encoding="utf-8")
+
+
+def _commands(folder: Path) -> tuple[str, ...]:
+    """Commands that work as they stand: what they write goes beside the demo, not over it."""
+    checkpoint = ["--checkpoint", folder / TRAINING / CHECKPOINT]
+    annotations = ["--annotations", folder / DATA / ANNOTATIONS]
+    data = [*annotations, "--features", folder / DATA / FEATURES]
+    verify = ["--verify", folder / TRAINING / PREDICTIONS]
+    again = folder.with_name(f"{folder.resolve().name}-again")
+    commands = (
+        ["report", *checkpoint, *data, *verify, "--output", again],
+        ["export", *checkpoint, *data, *verify, "--output", again / MODEL],
+        ["run", again / MODEL, *data, "--output", again / RUN],
+        ["analyze", again / RUN, *annotations, "--output", again / REPORT],
+    )
+    return tuple(shlex.join(["gatescope", *map(str, words)]) for words in commands)

@@ -1,0 +1,221 @@
+"""``gatescope report``: export, run and analysis in one folder, gone on with and never mixed or removed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gatescope.export import Choices, VerifyRequest
+from gatescope.export import report as report_module
+from gatescope.export.report import report_checkpoint
+from gatescope.runtime.cli.main import main
+from gatescope.runtime.errors import (
+    BadSamplesError,
+    DatasetError,
+    MissingExtraError,
+    ModelFileError,
+    RunFolderError,
+    UsageError,
+)
+from gatescope.runtime.runs.reader import open_run
+from tests.golden.case import Case
+
+CASE = "dataset_clipwise"
+
+
+@pytest.fixture
+def begun(tmp_path: Path, exported: Callable[..., Path]) -> Path:
+    """A report's folder as an earlier try left it after its export."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    shutil.copy(exported(CASE), folder / "model.onnx")
+    return folder
+
+
+@pytest.fixture
+def make(checkpoint: Callable[[str], Path], dataset: tuple[Case, Path]) -> Callable[..., Any]:
+    def report(output: Path, choices: Choices | None = None, **options: Any) -> Any:
+        _, annotations = dataset
+        arguments = {"annotations": annotations, "features": annotations.parent} | options
+        return report_checkpoint(checkpoint(CASE), output=output, choices=choices, **arguments)
+
+    return report
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_an_exported_model_is_used_again_and_the_rest_is_made(begun: Path, make: Callable[..., Any]) -> None:
+    model = (begun / "model.onnx").read_bytes()
+    result = make(begun)
+    assert result.exported_before
+    assert (begun / "model.onnx").read_bytes() == model
+    assert open_run(begun / "run").finished
+    assert result.files[0] == begun / "report" / "ANALYSIS_REPORT.md"
+    assert all(path.is_file() for path in result.files)
+    on_disk = json.loads((begun / "report" / "overall_statistics.json").read_text())
+    assert on_disk["total_samples"] == result.statistics["total_samples"] == result.run.samples
+
+
+def test_a_finished_report_is_only_analysed_again(begun: Path, make: Callable[..., Any]) -> None:
+    make(begun)
+    (begun / "report" / "notes.txt").write_text("mine")
+    before = snapshot(begun)
+    result = make(begun)
+    assert result.run.was_finished
+    after = snapshot(begun)
+    assert set(after) == set(before)
+    kept = [name for name in before if not name.startswith("report/") or name.endswith("notes.txt")]
+    assert all(after[name] == before[name] for name in kept)
+
+
+def test_an_interrupted_run_is_gone_on_with(
+    begun: Path, make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(report_module, "run_model", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            make(begun, tell=said.append)
+    assert "the same command goes on from there" in said[-1]
+    assert make(begun).run.samples > 0
+
+
+def refusals() -> list[Any]:
+    return [
+        pytest.param({"choices": Choices(batching="reference")}, "batching", id="another batching"),
+        pytest.param({"choices": Choices(fusion_heads=8)}, "facts", id="other heads"),
+    ]
+
+
+@pytest.mark.parametrize(("options", "named"), refusals())
+def test_a_model_that_would_come_out_differently_is_refused_and_kept(
+    begun: Path, make: Callable[..., Any], options: dict[str, Any], named: str
+) -> None:
+    before = snapshot(begun)
+    with pytest.raises(UsageError, match=rf"not what this command would export[\s\S]*{named}"):
+        make(begun, **options)
+    assert snapshot(begun) == before
+
+
+def test_a_model_that_was_not_verified_with_these_predictions_is_refused(
+    begun: Path, make: Callable[..., Any], dataset: tuple[Case, Path], tmp_path: Path
+) -> None:
+    _, annotations = dataset
+    predictions = tmp_path / "predictions.jsonl"
+    predictions.write_text("{}\n")
+    request = VerifyRequest(predictions, annotations, annotations.parent)
+    with pytest.raises(UsageError, match="another verification"):
+        make(begun, verification=request)
+
+
+def test_another_checkpoints_model_is_refused(
+    begun: Path, checkpoint: Callable[[str], Path], dataset: tuple[Case, Path]
+) -> None:
+    _, annotations = dataset
+    with pytest.raises(UsageError, match="another checkpoint"):
+        report_checkpoint(checkpoint("clipwise"), annotations, annotations.parent, begun)
+
+
+def test_a_run_of_other_samples_is_refused_and_kept(begun: Path, make: Callable[..., Any]) -> None:
+    make(begun, max_samples=2)
+    before = snapshot(begun)
+    with pytest.raises(RunFolderError, match="different run"):
+        make(begun)
+    assert snapshot(begun) == before
+
+
+def test_a_folder_with_other_things_is_refused(tmp_path: Path, make: Callable[..., Any]) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(UsageError, match=r"thesis\.tex"):
+        make(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_in_the_models_place_is_refused(tmp_path: Path, make: Callable[..., Any]) -> None:
+    (tmp_path / "model.onnx").write_text("not a model")
+    with pytest.raises(ModelFileError):
+        make(tmp_path)
+    assert (tmp_path / "model.onnx").read_text() == "not a model"
+
+
+def test_without_the_analysis_room_nothing_is_begun(
+    tmp_path: Path, make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(group: str, name: str) -> object:
+        raise MissingExtraError("matplotlib", "analysis")
+
+    monkeypatch.setattr(report_module.plugins, "load", missing)
+    with pytest.raises(MissingExtraError, match=r"gatescope\[analysis\]"):
+        make(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_annotations_are_told_before_the_export(tmp_path: Path, make: Callable[..., Any]) -> None:
+    with pytest.raises(DatasetError, match="no annotation file"):
+        make(tmp_path / "out", annotations=tmp_path / "none.jsonl")
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_samples_leave_no_run_and_keep_the_model(
+    begun: Path, make: Callable[..., Any], dataset: tuple[Case, Path], tmp_path: Path
+) -> None:
+    _, annotations = dataset
+    features = tmp_path / "features"
+    shutil.copytree(annotations.parent, features)
+    broken = min((features / "pann_features").iterdir())
+    broken.write_bytes(b"")
+    with pytest.raises(BadSamplesError, match=broken.stem):
+        make(begun, features=features)
+    assert [path.name for path in begun.iterdir()] == ["model.onnx"]
+    result = make(begun, features=features, skip_bad=True)
+    assert result.run.skipped and all(broken.stem in s.reason for s in result.run.skipped)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        pytest.param(["--features", "f"], "--annotations", id="no annotations"),
+        pytest.param(
+            ["--annotations", "a", "--features", "f", "--verify-batch-size", "3"],
+            "--verify",
+            id="half a verify",
+        ),
+    ],
+)
+def test_bad_usage_is_named(
+    arguments: list[str], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["report", "--checkpoint", "m.ckpt", "--output", str(tmp_path / "out"), *arguments])
+    assert code == 2
+    assert named in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_command_does_all_three(
+    tmp_path: Path,
+    checkpoint: Callable[[str], Path],
+    dataset: tuple[Case, Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, annotations = dataset
+    command = ["report", "--checkpoint", str(checkpoint(CASE)), "--annotations", str(annotations)]
+    command += ["--features", str(annotations.parent), "--output", str(tmp_path / "out"), "--device", "cpu"]
+    assert main([*command, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert not told["exported_before"]
+    assert told["run"]["samples"] == len(annotations.read_text().splitlines())
+    assert Path(told["files"][0]).name == "ANALYSIS_REPORT.md"
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "exported before" in out and "run before" in out and "ANALYSIS_REPORT.md" in out
