@@ -18,6 +18,8 @@ from .inputs import check_batch
 from .manifest import Manifest
 from .model_file import read_model_file
 from .overrides import Overrides, override_inputs
+from .tracking.session_gates import SessionGates, session_batch
+from .tracking.tracker import GateTracker
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ class GateSession:
     operator may use on the CPU; by default every CPU this process may use. For PyTorch it is a setting of
     the whole process, left alone where no number is given.
 
+    ``tracker`` remembers the gates of every run under sample ids once it is switched on
+    (:class:`~gatescope.runtime.tracking.tracker.GateTracker`).
+
     A context manager; without ``with``, call :meth:`close` to release the model's memory. Runs may
     be made from several threads at once.
 
@@ -77,6 +82,7 @@ class GateSession:
         self.device: Device = backend.device
         self.providers = backend.providers
         self.versions = backend.versions
+        self.tracker = GateTracker(SessionGates(self))
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -109,6 +115,8 @@ class GateSession:
             checked |= override_inputs(self.manifest, batch, overrides, samples=samples, clips=clips)
         arrays = {name: checked[name] for name in self.manifest.input_names}
         names = self.manifest.output_names
+        samples = len(next(iter(arrays.values())))
+        ids = self.tracker.claim(samples) if self.tracker.track_gates else None
         try:
             values = backend.run(names, arrays)
         except GatescopeError:
@@ -120,7 +128,10 @@ class GateSession:
                 received=f"{(str(error) or type(error).__name__).splitlines()[0]}\n    for {shapes}",
                 fix="use a smaller batch if memory ran out",
             ) from error
-        return self._sort(dict(zip(names, values, strict=True)))
+        outputs = self._sort(dict(zip(names, values, strict=True)))
+        if ids is not None:
+            self.tracker.record(ids, session_batch(self.manifest, outputs.gates, batch))
+        return outputs
 
     def close(self) -> None:
         """Release the model; a later :meth:`run` is an error. Closing twice is not."""
