@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 
@@ -18,13 +17,16 @@ from ..runtime.files import new_file
 from ..runtime.manifest import Manifest
 from ..runtime.model_file import write_manifest_onnx
 from ..runtime.session import GateSession
+from .archives import save_pt2, save_torchscript, to_torchscript
+from .capture import TRACE_LENGTHS, capture
 from .checkpoint import load_checkpoint
 from .choices import Choices
 from .facts import Description, describe
-from .manifest import GATE_OUTPUTS, PREDICTIONS, build_manifest
-from .onnx_graph import TRACE_LENGTHS, to_onnx
-from .parity import certify, random_sample, torch_runner
+from .manifest import Format, build_manifest
+from .onnx_graph import OPSET, to_onnx
+from .parity import certify, random_sample
 from .rebuild import rebuild
+from .variant import OVERRIDES, Variant, VariantGraph
 from .verify import VerifyRequest, verify
 
 Floats = NDArray[np.float32]
@@ -39,56 +41,121 @@ class ExportResult:
     bytes: int
 
 
+# What a format's files are called.
+SUFFIXES: dict[Format, tuple[str, ...]] = {
+    "onnx": (".onnx",),
+    "torchscript": (".ts", ".torchscript", ".pt"),
+    "pt2": (".pt2",),
+}
+OPSETS = range(18, 23)
+
+
 def export_checkpoint(
     checkpoint: str | Path,
     output: str | Path | None = None,
     choices: Choices | None = None,
     *,
+    variant: Variant | None = None,
+    file_format: Format | None = None,
+    opset: int = OPSET,
     verification: VerifyRequest | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> ExportResult:
-    """Export the model in ``checkpoint`` to an ONNX file whose gates are outputs.
+    """Export the model in ``checkpoint`` to a file whose gates are outputs.
 
-    ``output`` defaults to the checkpoint's name with ``.onnx``. The file appears at once and whole, after
-    it was compared with PyTorch (and, with ``verification``, after PyTorch was compared with the user's own
-    predictions); on any failure nothing is written and a file that was there before is left as it was.
-    ``tell`` is called with a line for each step.
+    - ``output`` defaults to the checkpoint's name with the format's suffix; ``file_format`` to what the
+      output's suffix says, else ONNX. ``opset``: 18 to 22, of ONNX files.
+    - ``variant``: what the graph returns and takes; by default predictions and gates.
+    - ``verification``: predictions of the training run that the model must reproduce.
+    - ``tell`` is called with a line for each step.
 
-    Raises any :class:`~gatescope.runtime.errors.CheckpointError` or
+    The file appears at once and whole, after it was compared with PyTorch (and with ``verification``, after
+    the model was compared with the user's own predictions); on any failure nothing is written and a file that
+    was there before is left as it was. Raises any :class:`~gatescope.runtime.errors.CheckpointError` or
     :class:`~gatescope.runtime.errors.ExportError`.
     """
     source, wanted = Path(checkpoint), choices or Choices()
-    target = Path(output) if output is not None else source.with_suffix(".onnx")
+    target, kind = _target(source, output, file_format)
+    if opset not in OPSETS:
+        raise UsageError(
+            f"opset {opset} is not supported", expected=f"{OPSETS[0]} to {OPSETS[-1]} (default {OPSET})"
+        )
     _refuse_target(target, source)
     tell(f"reading {source}")
     read = load_checkpoint(source)
     description = describe(read, wanted)
-    model = rebuild(description, read.weights)
+    graph = VariantGraph(rebuild(description, read.weights), variant or Variant())
+    manifest = build_manifest(read, description, graph, kind, opset if kind == "onnx" else None)
     tell("capturing the graph")
-    proto = to_onnx(model, _example(description), [*PREDICTIONS, *GATE_OUTPUTS.values()])
-    manifest = build_manifest(read, description, proto.graph)
+    write = _writer(graph, _example(description, graph), kind, opset)
     with new_file(target) as partial:
-        _write(proto, manifest, partial)
+        write(manifest, partial)
         with GateSession(partial, device="cpu") as session:
 
             def run(batch: Mapping[str, Floats]) -> Mapping[str, Floats]:
                 return session.run(batch).raw
 
             tell("comparing the file with PyTorch")
-            certificate = certify(torch_runner(model), run, manifest)
+            certificate = certify(graph.run, run, manifest)
             if verification is not None:
                 tell(f"comparing with the predictions in {verification.predictions}")
-                agreement = verify(verification, read, wanted, manifest, run, tell=tell)
+                agreement = verify(verification, read, wanted, graph.variant, manifest, run, tell=tell)
                 certificate = replace(certificate, verification=agreement)
         manifest = replace(manifest, certificate=certificate)
-        _write(proto, manifest, partial)
+        write(manifest, partial)
         size = partial.stat().st_size
     return ExportResult(target, manifest, size)
 
 
-def _write(proto: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
-    write_manifest_onnx(proto, manifest)
-    path.write_bytes(proto.SerializeToString(deterministic=True))
+def _writer(
+    graph: VariantGraph, example: dict[str, torch.Tensor], kind: Format, opset: int
+) -> Callable[[Manifest, Path], None]:
+    """Capture ``graph`` once; what comes back writes it with a manifest, as often as needed."""
+    if kind == "torchscript":
+        traced = to_torchscript(graph, example)
+        return lambda manifest, path: save_torchscript(traced, manifest, path)
+    if kind == "pt2":
+        program = capture(graph, example, graph.input_axes)
+        return lambda manifest, path: save_pt2(program, manifest, path)
+    # Captured with axes of length one, an override has no part in any length the graph computes, and
+    # broadcasts at whatever size it is fed.
+    scales = {override.scale for override in OVERRIDES.values()} & set(example)
+    offsets = {override.offset for override in OVERRIDES.values()} & set(example)
+    neutral = {name: example[name][:1, :, :1, :1] * 0 + float(name in scales) for name in scales | offsets}
+    axes = graph.input_axes | {name: tuple(value.shape) for name, value in neutral.items()}
+    program = capture(graph, example | neutral, axes)
+    defaults = {name: value.numpy() for name, value in neutral.items()}
+    proto = to_onnx(program, list(example), list(graph.output_axes), defaults=defaults, opset=opset)
+
+    def write(manifest: Manifest, path: Path) -> None:
+        write_manifest_onnx(proto, manifest)
+        path.write_bytes(proto.SerializeToString(deterministic=True))
+
+    return write
+
+
+def _target(source: Path, output: str | Path | None, file_format: Format | None) -> tuple[Path, Format]:
+    """Where to write and in which format, from what was given of the two."""
+    if output is None:
+        kind = file_format or "onnx"
+        return source.with_suffix(SUFFIXES[kind][0]), kind
+    target = Path(output)
+    suffix = target.suffix.lower()
+    by_suffix: Format | None = None
+    for one, suffixes in SUFFIXES.items():
+        if suffix in suffixes:
+            by_suffix = one
+    kind = file_format or by_suffix
+    if kind is None or (by_suffix is not None and by_suffix != kind):
+        expected = SUFFIXES[kind] if kind else [one for suffixes in SUFFIXES.values() for one in suffixes]
+        raise UsageError(
+            f"cannot tell the format of {target}"
+            if kind is None
+            else f"{target} is not named like a {kind} file",
+            expected=f"a name that ends in {' or '.join(expected)}",
+            fix="change --output, or say --format",
+        )
+    return target, kind
 
 
 def _refuse_target(target: Path, source: Path) -> None:
@@ -96,8 +163,6 @@ def _refuse_target(target: Path, source: Path) -> None:
         raise UsageError(
             f"{target} is a folder", expected="the name of the file to write", fix="--output m.onnx"
         )
-    if target.suffix.lower() != ".onnx":
-        raise UsageError(f"cannot tell the format of {target}", expected="a name that ends in .onnx")
     if target.exists() and source.exists() and target.samefile(source):
         raise UsageError("the output is the checkpoint itself", fix="choose another --output")
     # Better now than after the graph was captured.
@@ -114,8 +179,13 @@ def _refuse_target(target: Path, source: Path) -> None:
         )
 
 
-def _example(description: Description) -> dict[str, torch.Tensor]:
-    """Padded inputs at the traced sizes."""
+def _example(description: Description, graph: VariantGraph) -> dict[str, torch.Tensor]:
+    """Padded inputs at the traced sizes, in the graph's order."""
     rng = np.random.default_rng(0)
     batch = collate([random_sample(description.preprocessing, *pair, rng) for pair in TRACE_LENGTHS])
-    return {name: torch.from_numpy(array) for name, array in batch.items()}
+    lengths = {"batch": len(TRACE_LENGTHS), "clip": max(clips for clips, _ in TRACE_LENGTHS)}
+    for name, axes in graph.input_axes.items():
+        if name not in batch:
+            shape = [lengths[axis] if isinstance(axis, str) else axis for axis in axes]
+            batch[name] = rng.uniform(0.5, 1.5, shape).astype(np.float32)
+    return {name: torch.from_numpy(batch[name]) for name in graph.input_axes}

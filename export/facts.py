@@ -7,29 +7,30 @@ an error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
-
-from torch import Tensor
 
 from ..runtime.errors import UnknownFactError, UnsupportedModelError, WeightsMismatchError
 from ..runtime.manifest import Fact, Preprocessing
 from .checkpoint import Checkpoint
 from .choices import Choices
 from .families import recognise
-from .model.config import HIDDEN_DIM, Activation, Gating, ModelConfig
-from .options import DEFAULT, FLAG, WEIGHTS, Options
-from .preprocessing import TEF_CHANNELS, find_preprocessing
+from .model.config import HIDDEN_DIM, Activation, Family, Gating, ModelConfig
+from .options import DEFAULT, FAMILY, FLAG, WEIGHTS, Options
+from .preprocessing import find_preprocessing
+from .sizes import find_sizes, find_ssm
+from .weights import WeightShapes
 
 GATINGS: tuple[Gating, ...] = ("global", "clipwise", "elementwise")
+
+BASE_AVIGATE_HEADS = 8
 
 
 @dataclass(frozen=True)
 class Description:
     """A checkpoint's model, ready to be rebuilt, with the origin of every fact and all warnings."""
 
-    family: str
+    family: Family
     config: ModelConfig
     preprocessing: Preprocessing
     facts: dict[str, Fact]
@@ -50,19 +51,21 @@ def describe(checkpoint: Checkpoint, choices: Choices) -> Description:
             "no training options were found (no 'opt' inside, no opt.json beside the file): "
             "preprocessing follows the training script's defaults"
         )
-    weights = _Weights(checkpoint, options)
+    weights = WeightShapes(checkpoint, options)
     _refuse_unsupported(weights, options)
-    sizes = _sizes(weights, checkpoint.weights, options)
-    gating = _gating(weights, options, choices)
+    sizes = find_sizes(family, weights, options)
+    gating = _gating(family, weights, options, choices)
     config = ModelConfig(
         gating=gating,
-        attention_activation=_attention_activation(options, choices, gating),
+        attention_activation=_attention_activation(family, options, choices, gating),
         batching=choices.batching,
         heads=_heads(options, "heads", "nheads", choices.heads, "--heads"),
-        fusion_heads=_heads(
-            options, "fusion_heads", "fusion_n_heads", choices.fusion_heads, "--fusion-heads"
-        ),
+        fusion_heads=_fusion_heads(family, options, choices),
         text_positions=options.switch("text_positions", "use_txt_pos", False),
+        family=family,
+        gate_temperature=_temperature(family, options),
+        film=family == "sigmoid" and weights.has("fusion.fusion_layers.0.gating_function.ffn_beta"),
+        ssm=find_ssm(weights, options) if family == "ssm" else None,
         **sizes,
     )
     preprocessing = find_preprocessing(
@@ -76,58 +79,7 @@ def describe(checkpoint: Checkpoint, choices: Choices) -> Description:
     return Description(family, config, preprocessing, options.facts, tuple(options.warnings), batch_size)
 
 
-class _Weights:
-    """Reads sizes off the parameters of one checkpoint; an option that says otherwise becomes a warning."""
-
-    def __init__(self, checkpoint: Checkpoint, options: Options) -> None:
-        self.path = checkpoint.path
-        self._weights: Mapping[str, Tensor] = checkpoint.weights
-        self._options = options
-
-    def shape(self, parameter: str, axes: int) -> tuple[int, ...]:
-        """The shape of a parameter a size is read from."""
-        tensor = self._weights.get(parameter)
-        if tensor is None or tensor.ndim != axes:
-            what = "is missing" if tensor is None else f"has shape {tuple(tensor.shape)}"
-            raise WeightsMismatchError(
-                f"{self.path}: parameter {parameter} {what}, so the model's size cannot be read",
-                expected=f"a tensor with {axes} axes",
-                fix="give a complete checkpoint of the model",
-            )
-        return tuple(tensor.shape)
-
-    def count(self, prefix: str) -> int:
-        """How many numbered modules there are under ``prefix``."""
-        parts = {name[len(prefix) :].split(".")[0] for name in self._weights if name.startswith(prefix)}
-        found = sorted(int(part) for part in parts if part.isdecimal())
-        if found != list(range(len(found))) or not found:
-            raise WeightsMismatchError(
-                f"{self.path}: layers are missing under {prefix}",
-                received=f"layers {', '.join(map(str, found[:20])) or 'none'}",
-                expected="every layer from 0 up",
-                fix="give a complete checkpoint of the model",
-            )
-        return len(found)
-
-    def size(self, name: str, value: int, *keys: str) -> int:
-        """Record a size the weights show; warn where an option under ``keys`` says otherwise."""
-        self._options.record(name, value, WEIGHTS)
-        for key in keys:
-            said = self._options.get(key)
-            if said is not None and said != value:
-                self._options.warnings.append(
-                    f"{self._options.source} says {key} = {said}, the weights have {value}: "
-                    "the weights are used"
-                )
-        return value
-
-    def width(self, name: str, projection: str, key: str) -> int:
-        """Input channels, TEF included; training adds TEF's two after opt.json is written: both are right."""
-        width = self.shape(projection + "0.LayerNorm.weight", 1)[0]
-        return self.size(name, width, *(() if self._options.get(key) == width - TEF_CHANNELS else (key,)))
-
-
-def _refuse_unsupported(weights: _Weights, options: Options) -> None:
+def _refuse_unsupported(weights: WeightShapes, options: Options) -> None:
     (hidden,) = weights.shape("global_rep_token", 1)
     if hidden != HIDDEN_DIM:
         raise UnsupportedModelError(
@@ -150,32 +102,34 @@ def _refuse_unsupported(weights: _Weights, options: Options) -> None:
             )
 
 
-def _sizes(weights: _Weights, parameters: Mapping[str, Tensor], options: Options) -> dict[str, Any]:
-    """Everything the parameters' shapes tell, as arguments of :class:`ModelConfig`."""
-    layer = "fusion.fusion_layers.0."
-    table = parameters.get("txt_position_embed.position_embeddings.weight")
-    size, shape, count = weights.size, weights.shape, weights.count
-    feedforward = shape("transformer.encoder.layers.0.linear1.weight", 2)[0]
-    return {
-        "video_width": weights.width("video_width", "input_vid_proj.", "v_feat_dim"),
-        "audio_width": weights.width("audio_width", "input_aud_proj.", "a_feat_dim"),
-        "text_width": size("text_width", shape("input_txt_proj.0.LayerNorm.weight", 1)[0], "t_feat_dim"),
-        "hidden_dim": size("hidden_dim", HIDDEN_DIM, "hidden_dim"),
-        "input_projections": size("input_projections", count("input_vid_proj."), "n_input_proj"),
-        "fusion_layers": size("fusion_layers", count("fusion.fusion_layers."), "fusion_layers"),
-        "fusion_feedforward": shape(layer + "ffn1.0.weight", 2)[0],
-        "gate_hidden": shape(layer + "gating_function.mlp_mha.0.weight", 2)[0],
-        "encoder_layers": size("encoder_layers", count("transformer.encoder.layers."), "enc_layers"),
-        "t2v_layers": size("t2v_layers", count("transformer.t2v_encoder.layers.")),
-        "decoder_layers": size("decoder_layers", count("transformer.decoder.layers."), "dec_layers"),
-        "feedforward": size("feedforward", feedforward, "dim_feedforward"),
-        "queries": size("queries", shape("query_embed.weight", 2)[0], "num_queries"),
-        # The table may be absent where text positions are off; then the option bounds the words.
-        "max_words": options.count("max_q_l", "max_q_l", 32) if table is None else table.shape[0],
-    }
+def _temperature(family: Family, options: Options) -> float:
+    """The temperature of the sigmoid family's attention gate; the others have none."""
+    if family != "sigmoid":
+        return 1.0
+    value = options.number("gate_temperature", "mha_gate_temp", 1.5)
+    if value == 0:
+        raise UnsupportedModelError(f"{options.path} has mha_gate_temp 0", expected="a temperature")
+    return value
 
 
-def _gating(weights: _Weights, options: Options, choices: Choices) -> Gating:
+def _only_gating(options: Options, choices: Choices, family: Family, real: Gating) -> Gating:
+    """The gating of a family that has only one."""
+    if choices.gating not in (None, real):
+        raise WeightsMismatchError(
+            f"--gating {choices.gating} contradicts the weights of {options.path}",
+            received=f"a model of the {family} family",
+            expected=f"--gating {real}",
+            fix="leave --gating out, or give the checkpoint that was meant",
+        )
+    options.record("gating", real, WEIGHTS)
+    return real
+
+
+def _gating(family: Family, weights: WeightShapes, options: Options, choices: Choices) -> Gating:
+    if family == "ssm":
+        return _only_gating(options, choices, family, "global_diagstrip_ssm")
+    if family == "base_avigate":
+        return _only_gating(options, choices, family, "global")
     channels = weights.shape("fusion.fusion_layers.0.gating_function.mlp_mha.2.weight", 2)[0]
     trained: Any = options.get("gating_type")
     if choices.gating is not None and choices.gating not in GATINGS:
@@ -223,14 +177,24 @@ def _contradiction(options: Options, asked: str, real: str, channels: int) -> We
     )
 
 
-def _attention_activation(options: Options, choices: Choices, gating: Gating) -> Activation:
-    """Tanh, unless a flag or the options' origin says sigmoid; the weights are alike."""
+def _attention_activation(family: Family, options: Options, choices: Choices, gating: Gating) -> Activation:
+    """Tanh, unless the family, a flag or the options' origin says sigmoid; the weights are alike."""
+    if family in ("sigmoid", "ssm"):
+        if choices.attention_activation == "tanh":
+            raise WeightsMismatchError(
+                f"--attention-activation tanh contradicts the weights of {options.path}",
+                received=f"a model of the {family} family",
+                expected="sigmoid",
+                fix="leave --attention-activation out",
+            )
+        options.record("attention_activation", "sigmoid", WEIGHTS)
+        return "sigmoid"
     # The training code with the SSM gate gives plain global gating a sigmoid and records its own options.
     likely: Activation = "sigmoid" if gating == "global" and "ssm_band_width" in options.values else "tanh"
     if choices.attention_activation is not None:
         options.record("attention_activation", choices.attention_activation, FLAG)
         return choices.attention_activation
-    if likely == "tanh" and gating == "global":
+    if likely == "tanh" and gating == "global" and family == "avigate_custom":
         options.warnings.append(
             "weights with global gating fit a tanh as well as a sigmoid attention gate: tanh is used, as in "
             "AVIGATEFusionCustom; --attention-activation sigmoid overrides it, --verify tells which it is"
@@ -244,6 +208,14 @@ def _attention_activation(options: Options, choices: Choices, gating: Gating) ->
     else:
         options.record("attention_activation", likely, DEFAULT)
     return likely
+
+
+def _fusion_heads(family: Family, options: Options, choices: Choices) -> int:
+    if family == "base_avigate" and choices.fusion_heads is None:
+        # A constant of that training code, which never reads the option.
+        options.record("fusion_heads", BASE_AVIGATE_HEADS, FAMILY)
+        return BASE_AVIGATE_HEADS
+    return _heads(options, "fusion_heads", "fusion_n_heads", choices.fusion_heads, "--fusion-heads")
 
 
 def _heads(options: Options, name: str, key: str, flag: int | None, flag_name: str) -> int:

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from ..runtime.errors import CheckpointError, UnsupportedModelError
+from ..runtime.errors import CheckpointError
+from .model.config import Family
 
-AVIGATE_CUSTOM = "avigate_custom"
-
-# A parameter name that only this family has, and what the family is called.
-_OTHER_FAMILIES = (
-    ("fusion.video_proj.", "base AVIGATE (opt.use_avigate)"),
-    ("gating_function.ssm_gate.", "AVIGATE with a diagonal-strip SSM gate (global_diagstrip_ssm)"),
-    ("gating_function.mha_bias", "AVIGATE with a sigmoid or FiLM gate"),
-    ("position_embed.row_embed", "QD-DETR with learned clip positions"),
+# A part of a parameter's name that only this family has; the tanh family has none of them.
+_MARKS: tuple[tuple[str, Family], ...] = (
+    ("fusion.video_proj.", "base_avigate"),
+    ("gating_function.ssm_gate.", "ssm"),
+    ("gating_function.mha_bias", "sigmoid"),
 )
 
 
-def recognise(names: Collection[str], path: Path) -> str:
+def recognise(names: Collection[str], path: Path) -> Family:
     """The family of the checkpoint at ``path`` whose parameters are called ``names``.
 
-    Raises :class:`CheckpointError` for another kind of model and :class:`UnsupportedModelError` for a gated
-    family that cannot be rebuilt.
+    Raises :class:`CheckpointError` for another kind of model.
     """
     if not any(name.startswith("fusion.") for name in names):
         raise CheckpointError(
@@ -31,13 +28,6 @@ def recognise(names: Collection[str], path: Path) -> str:
             expected="parameters under 'fusion.' (a QD-DETR model trained with an AVIGATE fusion)",
             fix="give the checkpoint of a model trained with --use_avigate_custom",
         )
-    for mark, family in _OTHER_FAMILIES:
-        if any(mark in name for name in names):
-            raise UnsupportedModelError(
-                f"{path} is a model this version cannot rebuild: {family}",
-                received=f"parameters such as {next(name for name in names if mark in name)}",
-                expected="the tanh family (AVIGATEFusionCustom: global, clipwise or elementwise gating)",
-            )
     if not any(name.startswith("transformer.t2v_encoder.") for name in names):
         raise CheckpointError(
             f"{path} is not a QD-DETR model",
@@ -45,7 +35,10 @@ def recognise(names: Collection[str], path: Path) -> str:
             expected="parameters under 'transformer.t2v_encoder.' beside 'fusion.'",
             fix="give the checkpoint of the whole model, not of a part of it",
         )
-    return AVIGATE_CUSTOM
+    for mark, family in _MARKS:
+        if any(mark in name for name in names):
+            return family
+    return "avigate_custom"
 
 
 def _describe(names: Collection[str]) -> str:

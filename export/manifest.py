@@ -1,31 +1,34 @@
-"""The manifest of a model that was just exported."""
+"""The manifest of a model that is being exported."""
 
 from __future__ import annotations
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
-
-import onnx
+from typing import Literal
 
 from ..runtime.manifest import Gate, Manifest, Tensor
 from .checkpoint import Checkpoint
 from .facts import Description
-from .onnx_graph import OPSET
+from .variant import CONTRIBUTION_OUTPUTS, GATE_OUTPUTS, OVERRIDES, SUMMARIES, Axes, VariantGraph
 
-PREDICTIONS = ("pred_logits", "pred_spans", "saliency_scores")
-GATE_OUTPUTS = {"attention": "gate_attention", "ffn": "gate_ffn"}
+Format = Literal["onnx", "torchscript", "pt2"]
+
+_GATE_AXES = {
+    "clipwise": ("batch", "layer", "clip", "1"),
+    "elementwise": ("batch", "layer", "clip", "channel"),
+}
+_POOLED_AXES = ("batch", "layer", "1", "1")
 
 
-def build_manifest(checkpoint: Checkpoint, description: Description, graph: onnx.GraphProto) -> Manifest:
-    """Everything ``graph`` has to say about itself, without a certificate yet."""
-    config = description.config
-    outputs = tuple(_tensor(value) for value in graph.output)
-    axes = {
-        "global": ("batch", "layer", "1", "1"),
-        "clipwise": ("batch", "layer", "clip", "1"),
-        "elementwise": ("batch", "layer", "clip", "channel"),
-    }[config.gating]
-    names = {tensor.name for tensor in outputs}
+def build_manifest(
+    checkpoint: Checkpoint,
+    description: Description,
+    graph: VariantGraph,
+    file_format: Format,
+    opset: int | None,
+) -> Manifest:
+    """Everything the exported ``graph`` has to say about itself, without a certificate yet."""
+    config, variant = description.config, graph.variant
     return Manifest(
         family=description.family,
         gating=config.gating,
@@ -36,34 +39,36 @@ def build_manifest(checkpoint: Checkpoint, description: Description, graph: onnx
                 layer=layer,
                 output=output,
                 index=layer,
-                axes=axes,
-                range=config.gate_range[kind],
+                axes=_GATE_AXES.get(config.gating, _POOLED_AXES),
+                range=ranges[kind],
             )
             for kind, output in GATE_OUTPUTS.items()
-            if output in names
-            for layer in range(config.fusion_layers)
+            for layer, ranges in enumerate(graph.model.fusion.ranges())
         ),
-        inputs=tuple(_tensor(value) for value in graph.input),
-        outputs=outputs,
+        inputs=tuple(Tensor(name, _declared(name, axes)) for name, axes in graph.input_axes.items()),
+        outputs=tuple(Tensor(name, axes) for name, axes in graph.output_axes.items()),
         preprocessing=description.preprocessing,
         facts=description.facts,
         checkpoint_sha256=checkpoint.sha256,
         versions=_versions(),
-        opset=OPSET,
+        opset=opset,
         precision="float32",
         batching=config.batching,
-        outputs_kind="tracked",
+        outputs_kind=variant.outputs,
         depends_on_text=False,
+        format=file_format,
+        contributions=dict(CONTRIBUTION_OUTPUTS) if variant.contribution else {},
+        overrides=dict(OVERRIDES) if variant.overridable else {},
+        summaries=dict(SUMMARIES) if variant.outputs == "summary" else {},
         eval_batch_size=description.eval_batch_size,
         warnings=description.warnings,
     )
 
 
-def _tensor(value: onnx.ValueInfoProto) -> Tensor:
-    kind = value.type.tensor_type
-    axes = tuple(axis.dim_param or axis.dim_value for axis in kind.shape.dim)
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
-    return Tensor(value.name, axes, dtype)
+def _declared(name: str, axes: Axes) -> Axes:
+    """An input's axes; an override broadcasts, so that all of them but the layers are free."""
+    changes = any(name in (override.scale, override.offset) for override in OVERRIDES.values())
+    return ("batch", axes[1], "clip", "channel") if changes else axes
 
 
 def _versions() -> dict[str, str]:

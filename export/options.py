@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -9,7 +10,8 @@ from typing import Any, cast
 from ..runtime.errors import CheckpointError
 from ..runtime.manifest import Fact, Scalar
 
-WEIGHTS, FLAG, DEFAULT = "weights", "flag", "default"
+# Where a fact can come from, beside the options themselves.
+WEIGHTS, FLAG, DEFAULT, FAMILY = "weights", "flag", "default", "family"
 
 
 class Options:
@@ -51,6 +53,26 @@ class Options:
         if isinstance(value, bool) or not 0 < value < float("inf"):
             raise self._nonsense(key, value, "a number of seconds above 0")
         return float(value)
+
+    def number(self, name: str, key: str, default: float) -> float:
+        """Any finite number."""
+        value = self._typed(name, key, default, (int, float), "a number")
+        if isinstance(value, bool) or not math.isfinite(value):
+            raise self._nonsense(key, value, "a finite number")
+        return float(value)
+
+    def counts(self, name: str, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
+        """Several whole numbers from 1."""
+        value = self.get(key)
+        found = default if value is None else value
+        if not isinstance(found, (list, tuple)) or not all(
+            isinstance(one, int) and not isinstance(one, bool) and one >= 1
+            for one in cast(list[object], found)
+        ):
+            raise self._nonsense(key, value, "whole numbers from 1")
+        numbers = tuple(cast(list[int], found))
+        self.record(name, ", ".join(map(str, numbers)), DEFAULT if value is None else self.source)
+        return numbers
 
     def texts(self, name: str, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
         """One or several words or paths."""

@@ -28,8 +28,9 @@ from .causes import Cause, causes
 from .checkpoint import Checkpoint
 from .choices import Choices
 from .facts import describe
-from .parity import ATOL, Run, torch_runner, valid_entries
+from .parity import ATOL, Run, valid_entries
 from .rebuild import rebuild
+from .variant import Variant, VariantGraph
 
 MOST_SAMPLES = 200
 
@@ -70,6 +71,7 @@ def verify(
     request: VerifyRequest,
     checkpoint: Checkpoint,
     choices: Choices,
+    variant: Variant,
     manifest: Manifest,
     exported: Run,
     *,
@@ -77,9 +79,9 @@ def verify(
 ) -> Verification:
     """Compare the model with real predictions, and the exported file with the model on the same samples.
 
-    ``manifest`` is the exported file's, ``exported`` runs it. Raises :class:`VerificationError` naming the
-    causes that were tried where they disagree, and :class:`~gatescope.runtime.errors.DatasetError` where
-    the data cannot be read.
+    ``manifest`` and ``variant`` are the exported file's, ``exported`` runs it. Raises
+    :class:`VerificationError` naming the causes that were tried where they disagree, and
+    :class:`~gatescope.runtime.errors.DatasetError` where the data cannot be read.
     """
     batch_size = request.batch_size or manifest.eval_batch_size
     if batch_size is None:
@@ -99,7 +101,7 @@ def verify(
         "score": agreement.largest.score,
         "saliency": agreement.largest.saliency,
         "window_seconds": agreement.largest.window,
-        **trial.file_errors(choices, evidence, exported),
+        **trial.file_errors(choices, variant, evidence, exported),
     }
     return Verification(
         predictions=request.predictions.name,
@@ -140,7 +142,7 @@ class _Trial:
     def agreement(self, choices: Choices, evidence: _Evidence) -> Agreement:
         """How far the model under ``choices`` is from training's predictions, in the reference's batching."""
         choices = replace(choices, batching="reference")
-        run, differences = self._runner(choices), list[Difference]()
+        run, differences = self._runner(choices, Variant("plain")), list[Difference]()
         recipe = self._recipe(choices)
         for rows, samples in self._batches(recipe, evidence):
             outputs = run(collate(samples))
@@ -170,9 +172,11 @@ class _Trial:
         folders = dict(zip(paths, self._folders(recipe).video, strict=True))
         return causes(choices, describe(self._checkpoint, choices), folders)
 
-    def file_errors(self, choices: Choices, evidence: _Evidence, exported: Run) -> dict[str, float]:
+    def file_errors(
+        self, choices: Choices, variant: Variant, evidence: _Evidence, exported: Run
+    ) -> dict[str, float]:
         """Largest difference per output between the exported file and PyTorch on the same real samples."""
-        run, manifest = self._runner(choices), self._manifest
+        run, manifest = self._runner(choices, variant), self._manifest
         errors = dict.fromkeys(manifest.output_names, 0.0)
         for _, samples in self._batches(manifest, evidence):
             batch = collate(samples)
@@ -190,8 +194,9 @@ class _Trial:
                     )
         return {f"file_{name}": error for name, error in errors.items()}
 
-    def _runner(self, choices: Choices) -> Run:
-        return torch_runner(rebuild(describe(self._checkpoint, choices), self._checkpoint.weights))
+    def _runner(self, choices: Choices, variant: Variant) -> Run:
+        model = rebuild(describe(self._checkpoint, choices), self._checkpoint.weights)
+        return VariantGraph(model, variant).run
 
     def _recipe(self, choices: Choices) -> Manifest:
         return replace(self._manifest, preprocessing=describe(self._checkpoint, choices).preprocessing)

@@ -140,10 +140,35 @@ def describe_result(result: ExportResult) -> str:
     return "\n".join(lines)
 
 
+def add_variant_options(parser: ArgumentParser) -> None:
+    """What the file is and what its graph returns."""
+    file = parser.add_argument_group("the file")
+    file.add_argument(
+        "--format",
+        choices=("onnx", "torchscript", "pt2"),
+        help="default: what the output's name says, else onnx",
+    )
+    file.add_argument(
+        "--outputs",
+        choices=("tracked", "plain", "gates", "summary"),
+        default="tracked",
+        help="tracked: predictions and gates (default); plain: predictions; gates: the graph ends at the "
+        "last gate; summary: predictions and in-graph statistics of the gates",
+    )
+    file.add_argument(
+        "--contribution", action="store_true", help="add how far each gated branch moves the stream"
+    )
+    file.add_argument(
+        "--overridable", action="store_true", help="add inputs that change the gates: g' = scale * g + offset"
+    )
+    file.add_argument("--opset", type=positive, metavar="N", help="ONNX opset, 18 to 22 (default 20)")
+
+
 def _configure(parser: ArgumentParser) -> None:
     add_model_options(parser)
+    add_variant_options(parser)
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="default: the checkpoint's name with .onnx"
+        "--output", type=Path, metavar="FILE", help="default: the checkpoint's name with the format's suffix"
     )
     add_verify_options(parser)
     add_feature_options(parser)
@@ -159,9 +184,18 @@ def _run(args: Namespace) -> int:
             "--annotations and features are for --verify", fix="give --verify PREDICTIONS, or leave them out"
         )
     from ..export import export_checkpoint
+    from ..onnx_graph import OPSET
+    from ..variant import Variant
 
     result = export_checkpoint(
-        args.checkpoint, args.output, choices_from(args), verification=verification, tell=tell
+        args.checkpoint,
+        args.output,
+        choices_from(args),
+        variant=Variant(args.outputs, args.contribution, args.overridable),
+        file_format=args.format,
+        opset=args.opset or OPSET,
+        verification=verification,
+        tell=tell,
     )
     if args.json:
         document = {"output": str(result.path), "bytes": result.bytes, "manifest": result.manifest.to_dict()}

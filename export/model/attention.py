@@ -8,19 +8,20 @@ import torch
 from torch import Tensor, nn
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, allowed: Tensor) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor) -> Tensor:
     """Softmax attention over ``heads`` equal slices of the channels, without projections.
 
-    ``query`` (B, Q, D), ``key`` (B, S, D), ``value`` (B, S, E); ``allowed`` is boolean and broadcasts to
-    (B, heads, Q, S). Every query must be allowed at least one key: a row with none is undefined, and
-    PyTorch and ONNX Runtime define it differently. Returns (B, Q, E). Scale: (D / heads)^-0.5.
+    ``query`` (B, Q, D), ``key`` (B, S, D), ``value`` (B, S, E); ``mask`` broadcasts to (B, heads, Q, S): a
+    boolean one says which keys a query may see, a float one is added to the scores. Every query must see at
+    least one key: a row with none is undefined, and PyTorch and ONNX Runtime define it differently. Returns
+    (B, Q, E). Scale: (D / heads)^-0.5.
     """
     q = query.unflatten(-1, (heads, -1)).transpose(1, 2)
     k = key.unflatten(-1, (heads, -1)).transpose(1, 2)
     v = value.unflatten(-1, (heads, -1)).transpose(1, 2)
     scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(-2, -1)
-    weights = scores.masked_fill(~allowed, -math.inf).softmax(-1)
-    return (weights @ v).transpose(1, 2).flatten(-2)
+    scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
+    return (scores.softmax(-1) @ v).transpose(1, 2).flatten(-2)
 
 
 class MultiheadAttention(nn.Module):
@@ -33,7 +34,7 @@ class MultiheadAttention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.empty(3 * dim))
         self.out_proj = nn.Linear(dim, dim)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor) -> Tensor:
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         """(B, Q, d), (B, S, d), (B, S, d), mask broadcasting to (B, heads, Q, S) → (B, Q, d)."""
         weights = self.in_proj_weight.chunk(3)
         biases = self.in_proj_bias.chunk(3)
@@ -41,7 +42,12 @@ class MultiheadAttention(nn.Module):
             nn.functional.linear(x, w, b)
             for x, w, b in zip((query, key, value), weights, biases, strict=True)
         )
-        return self.out_proj(attend(q, k, v, self.heads, allowed))
+        return self.out_proj(attend(q, k, v, self.heads, mask))
+
+
+def add_mask(mask: Tensor) -> Tensor:
+    """Mask of valid keys (B, S) → float (B, 1, 1, S), added to the scores: 1 at valid keys, 0 at padding."""
+    return mask[:, None, None, :]
 
 
 def allow_keys(mask: Tensor) -> Tensor:

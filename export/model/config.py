@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Gating = Literal["global", "clipwise", "elementwise"]
+Family = Literal["avigate_custom", "sigmoid", "base_avigate", "ssm"]
+Gating = Literal["global", "clipwise", "elementwise", "global_diagstrip_ssm"]
 Activation = Literal["tanh", "sigmoid"]
 Batching = Literal["exact", "reference"]
 
@@ -14,11 +15,30 @@ HIDDEN_DIM = 256
 
 
 @dataclass(frozen=True)
+class SsmConfig:
+    """Shape of a diagonal-strip SSM gate.
+
+    - ``band_width``: diagonals on either side of the main one. ``channels``: of the encoder.
+    - ``dilations``: of its width-3 convolutions. ``diag_subtract``: taken off the main diagonal.
+    - ``video_branch``: whether the video's similarity counts beside the audio's.
+    """
+
+    band_width: int
+    channels: int
+    dilations: tuple[int, ...]
+    diag_subtract: float
+    video_branch: bool
+    gate_hidden: int
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Shape of a QD-DETR model with a gated audio-video fusion.
 
+    - ``family``: which training code's fusion it has.
     - ``gating``: one gate a layer (``global``), a clip (``clipwise``), a clip and channel (``elementwise``).
     - ``attention_activation``: what bounds the attention gate; the FFN gate is always tanh.
+    - ``gate_temperature``, ``film``: of the sigmoid family. ``ssm``: of the SSM family, else None.
     - ``batching``: ``exact`` makes a sample's outputs independent of its batch; ``reference`` repeats what
       the reference does to padded batches (mean over padding, tiled text mask).
     - widths are channels of the raw inputs, TEF included; ``*_layers``, ``*_heads`` are counts.
@@ -45,11 +65,19 @@ class ModelConfig:
     queries: int
     text_positions: bool
     max_words: int
+    family: Family = "avigate_custom"
+    gate_temperature: float = 1.5
+    film: bool = False
+    ssm: SsmConfig | None = None
 
     @property
-    def gate_range(self) -> dict[str, tuple[float, float]]:
-        """Smallest and largest value per kind of gate."""
-        return {
-            "attention": (-1.0, 1.0) if self.attention_activation == "tanh" else (0.0, 1.0),
-            "ffn": (-1.0, 1.0),
-        }
+    def pooled(self) -> bool:
+        """Whether a layer has one gate for the whole video."""
+        return self.gating not in ("clipwise", "elementwise")
+
+    @property
+    def reads_audio_mask(self) -> bool:
+        """Whether anything depends on which audio clips are valid."""
+        if self.family in ("base_avigate", "ssm"):
+            return True
+        return self.pooled and self.batching == "exact"

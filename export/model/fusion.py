@@ -1,49 +1,44 @@
 """The gated audio-video fusion, which returns its gates.
 
-Follows ``AVIGATEFusionCustom`` of the reference. The differences: gates leave the fusion as outputs beside
-the fused video; a global gate averages over valid clips only, unless the reference's batching is asked for.
+Follows ``AVIGATEFusionCustom`` and its relatives in the reference. The differences: gates leave the fusion
+as outputs beside the fused video; they can be overridden; and how far each gated branch moves the stream can
+be computed beside them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, cast
+
 import torch
 from torch import Tensor, nn
 
-from .attention import MultiheadAttention, allow_keys
+from .attention import MultiheadAttention, add_mask, allow_keys
 from .config import ModelConfig
+from .gating import Gates, GatingFunction, ScaledGatingFunction
 from .layers import two_layers
+from .ssm import SsmGatingFunction
+
+KINDS = ("attention", "ffn")
+
+# By kind, (scale, offset) with axes (batch | 1, layer, clip | 1, channel | 1): g' = scale · g + offset.
+Overrides = Mapping[str, tuple[Tensor, Tensor]]
+
+# Keeps a contribution finite where the stream itself is zero.
+TINY = 1e-12
 
 
-class GatingFunction(nn.Module):
-    """Two perceptrons over the joint features: the attention gate and the FFN gate of one layer."""
+class Fused(NamedTuple):
+    """What a layer, or the whole fusion, returns.
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        d = config.hidden_dim
-        channels = d if config.gating == "elementwise" else 1
-        self.mlp_mha = two_layers(2 * d, config.gate_hidden, channels)
-        self.mlp_ffn = two_layers(2 * d, config.gate_hidden, channels)
-        self.pooled = config.gating == "global"
-        self.average_padding = config.batching == "reference"
-        self.sigmoid = config.attention_activation == "sigmoid"
+    - ``video`` (B, L, d): the fused stream.
+    - ``gates``: attention and FFN, (B, L | 1, 1 | d) of a layer, (B, layer, L | 1, 1 | d) of the fusion.
+    - ``contributions``: ‖g·branch‖ / ‖stream it is added to‖ per clip, (B, L) or (B, layer, L), ≥ 0.
+    """
 
-    def forward(
-        self, video: Tensor, audio: Tensor, video_mask: Tensor, audio_mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Gates (B, L | 1, 1 | d) from video and audio (B, L, d) and their masks (B, L)."""
-        if self.pooled:
-            video, audio = self._pool(video, video_mask), self._pool(audio, audio_mask)
-        joint = torch.cat((video, audio), -1)
-        attention: Tensor = self.mlp_mha(joint)
-        attention = attention.sigmoid() if self.sigmoid else attention.tanh()
-        return attention, self.mlp_ffn(joint).tanh()
-
-    def _pool(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Mean over clips, (B, L, d) → (B, 1, d); over padding too in the reference's batching."""
-        if self.average_padding:
-            return x.mean(1, keepdim=True)
-        weight = mask[..., None]
-        return (x * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
+    video: Tensor
+    gates: tuple[Tensor, Tensor]
+    contributions: tuple[Tensor, Tensor]
 
 
 class FusionLayer(nn.Module):
@@ -52,9 +47,12 @@ class FusionLayer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         d, hidden = config.hidden_dim, config.fusion_feedforward
-        self.gating_function = GatingFunction(config)
-        self.a_proj = nn.Linear(d, d)
-        self.out_proj = nn.Linear(d, d)
+        self.gating_function = _gating_function(config)
+        if config.family == "base_avigate":
+            self.cross_attention = MultiheadAttention(d, config.fusion_heads)
+        else:
+            self.a_proj = nn.Linear(d, d)
+            self.out_proj = nn.Linear(d, d)
         self.ffn1 = two_layers(d, hidden, d)
         self.self_attention = MultiheadAttention(d, config.fusion_heads)
         self.ffn2 = two_layers(d, hidden, d)
@@ -62,20 +60,50 @@ class FusionLayer(nn.Module):
         self.norm2 = nn.LayerNorm(d)
         self.norm3 = nn.LayerNorm(d)
         self.norm4 = nn.LayerNorm(d)
+        if config.family == "sigmoid":
+            self.delta_norm_mha = nn.LayerNorm(d)
+            self.delta_norm_ffn = nn.LayerNorm(d)
+        self.family = config.family
+        self.added_masks = config.family == "base_avigate" and config.batching == "reference"
 
     def forward(
-        self, video: Tensor, audio: Tensor, video_mask: Tensor, audio_mask: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Fused video (B, L, d), attention gate and FFN gate (B, L | 1, 1 | d)."""
-        attention_gate, ffn_gate = self.gating_function(video, audio, video_mask, audio_mask)
-        # With an identity score matrix the audio "attention" is these two projections alone.
-        heard = self.out_proj(self.a_proj(self.norm1(audio)))
-        x = video + attention_gate * heard
-        x = x + ffn_gate * self.ffn1(self.norm2(x))
+        self,
+        video: Tensor,
+        audio: Tensor,
+        video_mask: Tensor,
+        audio_mask: Tensor,
+        override: Mapping[str, tuple[Tensor, Tensor]],
+    ) -> Fused:
+        """Fuse video and audio (B, L, d); ``override`` holds (batch | 1, clip | 1, channel | 1) per kind."""
+        gates: Gates = self.gating_function(video, audio, video_mask, audio_mask)
+        attention_gate = _overridden(gates.attention, override.get("attention"))
+        ffn_gate = _overridden(gates.ffn, override.get("ffn"))
+        moved = attention_gate * self._hear(video, audio, audio_mask)
+        attention_share = _share(moved, video)
+        x = video + moved
+        thought = self.ffn1(self.norm2(x))
+        if self.family == "sigmoid":
+            thought = self.delta_norm_ffn(thought)
+        moved = ffn_gate * thought
+        ffn_share = _share(moved, x)
+        # FiLM keeps the whole branch and adds a shift beside what the gate scales.
+        x = x + moved if gates.shift is None else x + (thought + moved) + gates.shift
         normed = self.norm3(x)
-        x = x + self.self_attention(normed, normed, normed, allow_keys(video_mask))
+        x = x + self.self_attention(normed, normed, normed, self._mask(video_mask))
         x = x + self.ffn2(self.norm4(x))
-        return x, attention_gate, ffn_gate
+        return Fused(x, (attention_gate, ffn_gate), (attention_share, ffn_share))
+
+    def _hear(self, video: Tensor, audio: Tensor, audio_mask: Tensor) -> Tensor:
+        """What the audio says to each clip, before the gate: (B, L, d)."""
+        audio = self.norm1(audio)
+        if self.family == "base_avigate":
+            return self.cross_attention(self.norm1(video), audio, audio, self._mask(audio_mask))
+        # With an identity score matrix the audio "attention" is these two projections alone.
+        heard = self.out_proj(self.a_proj(audio))
+        return self.delta_norm_mha(heard) if self.family == "sigmoid" else heard
+
+    def _mask(self, mask: Tensor) -> Tensor:
+        return add_mask(mask) if self.added_masks else allow_keys(mask)
 
 
 class Fusion(nn.Module):
@@ -83,16 +111,57 @@ class Fusion(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        if config.family == "base_avigate":
+            self.video_proj = nn.Linear(config.video_width, config.hidden_dim)
+            self.audio_proj = nn.Linear(config.audio_width, config.hidden_dim)
+        self.projects = config.family == "base_avigate"
         self.fusion_layers = nn.ModuleList(FusionLayer(config) for _ in range(config.fusion_layers))
 
     def forward(
-        self, video: Tensor, audio: Tensor, video_mask: Tensor, audio_mask: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Fused video (B, L, d) and the gates of all layers, each (B, layer, L | 1, 1 | d)."""
-        attention_gates: list[Tensor] = []
-        ffn_gates: list[Tensor] = []
-        for layer in self.fusion_layers:
-            video, attention_gate, ffn_gate = layer(video, audio, video_mask, audio_mask)
-            attention_gates.append(attention_gate)
-            ffn_gates.append(ffn_gate)
-        return video, torch.stack(attention_gates, 1), torch.stack(ffn_gates, 1)
+        self,
+        video: Tensor,
+        audio: Tensor,
+        video_mask: Tensor,
+        audio_mask: Tensor,
+        overrides: Overrides | None = None,
+    ) -> Fused:
+        """Fuse video and audio (B, L, d); base AVIGATE takes raw features and projects them itself."""
+        if self.projects:
+            video, audio = self.video_proj(video), self.audio_proj(audio)
+        layers: list[Fused] = []
+        for i, layer in enumerate(self.fusion_layers):
+            override = {kind: (s[:, i], o[:, i]) for kind, (s, o) in (overrides or {}).items()}
+            layers.append(layer(video, audio, video_mask, audio_mask, override))
+            video = layers[-1].video
+        return Fused(
+            video,
+            (_stack([one.gates[0] for one in layers]), _stack([one.gates[1] for one in layers])),
+            (
+                _stack([one.contributions[0] for one in layers]),
+                _stack([one.contributions[1] for one in layers]),
+            ),
+        )
+
+    def ranges(self) -> list[dict[str, tuple[float, float]]]:
+        """Per layer and kind, the smallest and largest value of the gate."""
+        layers = cast(Iterable[FusionLayer], self.fusion_layers)
+        return [cast(GatingFunction, layer.gating_function).ranges for layer in layers]
+
+
+def _gating_function(config: ModelConfig) -> nn.Module:
+    if config.ssm is not None:
+        return SsmGatingFunction(config, config.ssm)
+    return ScaledGatingFunction(config) if config.family == "sigmoid" else GatingFunction(config)
+
+
+def _overridden(gate: Tensor, override: tuple[Tensor, Tensor] | None) -> Tensor:
+    return gate if override is None else override[0] * gate + override[1]
+
+
+def _share(moved: Tensor, stream: Tensor) -> Tensor:
+    """‖moved‖ / ‖stream‖ per clip, (B, L, d) twice → (B, L)."""
+    return moved.norm(dim=-1) / stream.norm(dim=-1).clamp(min=TINY)
+
+
+def _stack(per_layer: list[Tensor]) -> Tensor:
+    return torch.stack(per_layer, 1)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .config import ModelConfig
 from .decoder import Decoder, inverse_sigmoid
 from .encoder import Encoder, T2VEncoder
-from .fusion import Fusion
+from .fusion import Fused, Fusion, Overrides
 from .layers import InputProjection, Perceptron
 from .positions import WordPositions, clip_positions
 
@@ -28,6 +28,8 @@ class ModelOutputs(NamedTuple):
     - ``pred_spans`` (B, Q, 2): centre and width of each moment, fractions of the duration.
     - ``saliency_scores`` (B, L): unbounded; entries of padding clips mean nothing.
     - ``gate_attention``, ``gate_ffn`` (B, layer, L | 1, 1 | d): entries of padding clips mean nothing.
+    - ``contribution_attention``, ``contribution_ffn`` (B, layer, L): how far the gated branch moves the
+      stream, ‖g·branch‖ / ‖stream‖; entries of padding clips mean nothing.
     """
 
     pred_logits: Tensor
@@ -35,6 +37,8 @@ class ModelOutputs(NamedTuple):
     saliency_scores: Tensor
     gate_attention: Tensor
     gate_ffn: Tensor
+    contribution_attention: Tensor
+    contribution_ffn: Tensor
 
 
 class Transformer(nn.Module):
@@ -57,8 +61,9 @@ class GatedQDDETR(nn.Module):
         self.global_rep_token = nn.Parameter(torch.empty(d))
         self.global_rep_pos = nn.Parameter(torch.empty(d))
         self.input_txt_proj = InputProjection(config.text_width, d, config.input_projections)
-        self.input_vid_proj = InputProjection(config.video_width, d, config.input_projections)
-        self.input_aud_proj = InputProjection(config.audio_width, d, config.input_projections)
+        if config.family != "base_avigate":
+            self.input_vid_proj = InputProjection(config.video_width, d, config.input_projections)
+            self.input_aud_proj = InputProjection(config.audio_width, d, config.input_projections)
         self.txt_position_embed = WordPositions(config.max_words, d) if config.text_positions else None
         self.fusion = Fusion(config)
         self.transformer = Transformer(config)
@@ -76,15 +81,34 @@ class GatedQDDETR(nn.Module):
         src_vid_mask: Tensor,
         src_aud: Tensor,
         src_aud_mask: Tensor,
+        overrides: Overrides | None = None,
     ) -> ModelOutputs:
         """Words (B, T, Dt), clips (B, L, Dv), audio (B, L, Da); masks (B, T | L), 1 = valid, float32."""
+        fused = self.fuse(src_vid, src_vid_mask, src_aud, src_aud_mask, overrides)
+        predictions = self.predict(fused.video, src_vid_mask, src_txt, src_txt_mask)
+        return ModelOutputs(*predictions, *fused.gates, *fused.contributions)
+
+    def fuse(
+        self,
+        src_vid: Tensor,
+        src_vid_mask: Tensor,
+        src_aud: Tensor,
+        src_aud_mask: Tensor,
+        overrides: Overrides | None = None,
+    ) -> Fused:
+        """The model up to its last gate; the query has no part in it."""
+        if self.config.family != "base_avigate":
+            src_vid, src_aud = self.input_vid_proj(src_vid), self.input_aud_proj(src_aud)
+        return self.fusion(src_vid, src_aud, src_vid_mask, src_aud_mask, overrides)
+
+    def predict(
+        self, video: Tensor, video_mask: Tensor, src_txt: Tensor, src_txt_mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, spans and saliency from the fused video (B, L, d) and the words (B, T, Dt)."""
         words = self.input_txt_proj(src_txt)
-        video, gate_attention, gate_ffn = self.fusion(
-            self.input_vid_proj(src_vid), self.input_aud_proj(src_aud), src_vid_mask, src_aud_mask
-        )
-        summary, clips, pos = self._encode(video, words, src_vid_mask, src_txt_mask)
-        pred_logits, pred_spans = self._decode(clips, pos, src_vid_mask)
-        return ModelOutputs(pred_logits, pred_spans, self._saliency(summary, clips), gate_attention, gate_ffn)
+        summary, clips, pos = self._encode(video, words, video_mask, src_txt_mask)
+        pred_logits, pred_spans = self._decode(clips, pos, video_mask)
+        return pred_logits, pred_spans, self._saliency(summary, clips)
 
     def _encode(
         self, video: Tensor, words: Tensor, video_mask: Tensor, text_mask: Tensor

@@ -11,10 +11,11 @@ import torch
 
 from gatescope.export import Choices, export_checkpoint, load_checkpoint
 from gatescope.export import export as export_module
+from gatescope.export.capture import capture
 from gatescope.export.facts import describe
-from gatescope.export.onnx_graph import to_onnx
-from gatescope.export.parity import certify, torch_runner
+from gatescope.export.parity import certify
 from gatescope.export.rebuild import rebuild
+from gatescope.export.variant import Variant, VariantGraph
 from gatescope.runtime import GateSession, read_manifest
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import ExportError, GatescopeError, ParityError, UsageError
@@ -52,7 +53,7 @@ def test_file_is_readable_like_any_other(small_export) -> None:
 @pytest.mark.parametrize("count", [1, 4])
 def test_any_size_down_to_one_runs_and_equals_pytorch(small_export, clips, words, count) -> None:
     checkpoint = load_checkpoint(small_export[0])
-    model = torch_runner(rebuild(describe(checkpoint, Choices()), checkpoint.weights))
+    graph = VariantGraph(rebuild(describe(checkpoint, Choices()), checkpoint.weights), Variant())
     rng = np.random.default_rng(clips)
     batch = {
         "src_txt": rng.standard_normal((count, words, 6)).astype(np.float32),
@@ -64,7 +65,7 @@ def test_any_size_down_to_one_runs_and_equals_pytorch(small_export, clips, words
     }
     with GateSession(small_export[1].path, device="cpu") as session:
         got = session.run(batch).raw
-    for name, values in model(batch).items():
+    for name, values in graph.run(batch).items():
         np.testing.assert_allclose(got[name], values, atol=1e-4, rtol=1e-4, err_msg=name)
 
 
@@ -110,11 +111,11 @@ def fake_graph(monkeypatch, tmp_path):
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the graph was captured")
 
-    monkeypatch.setattr(export_module, "to_onnx", refuse)
+    monkeypatch.setattr(export_module, "capture", refuse)
     return small.save(tmp_path / "m.pth")
 
 
-@pytest.mark.parametrize("name", ["m.pth", "model.pt", "model"])
+@pytest.mark.parametrize("name", ["m.pth", "model.bin", "model"])
 def test_output_of_another_kind_is_refused_before_any_work(fake_graph, name) -> None:
     with pytest.raises(UsageError):
         export_checkpoint(fake_graph, fake_graph.parent / name)
@@ -151,7 +152,7 @@ def test_training_mode_in_one_submodule_is_refused(tmp_path) -> None:
     model = rebuild(describe(checkpoint, Choices()), checkpoint.weights)
     model.fusion.fusion_layers[0].norm1.train()
     with pytest.raises(ExportError, match=r"fusion\.fusion_layers\.0\.norm1"):
-        to_onnx(model, {}, [])
+        capture(model, {}, {})
 
 
 class Untraceable(torch.nn.Module):
@@ -161,8 +162,8 @@ class Untraceable(torch.nn.Module):
 
 def test_model_that_cannot_be_captured_is_an_export_error() -> None:
     example = {"src_txt": torch.ones(3, 5, 4)}
-    with pytest.raises(ExportError, match="could not export"):
-        to_onnx(Untraceable().eval(), example, ["out"])
+    with pytest.raises(ExportError, match="could not capture"):
+        capture(Untraceable().eval(), example, {"src_txt": ("batch", "word", 4)})
 
 
 @pytest.fixture

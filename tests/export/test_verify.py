@@ -12,8 +12,8 @@ import torch
 
 from gatescope.export import Choices, VerifyRequest, load_checkpoint
 from gatescope.export.facts import describe
-from gatescope.export.parity import torch_runner
 from gatescope.export.rebuild import rebuild
+from gatescope.export.variant import Variant, VariantGraph
 from gatescope.export.verify import verify
 from gatescope.runtime import read_manifest
 from gatescope.runtime.data.batches import batches
@@ -46,9 +46,8 @@ def try_verify(tmp_path, dataset, exported):
         description = describe(checkpoint, wanted)
         request = VerifyRequest(predictions, annotations, dataset[1].parent, batch_size=batch_size)
         recipe = replace(manifest, preprocessing=description.preprocessing, eval_batch_size=None)
-        return verify(
-            request, checkpoint, wanted, recipe, torch_runner(rebuild(description, checkpoint.weights))
-        )
+        graph = VariantGraph(rebuild(description, checkpoint.weights), Variant())
+        return verify(request, checkpoint, wanted, Variant(), recipe, graph.run)
 
     return run
 
@@ -114,11 +113,11 @@ def test_predictions_made_in_batches_need_the_same_batches(try_verify, tmp_path,
         read_manifest_of(read), eval_batch_size=None
     )
     description = describe(read, Choices(batching="reference"))
-    run = torch_runner(rebuild(description, read.weights))
+    graph = VariantGraph(rebuild(description, read.weights), Variant())
     rows = {str(json.loads(line)["qid"]): json.loads(line) for line in dataset[1].read_text().splitlines()}
     lines = []
     for ids, batch in batches(manifest, dataset[1], features=dataset[1].parent, batch_size=5):
-        outputs = run(batch)
+        outputs = graph.run(batch)
         for i, qid in enumerate(ids):
             lines.append(
                 format_prediction(

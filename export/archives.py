@@ -1,0 +1,56 @@
+"""TorchScript and pt2 files: a model with its manifest among the archive's extra files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from ..runtime.errors import ExportError
+from ..runtime.manifest import METADATA_KEY, Manifest
+from .capture import innermost, quiet, refuse_training_mode
+
+
+class _ByPosition(nn.Module):
+    """A model called by keyword, as one called by position: TorchScript is traced that way."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.model = model
+        self.names = tuple(names)
+        self.eval()
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return self.model(**dict(zip(self.names, tensors, strict=True)))
+
+
+def to_torchscript(model: nn.Module, example: Mapping[str, Tensor]) -> torch.jit.ScriptModule:
+    """Trace ``model`` on ``example``; the result takes the same tensors by position, in that order.
+
+    Raises :class:`ExportError` where a submodule is in training mode or tracing fails.
+    """
+    refuse_training_mode(model)
+    try:
+        with quiet(), torch.no_grad():
+            traced: Any = torch.jit.trace(
+                _ByPosition(model, list(example)), tuple(example.values()), check_trace=False
+            )
+            return traced
+    except Exception as error:  # tracing raises whatever failed inside
+        raise ExportError("PyTorch could not trace the model", received=innermost(error)) from error
+
+
+def save_torchscript(module: torch.jit.ScriptModule, manifest: Manifest, path: Path) -> None:
+    """Write a traced model and its manifest."""
+    with quiet():
+        torch.jit.save(module, str(path), _extra_files={METADATA_KEY: manifest.to_json()})
+
+
+def save_pt2(program: ExportedProgram, manifest: Manifest, path: Path) -> None:
+    """Write a captured program and its manifest."""
+    with quiet(), path.open("wb") as stream:
+        torch.export.save(program, stream, extra_files={METADATA_KEY: manifest.to_json()})

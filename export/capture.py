@@ -1,0 +1,86 @@
+"""Capturing a graph with ``torch.export``: one program from which ONNX and pt2 files are made."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from ..runtime.errors import ExportError
+
+# Clips and words of the traced samples. The three axes must have different lengths, none of them 1: an axis
+# traced with length 1 is taken for a constant.
+TRACE_LENGTHS = ((7, 4), (5, 5), (2, 1))
+
+Axes = tuple[str | int, ...]
+
+
+def capture(model: nn.Module, example: Mapping[str, Tensor], axes: Mapping[str, Axes]) -> ExportedProgram:
+    """Capture ``model`` called with ``example`` by keyword; named ``axes`` stay free down to length 1.
+
+    Raises :class:`ExportError` where a submodule is in training mode or the model cannot be captured.
+    """
+    refuse_training_mode(model)
+    names = {axis for one in axes.values() for axis in one if isinstance(axis, str)}
+    free = {name: Dim(name, min=1) for name in sorted(names)}
+    shapes = {
+        name: {i: free[axis] for i, axis in enumerate(axes[name]) if isinstance(axis, str)}
+        for name in example
+    }
+    try:
+        with quiet():
+            program = torch.export.export(model, (), dict(example), dynamic_shapes=shapes)
+    except Exception as error:  # the capture raises whatever failed inside
+        raise ExportError(
+            "PyTorch could not capture the model",
+            received=innermost(error),
+            fix="run again with --debug for PyTorch's own report",
+        ) from error
+    for node in program.graph.nodes:
+        # Where in whose files each line stood is nobody's business but the exporting machine's.
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+def refuse_training_mode(model: nn.Module) -> None:
+    """Raise :class:`ExportError` if any submodule is in training mode.
+
+    The exporters look at the root alone; one submodule left in training mode would export its dropout.
+    """
+    training = [name or "the model itself" for name, module in model.named_modules() if module.training]
+    if training:
+        raise ExportError(
+            "the model is in training mode",
+            received=", ".join(training[:5]),
+            expected="eval mode in every submodule",
+            fix="call model.eval() before exporting",
+        )
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Hold back messages for people who write exporters (renamed axes, nodes that were not folded)."""
+    talkers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in talkers]
+    for logger in talkers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(talkers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def innermost(error: BaseException) -> str:
+    """The first cause of a chain of errors, in at most three lines."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:3])}"

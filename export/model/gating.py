@@ -1,0 +1,98 @@
+"""The gating functions: from video and audio to the attention gate and the FFN gate of one layer.
+
+One class a family of training code; all take (video, audio, video mask, audio mask) and return
+:class:`Gates`. Formulas are those of the reference; where it averages over padding, exact batching averages
+over valid clips instead.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .config import ModelConfig
+from .layers import two_layers
+
+
+class Gates(NamedTuple):
+    """One layer's gates, (B, L | 1, 1 | d) each.
+
+    ``shift`` is what FiLM adds beside the scaled FFN branch; None where the family has none.
+    """
+
+    attention: Tensor
+    ffn: Tensor
+    shift: Tensor | None = None
+
+
+class GatingFunction(nn.Module):
+    """Two perceptrons over the joint features, bounded by tanh (the attention gate also by a sigmoid)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        d = config.hidden_dim
+        channels = d if config.gating == "elementwise" else 1
+        self.mlp_mha = two_layers(2 * d, config.gate_hidden, channels)
+        self.mlp_ffn = two_layers(2 * d, config.gate_hidden, channels)
+        self.pooled = config.gating == "global"
+        self.average_padding = config.batching == "reference"
+        self.sigmoid = config.attention_activation == "sigmoid"
+
+    def forward(self, video: Tensor, audio: Tensor, video_mask: Tensor, audio_mask: Tensor) -> Gates:
+        """Gates from video and audio (B, L, d) and their masks (B, L)."""
+        joint = self.join(video, audio, video_mask, audio_mask)
+        attention: Tensor = self.mlp_mha(joint)
+        return Gates(attention.sigmoid() if self.sigmoid else attention.tanh(), self.mlp_ffn(joint).tanh())
+
+    def join(self, video: Tensor, audio: Tensor, video_mask: Tensor, audio_mask: Tensor) -> Tensor:
+        """The features the perceptrons read, (B, L | 1, 2d)."""
+        if self.pooled:
+            video, audio = self._pool(video, video_mask), self._pool(audio, audio_mask)
+        return torch.cat((video, audio), -1)
+
+    def _pool(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Mean over clips, (B, L, d) → (B, 1, d); over padding too in the reference's batching."""
+        if self.average_padding:
+            return x.mean(1, keepdim=True)
+        weight = mask[..., None]
+        return (x * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Smallest and largest value of each kind."""
+        return {"attention": (0.0, 1.0) if self.sigmoid else (-1.0, 1.0), "ffn": (-1.0, 1.0)}
+
+
+class ScaledGatingFunction(GatingFunction):
+    """The sigmoid family: a biased, tempered and scaled sigmoid for attention, a scaled tanh for the FFN."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.mha_bias = nn.Parameter(torch.empty(()))
+        self.mha_scale = nn.Parameter(torch.empty(()))
+        self.ffn_alpha = nn.Parameter(torch.empty(()))
+        self.temperature = config.gate_temperature
+        self.ffn_beta: Tensor | None = None
+        self.mlp_ffn_beta: nn.Module | None = None
+        if config.film:
+            d = config.hidden_dim
+            self.ffn_beta = nn.Parameter(torch.empty(()))
+            channels = d if config.gating == "elementwise" else 1
+            self.mlp_ffn_beta = two_layers(2 * d, config.gate_hidden, channels)
+
+    def forward(self, video: Tensor, audio: Tensor, video_mask: Tensor, audio_mask: Tensor) -> Gates:
+        """Gates from video and audio (B, L, d) and their masks (B, L)."""
+        joint = self.join(video, audio, video_mask, audio_mask)
+        attention = ((self.mlp_mha(joint) + self.mha_bias) / self.temperature).sigmoid() * self.mha_scale
+        ffn = self.mlp_ffn(joint).tanh() * self.ffn_alpha
+        if self.mlp_ffn_beta is None or self.ffn_beta is None:
+            return Gates(attention, ffn)
+        return Gates(attention, ffn, self.mlp_ffn_beta(joint).tanh() * self.ffn_beta)
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Smallest and largest value of each kind, from this layer's own scales."""
+        scale, alpha = float(self.mha_scale), abs(float(self.ffn_alpha))
+        return {"attention": (min(0.0, scale), max(0.0, scale)), "ffn": (-alpha, alpha)}

@@ -1,0 +1,161 @@
+"""Which graph to export: what it returns, and whether its gates can be changed from outside.
+
+- ``tracked``: predictions and gates. ``plain``: predictions alone, the baseline that shows what tracking
+  costs. ``gates``: ends at the last gate. ``summary``: predictions and in-graph statistics of the gates.
+- ``contribution`` adds, per layer, kind and clip, how far the gated branch moves the stream.
+- ``overridable`` adds two inputs per kind, g' = scale · g + offset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..runtime.errors import UsageError
+from ..runtime.manifest import SUMMARY_FIELDS, Override, Summary
+from .model.fusion import KINDS, Fused
+from .model.qd_detr import GatedQDDETR
+from .model.summary import summarise
+
+OutputsKind = Literal["tracked", "plain", "gates", "summary"]
+
+PREDICTIONS = ("pred_logits", "pred_spans", "saliency_scores")
+GATE_OUTPUTS = {kind: f"gate_{kind}" for kind in KINDS}
+CONTRIBUTION_OUTPUTS = {kind: f"contribution_{kind}" for kind in KINDS}
+SUMMARIES = {kind: Summary(f"summary_{kind}") for kind in KINDS}
+OVERRIDES = {kind: Override(f"{kind}_scale", f"{kind}_offset") for kind in KINDS}
+
+Axes = tuple[str | int, ...]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a graph returns and takes beside the features."""
+
+    outputs: OutputsKind = "tracked"
+    contribution: bool = False
+    overridable: bool = False
+
+    def __post_init__(self) -> None:
+        if self.contribution and self.outputs in ("plain", "summary"):
+            raise UsageError(
+                f"--contribution has no place in a '{self.outputs}' export",
+                expected="--outputs tracked or gates",
+            )
+
+    @property
+    def predicts(self) -> bool:
+        """Whether it returns predictions, and so needs the query."""
+        return self.outputs != "gates"
+
+
+class VariantGraph(nn.Module):
+    """A model as the graph of one variant: tensors in by name, a tuple out as ``output_axes`` orders it."""
+
+    def __init__(self, model: GatedQDDETR, variant: Variant) -> None:
+        super().__init__()
+        self.model = model
+        self.variant = variant
+        for kind in KINDS:
+            ranges = torch.tensor([layer[kind] for layer in model.fusion.ranges()])
+            self.register_buffer(f"{kind}_ranges", ranges, persistent=False)
+        self.eval()
+
+    @property
+    def input_axes(self) -> dict[str, Axes]:
+        """Axes of every input the graph needs, by name, in order."""
+        config = self.model.config
+        axes: dict[str, Axes] = {}
+        if self.variant.predicts:
+            axes |= {"src_txt": ("batch", "word", config.text_width), "src_txt_mask": ("batch", "word")}
+        axes |= {
+            "src_vid": ("batch", "clip", config.video_width),
+            "src_vid_mask": ("batch", "clip"),
+            "src_aud": ("batch", "clip", config.audio_width),
+        }
+        if config.reads_audio_mask:
+            axes["src_aud_mask"] = ("batch", "clip")
+        if self.variant.overridable:
+            for override in OVERRIDES.values():
+                axes |= {override.scale: self.gate_axes, override.offset: self.gate_axes}
+        return axes
+
+    @property
+    def gate_axes(self) -> Axes:
+        """Axes of the stacked gates of one kind."""
+        config = self.model.config
+        channels = config.hidden_dim if config.gating == "elementwise" else 1
+        return ("batch", config.fusion_layers, 1 if config.pooled else "clip", channels)
+
+    @property
+    def output_axes(self) -> dict[str, Axes]:
+        """Axes of every output, by name, in order."""
+        config, variant = self.model.config, self.variant
+        axes: dict[str, Axes] = {}
+        if variant.predicts:
+            axes |= {
+                "pred_logits": ("batch", config.queries, 2),
+                "pred_spans": ("batch", config.queries, 2),
+                "saliency_scores": ("batch", "clip"),
+            }
+        if variant.outputs in ("tracked", "gates"):
+            axes |= dict.fromkeys(GATE_OUTPUTS.values(), self.gate_axes)
+        if variant.outputs == "summary":
+            shape = ("batch", config.fusion_layers, len(SUMMARY_FIELDS))
+            axes |= {summary.output: shape for summary in SUMMARIES.values()}
+        if variant.contribution:
+            axes |= dict.fromkeys(CONTRIBUTION_OUTPUTS.values(), ("batch", config.fusion_layers, "clip"))
+        return axes
+
+    def forward(
+        self,
+        src_txt: Tensor | None = None,
+        src_txt_mask: Tensor | None = None,
+        src_vid: Tensor | None = None,
+        src_vid_mask: Tensor | None = None,
+        src_aud: Tensor | None = None,
+        src_aud_mask: Tensor | None = None,
+        attention_scale: Tensor | None = None,
+        attention_offset: Tensor | None = None,
+        ffn_scale: Tensor | None = None,
+        ffn_offset: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """The outputs named by ``output_axes``, from the inputs named by ``input_axes``."""
+        assert src_vid is not None and src_vid_mask is not None and src_aud is not None
+        overrides: dict[str, tuple[Tensor, Tensor]] = {}
+        if attention_scale is not None and attention_offset is not None:
+            overrides["attention"] = attention_scale, attention_offset
+        if ffn_scale is not None and ffn_offset is not None:
+            overrides["ffn"] = ffn_scale, ffn_offset
+        audio_mask = src_vid_mask if src_aud_mask is None else src_aud_mask
+        fused: Fused = self.model.fuse(src_vid, src_vid_mask, src_aud, audio_mask, overrides)
+        outputs: list[Tensor] = []
+        if src_txt is not None and src_txt_mask is not None:
+            outputs += self.model.predict(fused.video, src_vid_mask, src_txt, src_txt_mask)
+        if self.variant.outputs in ("tracked", "gates"):
+            outputs += fused.gates
+        if self.variant.outputs == "summary":
+            for kind, gates in zip(KINDS, fused.gates, strict=True):
+                ranges: Tensor = getattr(self, f"{kind}_ranges")
+                pooled = self.model.config.pooled
+                outputs.append(summarise(gates, src_vid_mask, ranges, pooled=pooled))
+        if self.variant.contribution:
+            outputs += fused.contributions
+        return tuple(outputs)
+
+    def run(self, batch: Mapping[str, Floats]) -> dict[str, Floats]:
+        """Run in PyTorch on arrays: outputs by name.
+
+        Inputs the graph does not need are ignored; overrides left out are neutral.
+        """
+        needed = {name: torch.from_numpy(batch[name]) for name in self.input_axes if name in batch}
+        with torch.inference_mode():
+            outputs = self(**needed)
+        return {name: value.numpy() for name, value in zip(self.output_axes, outputs, strict=True)}
