@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ..errors import UsageError
 from ..manifest import Manifest
@@ -43,6 +44,11 @@ class GateSource(Protocol):
 @runtime_checkable
 class RunSource(Protocol):
     """Anything that can show its gates as a run folder: a tracker, a fusion module that is tracked."""
+
+    @property
+    def gate_history(self) -> Mapping[Any, dict[str, Any]]:
+        """By sample id ``attention_gates``, ``ffn_gates`` and ``layer_info``."""
+        ...
 
     def as_run(self) -> Run:
         """The gates so far, as a finished run."""

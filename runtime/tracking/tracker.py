@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import plugins
-from ..errors import GatescopeError, MissingExtraError
+from ..errors import GatescopeError
 from .batch import TrackedBatch
 from .history import DEFAULT_BUDGET, GateHistory
 from .ids import BatchIds, checked_id, distinct_texts, file_name, id_text, ids_of_batch
@@ -255,7 +255,7 @@ def _figure() -> Callable[[dict[str, dict[str, list[float]]]], bytes] | None:
     """What draws a figure of several samples' mean gates, where the analysis room is installed."""
     try:
         return plugins.load(plugins.PLUGINS, "gate_comparison")
-    except MissingExtraError as error:
+    except GatescopeError as error:  # numbers matter more than pictures of them
         warnings.warn(f"no figure was drawn: {error.problem}", GateTrackingWarning, stacklevel=3)
         return None
 
