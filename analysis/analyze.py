@@ -87,7 +87,7 @@ def analyze_run(
     spread = spread_over_videos(summary.per_sample, videos)
     warnings = run_warnings(run, summary)
     recovery, event_sections = None, list[Section]()
-    if events is not None:
+    if events:  # ordinary annotations name none, and a report on them has nothing to say of events
         recovery, section = _events(run, events)
         event_sections.append(section)
     document = statistics_document(

@@ -80,7 +80,7 @@ def _parts(run: Run) -> list[Path]:
             expected="a run of a model exported with `--outputs tracked` or `--outputs gates`",
             fix="export again with one of these, and run again",
         )
-    if not run.manifest.gates:
+    if not run.manifest.tracked_kinds:
         raise RunFolderError(
             f"{run.path} holds predictions, but no gates",
             received="a run of a model that was exported without gate outputs",

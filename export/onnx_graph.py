@@ -35,8 +35,8 @@ def to_onnx(
 ) -> onnx.ModelProto:
     """Translate ``program`` to one ONNX graph.
 
-    ``defaults`` are values of inputs that may be left out and broadcast. Ensures: inputs and outputs have these
-    names in this order, nothing in the graph is unused, no source path or other trace of the exporting
+    ``defaults`` are values of inputs that may be left out and broadcast. Ensures: inputs and outputs have
+    these names in this order, nothing in the graph is unused, no source path or other trace of the exporting
     machine is inside, and the ONNX checker accepts it. Raises :class:`ExportError`.
     """
     model = _translate(program, input_names, output_names, opset)

@@ -41,9 +41,7 @@ class EventRecovery:
 
 
 def why_no_recovery(run: Run, events: Mapping[str, frozenset[int]]) -> str | None:
-    """Why the comparison cannot be made, in a sentence; None where it can."""
-    if not events:
-        return f"The annotations name no event clips (no line has `{KEY}`)."
+    """Why events that were named cannot be compared, in a sentence; None where they can."""
     if all(gate.axes[2] == "1" for gate in run.manifest.gates):
         return f"A {run.manifest.gating} gate has one value a video and no clips to compare with event clips."
     if not _compared(run, events):

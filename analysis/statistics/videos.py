@@ -22,7 +22,7 @@ def spread_over_videos(per_sample: pl.DataFrame, videos: pl.DataFrame) -> pl.Dat
         per_sample.filter(pl.col("count") > 0)
         .join(videos, on="sample_id", how="left")
         .with_columns(pl.col("vid").fill_null(pl.col("sample_id")))
-        .group_by("vid", "layer", "gate")
+        .group_by("vid", "layer", "gate", maintain_order=True)
         .agg(
             mean=pl.col("mean").mean(),
             # Queries of one video weigh the same; their own means may differ where gates depend on the text.
@@ -30,7 +30,7 @@ def spread_over_videos(per_sample: pl.DataFrame, videos: pl.DataFrame) -> pl.Dat
         )
     )
     return (
-        by_video.group_by("layer", "gate")
+        by_video.group_by("layer", "gate", maintain_order=True)
         .agg(
             videos=pl.len(),
             lowest=pl.col("mean").min(),

@@ -214,7 +214,7 @@ def test_events_become_a_section_a_figure_and_a_key(tmp_path: Path) -> None:
     assert names_in(tmp_path / "report") == FILES
     plain = annotations(tmp_path / "plain.jsonl", {"qid": "1000"})
     analyze_run(run, tmp_path / "report", annotations=plain)
-    assert "Not computed. The annotations name no event clips" in report_of(tmp_path / "report")
+    assert "Do the gates find the event?" not in report_of(tmp_path / "report")
     assert "event_recovery" not in statistics_of(tmp_path / "report")
 
 

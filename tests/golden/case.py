@@ -46,12 +46,13 @@ class Case:
     def shapes(self) -> dict[str, list[int]]:
         """Name and shape of every parameter, as the training code has them."""
         everything = json.loads((FOLDER / "parameters.json").read_text())
-        layers = self.options["fusion_layers"]
+        layers = self.spec.get("layers", self.options["fusion_layers"])
+        absent = self.spec.get("absent", ())
         prefix = "fusion.fusion_layers."
         kept = {
             name: shape
             for name, shape in everything.items()
-            if not name.startswith(prefix) or int(name.split(".")[2]) < layers
+            if name not in absent and (not name.startswith(prefix) or int(name.split(".")[2]) < layers)
         }
         return kept | self.spec["reshaped"]
 
