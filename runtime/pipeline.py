@@ -8,25 +8,22 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import polars as pl
-
 from .data.annotations import Annotation, read_annotations
 from .data.batches import grouped, read_batch
-from .data.check import check_samples
 from .data.features import FeatureReader
 from .data.folders import FeatureFolders
 from .data.selection import select
-from .errors import BadSamplesError, DatasetError, RunFolderError, UsageError
+from .errors import DatasetError, UsageError
+from .plan import Plan, begin_run, resume_run, sample_id
 from .predictions import format_prediction, prediction_line
 from .progress import progress
 from .provenance import feature_ref, file_ref, versions
-from .runs.folder import claim_new, earlier_run, writing
+from .runs.folder import earlier_run, writing
 from .runs.info import RunInfo, Selection, Skipped
-from .runs.reader import planned_samples
-from .runs.schema import SAMPLES_SCHEMA
 from .runs.stopwatch import Stopwatch
+from .runs.summary_table import SampleSummary, cut_summary
 from .runs.table import SampleGates, cut_sample
-from .runs.writer import RunWriter, samples_per_part
+from .runs.writer import samples_per_part
 from .session import GateSession, Outputs
 
 _log = logging.getLogger("gatescope")
@@ -38,7 +35,9 @@ _PREDICTIONS = ("pred_logits", "pred_spans", "saliency_scores")
 class RunResult:
     """What a run left behind.
 
-    - ``samples``: how many were run. ``skipped``: those left out, and why.
+    - ``samples``: how many were computed: queries, or videos where ``per_video``. ``queries``: how many they
+      answer. ``skipped``: samples left out, and why.
+    - ``stored``: what was written: ``predictions``, ``gates``, ``gate statistics``.
     - ``seconds``: time spent reading, computing and writing, earlier sittings of a resumed run included;
       ``samples_per_second`` follows from it.
     - ``was_finished``: nothing was left to do for ``resume``.
@@ -49,6 +48,9 @@ class RunResult:
     skipped: tuple[Skipped, ...]
     seconds: float
     samples_per_second: float
+    queries: int
+    per_video: bool
+    stored: tuple[str, ...]
     was_finished: bool = False
 
 
@@ -103,6 +105,10 @@ def run_dataset(
 ) -> RunResult:
     """Run every query of ``annotations`` and write the run folder ``output``.
 
+    What the model gives is stored: predictions, gates, in-graph statistics. Where it ends at gates that
+    depend on the video alone, each video is computed once for all its queries, in the order in which they
+    first name it; no text features are looked for.
+
     - ``features``: the folder that holds one folder per source; explicit folders override it.
     - ``sample_ids``, ``max_samples``: only these qids, only the first so many. Batches form over the queries
       chosen, in file order; a model in reference batching gives the numbers of exactly these batches.
@@ -120,137 +126,94 @@ def run_dataset(
     with ExitStack() as stack:
         with writing(folder):
             earlier = earlier_run(folder, stack, resume=resume)
+        manifest = session.manifest
         queries = select(read_annotations(annotations), max_samples=max_samples, sample_ids=sample_ids)
         folders = FeatureFolders.find(
-            session.manifest, features, video=video_features, audio=audio_features, text=text_features
+            manifest, features, video=video_features, audio=audio_features, text=text_features
         )
         info = RunInfo(
             model=file_ref(session.path),
-            manifest=session.manifest,
+            manifest=manifest,
             annotations=file_ref(Path(annotations)),
             features=feature_ref(folders),
             selection=Selection(max_samples, None if sample_ids is None else tuple(sorted(set(sample_ids)))),
             batch_size=batch_size,
             device=session.device,
             samples=len(queries),
-            samples_per_part=samples_per_part(session.manifest, batch_size),
-            predictions=set(_PREDICTIONS) <= set(session.manifest.output_names),
+            samples_per_part=samples_per_part(manifest, batch_size),
+            predictions=set(_PREDICTIONS) <= set(manifest.output_names),
             versions=versions(session.versions),
+            gates=bool(manifest.tracked_kinds),
+            summaries=bool(manifest.summaries),
         )
+        info = replace(info, per_video=not info.predictions and not manifest.depends_on_text)
+        _refuse_nothing(info)
         _warn_of_batching(info)
         if earlier is None:
-            writer, queries, clips = _begin(folder, stack, info, folders, queries, skip_bad=skip_bad)
+            plan = begin_run(folder, stack, info, folders, queries, skip_bad=skip_bad)
         else:
             info.check_continues(earlier, folder)
             if earlier.finished:
                 return _result(folder, earlier, was_finished=True)
-            writer, queries, clips = _resume(folder, earlier, folders, queries)
-        _run_parts(session, writer, FeatureReader(folders), queries, clips)
+            plan = resume_run(folder, earlier, folders, queries)
+        _run_parts(session, plan, FeatureReader(folders))
         with writing(folder):
-            return _result(folder, writer.finish())
+            return _result(folder, plan.writer.finish())
 
 
-def _begin(
-    folder: Path,
-    stack: ExitStack,
-    info: RunInfo,
-    folders: FeatureFolders,
-    queries: list[Annotation],
-    *,
-    skip_bad: bool,
-) -> tuple[RunWriter, list[Annotation], list[int]]:
-    """Check every sample, and only then make the folder."""
-    with progress("checking features", len(queries)) as advance:
-        checked = check_samples(folders, queries, advance=advance)
-    if checked.bad and not skip_bad:
-        raise BadSamplesError(checked.bad, len(queries))
-    if not checked.good:
-        raise DatasetError(
-            f"none of the {len(queries)} samples can be run; nothing was written\n    {_listed(checked.bad)}",
-            fix="check that --features is the right folder for these annotations",
+def _refuse_nothing(info: RunInfo) -> None:
+    if not (info.predictions or info.gates or info.summaries):
+        raise UsageError(
+            f"{info.model.path} gives nothing that a run could store",
+            received=f"outputs {', '.join(info.manifest.output_names)}",
+            expected=f"gates, gate statistics, or {', '.join(_PREDICTIONS)}",
         )
-    skipped = tuple(Skipped(sample_id, reason) for sample_id, reason in checked.bad)
-    info = replace(info, samples=len(checked.good), skipped=skipped)
-    table = pl.DataFrame(
-        {
-            "sample_id": [query.qid for query in checked.good],
-            "qid": [query.qid for query in checked.good],
-            "vid": [query.vid for query in checked.good],
-            "clips": checked.clips,
-            "duration": [query.duration for query in checked.good],
-        },
-        schema=SAMPLES_SCHEMA,
-    )
-    with writing(folder):
-        claim_new(folder, stack)
-        return RunWriter.begin(folder, info, table), checked.good, checked.clips
 
 
-def _resume(
-    folder: Path, earlier: RunInfo, folders: FeatureFolders, queries: list[Annotation]
-) -> tuple[RunWriter, list[Annotation], list[int]]:
-    """Go on with ``earlier``: its choice of samples stands, those that are left are checked again."""
-    skipped = {sample.sample_id for sample in earlier.skipped}
-    queries = [query for query in queries if query.qid not in skipped]
-    with writing(folder):
-        writer = RunWriter.resume(folder, earlier)
-    planned = planned_samples(folder)
-    if planned["qid"].to_list() != [query.qid for query in queries]:
-        raise RunFolderError(
-            f"{folder} does not list the samples of this run",
-            received=f"{len(planned)} samples in samples.parquet",
-            expected=f"the {len(queries)} that were chosen when it began",
-            fix="the folder was changed by hand; run again into another one",
-        )
-    left = queries[earlier.samples_in(writer.next_part) :]
-    with progress("checking features", len(left)) as advance:
-        checked = check_samples(folders, left, advance=advance)
-    if checked.bad:
-        raise DatasetError(
-            f"samples that could be run before cannot be run any more\n    {_listed(checked.bad)}",
-            expected="the features this run began with: leaving samples out now would change its batches",
-            fix="mend these files and resume again, or run into another folder",
-        )
-    return writer, queries, planned["clips"].to_list()
-
-
-def _listed(bad: list[tuple[str, str]]) -> str:
-    return "\n    ".join(f"{sample_id}: {reason}" for sample_id, reason in bad)
-
-
-def _run_parts(
-    session: GateSession,
-    writer: RunWriter,
-    reader: FeatureReader,
-    queries: Sequence[Annotation],
-    clips: Sequence[int],
-) -> None:
+def _run_parts(session: GateSession, plan: Plan, reader: FeatureReader) -> None:
+    writer, samples, clips = plan.writer, plan.samples, plan.clips
     info = writer.info
     size = info.samples_per_part
     stopwatch = Stopwatch(info.timings)
     first = writer.next_part * size
-    with progress("running", len(queries), done=min(first, len(queries))) as advance:
-        for start in range(first, len(queries), size):
-            gates: list[SampleGates] = []
-            lines: list[str] = []
-            for group in grouped(queries[start : start + size], info.batch_size):
+    with progress("running", len(samples), done=min(first, len(samples))) as advance:
+        for start in range(first, len(samples), size):
+            part = _Part()
+            place = start
+            for group in grouped(samples[start : start + size], info.batch_size):
                 with stopwatch.reading():
                     batch = read_batch(info.manifest, reader, group)
                     lengths = batch["src_vid_mask"].sum(axis=1).astype(int).tolist()
-                    place = start + len(gates)
                     _check_unchanged(group, lengths, clips[place : place + len(group)])
                 with stopwatch.computing():
                     outputs = session.run(batch)
                 with stopwatch.writing():
-                    gates += [
-                        cut_sample(query.qid, outputs.gates, row, lengths[row])
-                        for row, query in enumerate(group)
-                    ]
-                    if info.predictions:
-                        lines += _prediction_lines(info, group, outputs, lengths)
+                    part.add(info, group, outputs, lengths)
+                place += len(group)
                 advance(len(group))
             with stopwatch.writing(), writing(writer.folder):
-                writer.write_part(gates, lines, stopwatch.timings(start + len(gates)))
+                writer.write_part(part.gates, part.lines, stopwatch.timings(place), summaries=part.summaries)
+
+
+class _Part:
+    """One part while it grows: whatever of gates, statistics and predictions the run stores."""
+
+    def __init__(self) -> None:
+        self.gates: list[SampleGates] = []
+        self.summaries: list[SampleSummary] = []
+        self.lines: list[str] = []
+
+    def add(
+        self, info: RunInfo, group: Sequence[Annotation], outputs: Outputs, lengths: Sequence[int]
+    ) -> None:
+        for row, sample in enumerate(group):
+            name = sample_id(info, sample)
+            if info.gates:
+                self.gates.append(cut_sample(name, outputs.gates, row, lengths[row], outputs.contributions))
+            if info.summaries:
+                self.summaries.append(cut_summary(name, outputs.summaries, row))
+        if info.predictions:
+            self.lines += _prediction_lines(info, group, outputs, lengths)
 
 
 def _check_unchanged(group: Sequence[Annotation], lengths: list[int], planned: Sequence[int]) -> None:
@@ -292,6 +255,17 @@ def _result(folder: Path, info: RunInfo, *, was_finished: bool = False) -> RunRe
         skipped=info.skipped,
         seconds=info.timings.seconds,
         samples_per_second=info.timings.samples_per_second,
+        queries=info.samples if info.queries is None else info.queries,
+        per_video=info.per_video,
+        stored=tuple(
+            name
+            for name, there in (
+                ("predictions", info.predictions),
+                ("gates", info.gates),
+                ("gate statistics", info.summaries),
+            )
+            if there
+        ),
         was_finished=was_finished,
     )
 

@@ -93,6 +93,8 @@ def _report(result: RunResult, *, as_json: bool) -> None:
         told = {
             "output": str(result.output),
             "samples": result.samples,
+            "queries": result.queries,
+            "stored": result.stored,
             "skipped": skipped,
             "seconds": round(result.seconds, 3),
             "samples_per_second": round(result.samples_per_second, 3),
@@ -102,9 +104,15 @@ def _report(result: RunResult, *, as_json: bool) -> None:
     if result.was_finished:
         print(f"{result.output} is finished: nothing to do")
         return
+    of = (
+        f"{result.samples} videos ({result.queries} queries)"
+        if result.per_video
+        else f"{result.samples} samples"
+    )
+    what = "videos" if result.per_video else "samples"
     print(
-        f"wrote {result.output}: gates of {result.samples} samples "
-        f"in {result.seconds:.1f} s ({result.samples_per_second:.1f} samples/s)"
+        f"wrote {result.output}: {' and '.join(result.stored)} of {of} "
+        f"in {result.seconds:.1f} s ({result.samples_per_second:.1f} {what}/s)"
     )
     if skipped:
         print(f"left out {len(skipped)} of {len(skipped) + result.samples} samples:")

@@ -10,7 +10,15 @@ from pathlib import Path
 from ..errors import RunFolderError
 from .info import RunInfo, read_info
 from .lock import lock_run
-from .schema import GATES_FOLDER, HOLDER_FILE, LOCK_FILE, RUN_FILE, SAMPLES_FILE, part_paths
+from .schema import (
+    GATES_FOLDER,
+    HOLDER_FILE,
+    LOCK_FILE,
+    RUN_FILE,
+    SAMPLES_FILE,
+    SUMMARY_FOLDER,
+    part_paths,
+)
 
 
 def earlier_run(folder: Path, stack: ExitStack, *, resume: bool) -> RunInfo | None:
@@ -94,6 +102,6 @@ def _left_by_a_start(path: Path) -> bool:
         return True
     if not (path.parent / LOCK_FILE).is_file():
         return False
-    if path.name == GATES_FOLDER:
-        return not part_paths(path.parent)
+    if path.name in (GATES_FOLDER, SUMMARY_FOLDER):
+        return not part_paths(path.parent, path.name)
     return path.name == SAMPLES_FILE

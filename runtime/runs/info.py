@@ -68,9 +68,11 @@ class Timings:
 class RunInfo:
     """The content of ``run.json``.
 
-    - ``samples``: how many the whole run has. ``samples_per_part``: how many a gate part holds, all but the
+    - ``samples``: how many the whole run computes. ``samples_per_part``: how many a part holds, all but the
       last, which may hold fewer.
-    - ``predictions``: whether the model makes predictions.
+    - ``predictions``, ``gates``, ``summaries``: what the model gives, and so what is stored.
+    - ``per_video``: a sample is a video, computed once for all its queries; else it is a query.
+    - ``queries``: how many queries the samples answer; None in a run that has one query a sample.
     - ``device``: ``cpu`` or ``cuda``.
     - ``versions``: of gatescope and of what computed and wrote the numbers.
     """
@@ -86,6 +88,10 @@ class RunInfo:
     samples_per_part: int
     predictions: bool
     versions: dict[str, str]
+    gates: bool = True
+    summaries: bool = False
+    per_video: bool = False
+    queries: int | None = None
     skipped: tuple[Skipped, ...] = ()
     timings: Timings = field(default_factory=Timings)
     finished: bool = False
@@ -93,7 +99,7 @@ class RunInfo:
 
     @property
     def parts(self) -> int:
-        """How many gate parts the finished run has."""
+        """How many parts the finished run has."""
         return math.ceil(self.samples / self.samples_per_part)
 
     def samples_in(self, parts: int) -> int:

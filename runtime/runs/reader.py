@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 from ..errors import RunFolderError
 from ..manifest import Manifest
 from .info import RunInfo, read_info
-from .schema import PREDICTIONS_FILE, SAMPLES_FILE, SAMPLES_SCHEMA, gate_schema, part_path, stored_schema
+from .schema import (
+    PREDICTIONS_FILE,
+    SAMPLES_FILE,
+    SAMPLES_SCHEMA,
+    SUMMARY_FOLDER,
+    SUMMARY_SCHEMA,
+    gate_schema,
+    part_path,
+    stored_schema,
+)
 from .writer import finished_parts
 
 _NEAR = 3
@@ -38,11 +47,7 @@ def open_run(path: str | Path) -> Run:
     info = read_info(folder)
     parts = finished_parts(folder, info)
     if info.finished and parts < info.parts:
-        raise RunFolderError(
-            f"the run {folder} lacks {part_path(folder, parts).name}, or it is damaged",
-            expected=f"{info.parts} gate parts",
-            fix="run again into another folder",
-        )
+        raise _lacks_part(folder, info, parts)
     try:
         schema = stored_schema(folder / SAMPLES_FILE)
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -54,7 +59,7 @@ def open_run(path: str | Path) -> Run:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. ``parts``: how many gate parts are done, all of them in a finished run."""
+    """A run folder. ``parts``: how many parts are done, all of them in a finished run."""
 
     path: Path
     record: RunInfo
@@ -77,17 +82,40 @@ class Run:
 
     @property
     def gates(self) -> pl.LazyFrame:
-        """The gate table: sample_id, layer, gate, clip, value, for elementwise gates also values (d)."""
-        if self.parts == 0:
-            return pl.LazyFrame(schema=gate_schema(1))
+        """The gate table: sample_id, layer, gate, clip, value, for elementwise gates also values (d).
+
+        A run of a ``--contribution`` export also has ``contribution``. Empty where the model gave no gates.
+        """
+        if self.parts == 0 or not self.record.gates:
+            return pl.LazyFrame(schema=gate_schema(1, contribution=bool(self.manifest.contributions)))
         parts = [part_path(self.path, number) for number in range(self.parts)]
         return pl.scan_parquet(parts, glob=False)
 
     @property
+    def summaries(self) -> pl.LazyFrame:
+        """The summary table of a ``summary`` export: sample_id, layer, gate and its statistics.
+
+        The columns are :data:`~gatescope.runtime.manifest.SUMMARY_FIELDS`. Empty in any other run.
+        """
+        if self.parts == 0 or not self.record.summaries:
+            return pl.LazyFrame(schema=SUMMARY_SCHEMA)
+        parts = [part_path(self.path, number, SUMMARY_FOLDER) for number in range(self.parts)]
+        return pl.scan_parquet(parts, glob=False)
+
+    @property
     def samples(self) -> pl.LazyFrame:
-        """sample_id, qid, vid, clips, duration (s): one row per query that is done, in the run's order."""
+        """sample_id, qid, vid, clips, duration (s): one row per query that is done, in the run's order.
+
+        Where each video was computed once, ``sample_id`` is the vid and its queries are done together.
+        """
         samples = pl.scan_parquet(self.path / SAMPLES_FILE, glob=False)
-        return samples.head(self.record.samples_in(self.parts))
+        if self.finished:
+            return samples
+        done = self.record.samples_in(self.parts)
+        if not self.record.per_video:
+            return samples.head(done)
+        videos = planned_samples(self.path)["sample_id"].unique(maintain_order=True).head(done)
+        return samples.filter(pl.col("sample_id").is_in(videos.to_list()))
 
     def predictions(self) -> Iterator[dict[str, Any]]:
         """The predictions, in annotation order; none for a model that makes none."""
@@ -110,10 +138,17 @@ class Run:
         ``sample`` is a sample_id or a qid, ``kind`` one of the manifest's gates. Raises
         :class:`~gatescope.runtime.errors.RunFolderError` where there is no such sample or gate.
         """
-        if kind not in self.manifest.gate_kinds:
+        kinds = self.manifest.tracked_kinds
+        if not self.record.gates:
+            raise RunFolderError(
+                f"the run {self.path} holds no gates",
+                received=f"a run of a model exported with --outputs {self.manifest.outputs_kind}",
+                fix="export with --outputs tracked or gates, and run again",
+            )
+        if kind not in kinds:
             raise RunFolderError(
                 f"the run {self.path} has no '{kind}' gate",
-                expected=f"one of {', '.join(self.manifest.gate_kinds)}" if self.manifest.gates else None,
+                expected=f"one of {', '.join(kinds)}" if kinds else None,
             )
         sample_id, part = self._place(str(sample))
         path = part_path(self.path, part)
@@ -170,6 +205,16 @@ def planned_samples(folder: Path) -> pl.DataFrame:
         return pl.read_parquet(folder / SAMPLES_FILE, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise _damaged(folder / SAMPLES_FILE, error) from error
+
+
+def _lacks_part(folder: Path, info: RunInfo, parts: int) -> RunFolderError:
+    stored = info.gates or info.summaries
+    lacking = part_path(folder, parts).name if stored else f"lines of {PREDICTIONS_FILE}"
+    return RunFolderError(
+        f"the run {folder} lacks {lacking}, or it is damaged",
+        expected=f"{info.parts} parts" if stored else f"{info.samples} lines",
+        fix="run again into another folder",
+    )
 
 
 def _damaged(path: Path, error: Exception) -> RunFolderError:

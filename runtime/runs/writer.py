@@ -1,8 +1,9 @@
 """Writes a run folder part by part, so that stopping at any moment loses at most one part's work.
 
-A part counts from the moment its gate file has been renamed into place. Its predictions are appended and
-made durable before that; on resuming, predictions beyond the parts that count are cut off again. Parts
-hold a fixed number of samples, so an interrupted run and an undisturbed one write the same files.
+A part counts from the moment its file has been renamed into place. Its predictions are appended and made
+durable before that; on resuming, predictions beyond the parts that count are cut off again. Where
+predictions are all there is, a part counts from the moment its last line is whole. Parts hold a fixed number
+of samples, so an interrupted run and an undisturbed one write the same files.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from .schema import (
     PREDICTIONS_FILE,
     RUN_FILE,
     SAMPLES_FILE,
+    SUMMARY_FOLDER,
     part_path,
     part_paths,
     stored_schema,
 )
+from .summary_table import SampleSummary, summary_table
 from .table import SampleGates, gate_table
 
 # A part is held in memory while it grows: enough samples for Parquet to compress well, few enough that
@@ -39,9 +42,9 @@ _HIDDEN_DIM = 256
 
 
 def samples_per_part(manifest: Manifest, batch_size: int) -> int:
-    """How many samples a gate part holds: a multiple of the batch size, so that parts end between batches."""
+    """How many samples a part holds: a multiple of the batch size, so that parts end between batches."""
     row_bytes = 0
-    for kind in manifest.gate_kinds:
+    for kind in manifest.tracked_kinds:
         *_, clip, channel = next(gate.axes for gate in manifest.gates if gate.kind == kind)
         rows = manifest.layers * (1 if clip == "1" else manifest.preprocessing.max_v_l)
         row_bytes += rows * (_ROW_BYTES + (0 if channel == "1" else 4 * _channels(manifest, kind)))
@@ -71,7 +74,8 @@ class RunWriter:
     def begin(cls, folder: Path, info: RunInfo, samples: pl.DataFrame) -> RunWriter:
         """Start a new run in an empty folder; ``samples`` is the whole of ``samples.parquet``."""
         _clean(folder, keep_parts=0)
-        (folder / GATES_FOLDER).mkdir(exist_ok=True)
+        for table in _tables(info):
+            (folder / table).mkdir(exist_ok=True)
         # samples.parquet first: wherever there is a run.json, the samples it speaks of are listed.
         write_atomically(folder / SAMPLES_FILE, _parquet(samples))
         writer = cls(folder, info, 0)
@@ -88,16 +92,29 @@ class RunWriter:
         if info.predictions:
             _cut_predictions(folder / PREDICTIONS_FILE, info.samples_in(done))
         _clean(folder, keep_parts=done)
-        (folder / GATES_FOLDER).mkdir(exist_ok=True)
+        for table in _tables(info):
+            (folder / table).mkdir(exist_ok=True)
         return cls(folder, info, done)
 
     def write_part(
-        self, samples: Sequence[SampleGates], predictions: Sequence[str], timings: Timings
+        self,
+        samples: Sequence[SampleGates],
+        predictions: Sequence[str],
+        timings: Timings,
+        *,
+        summaries: Sequence[SampleSummary] = (),
     ) -> None:
-        """Write the next part: gates and prediction lines of its samples; ``timings`` of the run so far."""
+        """Write the next part: gates, statistics and prediction lines of its samples, whichever the run has.
+
+        ``timings`` are those of the run so far.
+        """
         if self.info.predictions:
             append_durably(self.folder / PREDICTIONS_FILE, "".join(predictions).encode())
-        write_atomically(part_path(self.folder, self.next_part), _parquet(gate_table(samples)))
+        if self.info.summaries:
+            path = part_path(self.folder, self.next_part, SUMMARY_FOLDER)
+            write_atomically(path, _parquet(summary_table(summaries)))
+        if self.info.gates:
+            write_atomically(part_path(self.folder, self.next_part), _parquet(gate_table(samples)))
         self.next_part += 1
         self.info = replace(self.info, timings=timings)
         self._write_info()
@@ -116,12 +133,30 @@ class RunWriter:
 
 def finished_parts(folder: Path, info: RunInfo) -> int:
     """How many parts are there without a gap from the first on, and readable."""
+    tables = _tables(info)
+    if not tables:
+        lines = _whole_lines(folder / PREDICTIONS_FILE)
+        return info.parts if lines >= info.samples else lines // info.samples_per_part
     for number in range(info.parts):
         try:
-            stored_schema(part_path(folder, number))
+            for table in tables:
+                stored_schema(part_path(folder, number, table))
         except (OSError, pl.exceptions.PolarsError):
             return number
     return info.parts
+
+
+def _tables(info: RunInfo) -> list[str]:
+    """The folders that hold parts of this run."""
+    return [*([GATES_FOLDER] if info.gates else []), *([SUMMARY_FOLDER] if info.summaries else [])]
+
+
+def _whole_lines(path: Path) -> int:
+    try:
+        with path.open("rb") as stream:
+            return sum(piece.count(b"\n") for piece in iter(lambda: stream.read(2**20), b""))
+    except FileNotFoundError:
+        return 0
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:
@@ -132,9 +167,11 @@ def _parquet(frame: pl.DataFrame) -> bytes:
 
 
 def _clean(folder: Path, keep_parts: int) -> None:
-    gates = folder / GATES_FOLDER
-    for path in [*leftovers(folder), *leftovers(gates), *part_paths(folder)[keep_parts:]]:
+    for path in leftovers(folder):
         path.unlink()
+    for table in (GATES_FOLDER, SUMMARY_FOLDER):
+        for path in [*leftovers(folder / table), *part_paths(folder, table)[keep_parts:]]:
+            path.unlink()
 
 
 def _cut_predictions(path: Path, lines: int) -> None:

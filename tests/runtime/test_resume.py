@@ -230,16 +230,16 @@ def test_another_run_holds_the_folder(case: TinyCase) -> None:
 def test_a_run_that_began_meanwhile_is_not_overwritten(
     case: TinyCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gatescope.runtime import pipeline
+    from gatescope.runtime import plan
 
-    check = pipeline.check_samples
+    check = plan.check_samples
 
     def other_run_first(*args: Any, **options: Any) -> Any:
-        monkeypatch.setattr(pipeline, "check_samples", check)
+        monkeypatch.setattr(plan, "check_samples", check)
         case.run(max_samples=1)
         return check(*args, **options)
 
-    monkeypatch.setattr(pipeline, "check_samples", other_run_first)
+    monkeypatch.setattr(plan, "check_samples", other_run_first)
     with pytest.raises(RunFolderError, match="holds a finished run"):
         case.run()
     assert open_run(case.output).samples.collect().height == 1

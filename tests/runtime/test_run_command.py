@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gatescope.runtime import open_run, pipeline
+from gatescope.runtime import open_run, plan
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.runs import writer
 from gatescope.runtime.session import GateSession
@@ -39,7 +39,16 @@ def test_json_is_all_that_goes_to_stdout(case: TinyCase, capsys: pytest.CaptureF
     assert told["output"] == str(case.output) and told["samples"] == 4
     assert [sample["sample_id"] for sample in told["skipped"]] == ["103"]
     assert told["seconds"] > 0 and told["samples_per_second"] > 0
-    assert set(told) == {"output", "samples", "skipped", "seconds", "samples_per_second"}
+    assert told["queries"] == 4 and told["stored"] == ["predictions", "gates"]
+    assert set(told) == {
+        "output",
+        "samples",
+        "queries",
+        "stored",
+        "skipped",
+        "seconds",
+        "samples_per_second",
+    }
 
 
 def test_it_says_what_it_wrote_and_what_it_left_out(
@@ -48,7 +57,7 @@ def test_it_says_what_it_wrote_and_what_it_left_out(
     case.data.text("103").unlink()
     assert main(command(case, "--skip-bad")) == 0
     out = capsys.readouterr().out
-    assert f"wrote {case.output}: gates of 6 samples" in out
+    assert f"wrote {case.output}: predictions and gates of 6 samples" in out
     assert "left out 1 of 7 samples:\n  103: no file" in out
     assert main(command(case, "--skip-bad", "--resume")) == 0
     assert "is finished: nothing to do" in capsys.readouterr().out
@@ -140,7 +149,7 @@ def test_interrupted_before_anything_was_written(
     def interrupt(*args: Any, **options: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "check_samples", interrupt)
+    monkeypatch.setattr(plan, "check_samples", interrupt)
     assert main(command(case)) == 130
     assert "before anything was written" in capsys.readouterr().err
     assert not case.output.exists()

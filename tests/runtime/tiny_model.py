@@ -10,6 +10,13 @@
     pred_logits[q]        = ((q + 1) · t, 0)
     pred_spans[q]         = sigmoid((t + q) / 2), sigmoid(t - q)
     saliency_scores       = s · (1 + t)
+
+and of the exports' options:
+
+    overridable           gate' = scale · gate + offset, both inputs optional
+    contribution[layer]   = |s| · (layer + 1), for every kind                  (B, layers, L)
+    summary[layer, field] = (field + 1) · (layer + 1) · valid clips, for every kind; a stand-in with the shape
+                            of the real statistics, which the exporter's tests compute
 """
 
 from __future__ import annotations
@@ -23,14 +30,24 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from gatescope.runtime.manifest import Fact, Gate, Manifest, Preprocessing, Source, Tensor
+from gatescope.runtime.manifest import (
+    SUMMARY_FIELDS,
+    Fact,
+    Gate,
+    Manifest,
+    Override,
+    Preprocessing,
+    Source,
+    Summary,
+    Tensor,
+)
 from gatescope.runtime.model_file import write_manifest_onnx
 
 QUERIES = 3
 CHANNELS = 4  # gate channels of the elementwise model
 FACTOR = {"attention": 1.0, "ffn": -0.5}
 Gating = Literal["global", "clipwise", "elementwise"]
-Kind = Literal["tracked", "plain", "gates"]
+Kind = Literal["tracked", "plain", "gates", "summary"]
 
 
 def tiny_manifest(
@@ -41,6 +58,9 @@ def tiny_manifest(
     audio_width: int = 3,
     text_width: int = 4,
     outputs_kind: Kind = "tracked",
+    contribution: bool = False,
+    overridable: bool = False,
+    depends_on_text: bool = False,
     **preprocessing: Any,
 ) -> Manifest:
     """A manifest by hand; widths are those of the raw features, to which the TEF adds two.
@@ -97,28 +117,43 @@ def tiny_manifest(
         Tensor("saliency_scores", ("batch", "clip")),
     )
     gate_outputs = tuple(Tensor(f"gate_{kind}", gate_axes) for kind in FACTOR)
+    moved = tuple(Tensor(f"contribution_{kind}", ("batch", layers, "clip")) for kind in FACTOR)
+    summaries = tuple(Tensor(f"summary_{kind}", ("batch", layers, len(SUMMARY_FIELDS))) for kind in FACTOR)
     if outputs_kind == "gates":
         inputs = tuple(
             tensor
             for tensor in inputs
             if "txt" not in tensor.name and (gating == "global" or "mask" not in tensor.name)
         )
+    overrides = {kind: Override(f"{kind}_scale", f"{kind}_offset") for kind in FACTOR} if overridable else {}
+    free = (*gate_axes[:3], "channel" if gating == "elementwise" else 1)
+    inputs += tuple(Tensor(name, free) for one in overrides.values() for name in (one.scale, one.offset))
+    outputs = predictions if outputs_kind != "gates" else ()
+    outputs += gate_outputs if outputs_kind in ("tracked", "gates") else ()
+    outputs += summaries if outputs_kind == "summary" else ()
+    outputs += moved if contribution else ()
     return Manifest(
         family="avigate_custom",
         gating=gating,
-        gates=() if outputs_kind == "plain" else gates,
+        gates=gates,
         inputs=inputs,
-        outputs=(predictions if outputs_kind != "gates" else ())
-        + (gate_outputs if outputs_kind != "plain" else ()),
+        outputs=outputs,
         preprocessing=recipe,
-        facts={"fusion_layers": Fact(layers, "weights"), "fusion_n_heads": Fact(4, "opt")},
+        facts={
+            "fusion_layers": Fact(layers, "weights"),
+            "fusion_n_heads": Fact(4, "opt"),
+            "hidden_dim": Fact(CHANNELS, "weights"),
+        },
         checkpoint_sha256="0" * 64,
         versions={"gatescope": "0.1.0"},
         opset=20,
         precision="fp32",
         batching="exact",
         outputs_kind=outputs_kind,
-        depends_on_text=False,
+        depends_on_text=depends_on_text,
+        contributions={kind: f"contribution_{kind}" for kind in FACTOR} if contribution else {},
+        overrides=overrides,
+        summaries={kind: Summary(f"summary_{kind}") for kind in FACTOR} if outputs_kind == "summary" else {},
         eval_batch_size=4,
     )
 
@@ -155,8 +190,26 @@ def tiny_proto(manifest: Manifest) -> onnx.ModelProto:
         stacked = build("Unsqueeze", source, build.ints(1))
         steps = np.arange(1, manifest.layers + 1, dtype=np.float32).reshape(1, -1, 1, 1)
         for kind, factor in FACTOR.items():
+            if manifest.outputs_kind not in ("tracked", "gates"):
+                continue
             scaled = build("Mul", stacked, build.floats(np.float32(factor) * steps))
-            build("Tanh", scaled, out=f"gate_{kind}")
+            if override := manifest.overrides.get(kind):
+                gate = build("Tanh", scaled)
+                changed = build("Mul", gate, override.scale)
+                build("Add", changed, override.offset, out=f"gate_{kind}")
+            else:
+                build("Tanh", scaled, out=f"gate_{kind}")
+        for output in manifest.contributions.values():
+            flat = build("Squeeze", build("Abs", strength), build.ints(-1))
+            build("Mul", build("Unsqueeze", flat, build.ints(1)), build.floats(steps[..., 0]), out=output)
+        for summary in manifest.summaries.values():
+            clips = build("ReduceSum", "src_vid_mask", build.ints(1), keepdims=1)
+            fields = np.arange(1, len(SUMMARY_FIELDS) + 1).reshape(1, 1, -1) * steps[..., 0]
+            build("Mul", build("Unsqueeze", clips, build.ints(1)), build.floats(fields), out=summary.output)
+        for override in manifest.overrides.values():
+            for name, value in ((override.scale, 1.0), (override.offset, 0.0)):
+                neutral = np.full((1, manifest.layers, 1, 1), value, np.float32)
+                graph.initializer.append(cast(Any, numpy_helper.from_array(neutral, name)))
     if manifest.outputs_kind != "gates":
         words = build("ReduceMean", "src_txt", build.ints(-1), keepdims=0)
         said = build("ReduceSum", build("Mul", words, "src_txt_mask"), build.ints(1), keepdims=1)
@@ -200,7 +253,10 @@ def tiny_batch(
 
 
 def expected(manifest: Manifest, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What the model gives for ``batch``, computed in float64 without ONNX: every possible output."""
+    """What the model gives for ``batch``, computed in float64 without ONNX: every possible output.
+
+    Overrides are left neutral.
+    """
     wide = {name: np.asarray(array, np.float64) for name, array in batch.items()}
     strength = wide["src_vid"].mean(-1) + wide["src_aud"].mean(-1)  # (B, L)
     mask = wide["src_vid_mask"]
@@ -215,6 +271,12 @@ def expected(manifest: Manifest, batch: Mapping[str, np.ndarray]) -> dict[str, n
         f"gate_{kind}": np.tanh(np.stack([factor * (layer + 1) * source for layer in range(layers)], axis=1))
         for kind, factor in FACTOR.items()
     }
+    moved = np.stack([(layer + 1) * np.abs(strength) for layer in range(layers)], axis=1)
+    result |= {f"contribution_{kind}": moved for kind in FACTOR}
+    grid = np.outer(np.arange(layers) + 1, np.arange(len(SUMMARY_FIELDS)) + 1)
+    result |= {f"summary_{kind}": mask.sum(1)[:, None, None] * grid for kind in FACTOR}
+    if "src_txt" not in wide:
+        return result
     word_mask = wide["src_txt_mask"]
     text = (wide["src_txt"].mean(-1) * word_mask).sum(1) / word_mask.sum(1)  # (B,)
     q = np.arange(QUERIES)

@@ -1,0 +1,128 @@
+"""Which samples a run computes: checked before anything is written, and the same ones when it resumes."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from .data.annotations import Annotation
+from .data.check import check_samples
+from .data.folders import FeatureFolders
+from .errors import BadSamplesError, DatasetError, RunFolderError
+from .progress import progress
+from .runs.folder import claim_new, writing
+from .runs.info import RunInfo, Skipped
+from .runs.reader import planned_samples
+from .runs.schema import SAMPLES_SCHEMA
+from .runs.writer import RunWriter
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that may begin or go on.
+
+    - ``writer``: at the first part that is missing.
+    - ``samples``: everything the run computes, in order: queries, or the first query of each video.
+    - ``clips``: L of each.
+    """
+
+    writer: RunWriter
+    samples: list[Annotation]
+    clips: list[int]
+
+
+def sample_id(info: RunInfo, query: Annotation) -> str:
+    """The id under which what is computed for ``query`` is stored."""
+    return query.vid if info.per_video else query.qid
+
+
+def begin_run(
+    folder: Path,
+    stack: ExitStack,
+    info: RunInfo,
+    folders: FeatureFolders,
+    queries: list[Annotation],
+    *,
+    skip_bad: bool,
+) -> Plan:
+    """Check every sample, and only then make the folder; its lock is held until ``stack`` closes.
+
+    Raises :class:`BadSamplesError` where samples cannot be run and ``skip_bad`` does not leave them out, and
+    :class:`DatasetError` where none is left.
+    """
+    samples = _samples_of(info, queries)
+    with progress("checking features", len(samples)) as advance:
+        checked = check_samples(folders, samples, advance=advance)
+    name = {sample.qid: sample_id(info, sample) for sample in samples}
+    bad = [(name[qid], reason) for qid, reason in checked.bad]
+    if bad and not skip_bad:
+        raise BadSamplesError(bad, len(samples))
+    if not checked.good:
+        raise DatasetError(
+            f"none of the {len(samples)} samples can be run; nothing was written\n    {_listed(bad)}",
+            fix="check that --features is the right folder for these annotations",
+        )
+    clips = {sample_id(info, one): count for one, count in zip(checked.good, checked.clips, strict=True)}
+    queries = [query for query in queries if sample_id(info, query) in clips]
+    table = pl.DataFrame(
+        {
+            "sample_id": [sample_id(info, query) for query in queries],
+            "qid": [query.qid for query in queries],
+            "vid": [query.vid for query in queries],
+            "clips": [clips[sample_id(info, query)] for query in queries],
+            "duration": [query.duration for query in queries],
+        },
+        schema=SAMPLES_SCHEMA,
+    )
+    skipped = tuple(Skipped(sample_id, reason) for sample_id, reason in bad)
+    info = replace(info, samples=len(checked.good), queries=len(queries), skipped=skipped)
+    with writing(folder):
+        claim_new(folder, stack)
+        return Plan(RunWriter.begin(folder, info, table), checked.good, checked.clips)
+
+
+def resume_run(folder: Path, earlier: RunInfo, folders: FeatureFolders, queries: list[Annotation]) -> Plan:
+    """Go on with ``earlier``: its choice of samples stands, those that are left are checked again.
+
+    Raises :class:`RunFolderError` where the folder was changed, :class:`DatasetError` where a sample that
+    could be run then cannot be now.
+    """
+    skipped = {sample.sample_id for sample in earlier.skipped}
+    queries = [query for query in queries if sample_id(earlier, query) not in skipped]
+    samples = _samples_of(earlier, queries)
+    with writing(folder):
+        writer = RunWriter.resume(folder, earlier)
+    planned = planned_samples(folder)
+    if planned["qid"].to_list() != [query.qid for query in queries] or len(samples) != earlier.samples:
+        raise RunFolderError(
+            f"{folder} does not list the samples of this run",
+            received=f"{len(planned)} queries in samples.parquet",
+            expected=f"the {len(queries)} that were chosen when it began",
+            fix="the folder was changed by hand; run again into another one",
+        )
+    left = samples[earlier.samples_in(writer.next_part) :]
+    with progress("checking features", len(left)) as advance:
+        checked = check_samples(folders, left, advance=advance)
+    if checked.bad:
+        raise DatasetError(
+            f"samples that could be run before cannot be run any more\n    {_listed(checked.bad)}",
+            expected="the features this run began with: leaving samples out now would change its batches",
+            fix="mend these files and resume again, or run into another folder",
+        )
+    clips = planned.unique("sample_id", keep="first", maintain_order=True)["clips"]
+    return Plan(writer, samples, clips.to_list())
+
+
+def _samples_of(info: RunInfo, queries: list[Annotation]) -> list[Annotation]:
+    """What is computed: every query, or the first of each video."""
+    first: dict[str, Annotation] = {}
+    for query in queries:
+        first.setdefault(sample_id(info, query), query)
+    return list(first.values())
+
+
+def _listed(bad: list[tuple[str, str]]) -> str:
+    return "\n    ".join(f"{sample_id}: {reason}" for sample_id, reason in bad)
