@@ -183,7 +183,7 @@ class Manifest:
     batching: Literal["exact", "reference"]
     outputs_kind: Literal["tracked", "plain", "gates", "summary"]
     depends_on_text: bool
-    format: Literal["onnx", "torchscript", "pt2"] = "onnx"
+    format: Literal["onnx", "torchscript", "pt2", "live"] = "onnx"
     contributions: dict[str, str] = field(default_factory=dict[str, str])
     overrides: dict[str, Override] = field(default_factory=dict[str, Override])
     summaries: dict[str, Summary] = field(default_factory=dict[str, Summary])

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from ..device import Device
+from ..errors import ModelFileError
 from ..extras import missing_extra
 from ..model_file import ModelFile
 
@@ -60,5 +61,7 @@ def open_backend(model: ModelFile, device: str, threads: int | None) -> Backend:
                 from .pt2 import Pt2Backend
 
                 return Pt2Backend(model, device, threads)
+            case "live":
+                raise ModelFileError(f"{model.path} stands for a live PyTorch model, which is in no file")
     except ModuleNotFoundError as error:
         raise missing_extra(error) or error from error
