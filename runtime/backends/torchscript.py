@@ -73,10 +73,16 @@ def _load(model: ModelFile, device: str) -> Any:
 
 
 def _move(module: Any, device: str) -> None:
-    """Put the model on ``device``: its weights, and tensors that tracing made it create on the CPU."""
+    """Put the model on ``device``: its weights, and what tracing wrote into the program as constants.
+
+    A tensor that the model makes while it runs is made on the device it was traced on, and a constant tensor
+    stays where it was, unless the program is changed.
+    """
     module.to(device)
     for part in module.modules():
-        for method in part._method_names() if hasattr(part, "_method_names") else ():
-            for node in getattr(part, method).graph.findAllNodes("prim::Constant"):
-                if node.output().type().kind() == "DeviceObjType":
-                    node.s_("value", device)
+        for node in part.graph.findAllNodes("prim::Constant") if hasattr(part, "graph") else ():
+            kind = node.output().type().kind()
+            if kind == "DeviceObjType":
+                node.s_("value", device)
+            elif kind == "TensorType" and node.t("value").ndim:  # a single number serves every device
+                node.t_("value", node.t("value").to(device))

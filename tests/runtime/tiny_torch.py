@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -32,10 +33,10 @@ class TinyModel(nn.Module):
         src_vid: Tensor | None = None,
         src_vid_mask: Tensor | None = None,
         src_aud: Tensor | None = None,
-        scale_attention: Tensor | None = None,
-        offset_attention: Tensor | None = None,
-        scale_ffn: Tensor | None = None,
-        offset_ffn: Tensor | None = None,
+        attention_scale: Tensor | None = None,
+        attention_offset: Tensor | None = None,
+        ffn_scale: Tensor | None = None,
+        ffn_offset: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         here = locals()
         given: dict[str, Tensor] = {name: here[name] for name in self.manifest.input_names}
@@ -90,6 +91,11 @@ def tiny_torch(
 def save(path: Path, made: Manifest, *, document: str | None = None) -> None:
     """Write the model of ``made``; ``document`` replaces its manifest, "" leaves it out."""
     arrays = tiny_batch(made, clips=(5, 3), words=(4, 2))
+    lengths = {"batch": 2, "clip": 5, "channel": CHANNELS}
+    for tensor in made.inputs:
+        if tensor.name in made.override_names:
+            shape = [axis if isinstance(axis, int) else lengths[axis] for axis in tensor.axes]
+            arrays[tensor.name] = np.ones(shape, np.float32)
     batch = {name: torch.from_numpy(arrays[name]) for name in made.input_names}
     document = made.to_json() if document is None else document
     extra = {METADATA_KEY: document} if document else {}
@@ -102,7 +108,9 @@ def save(path: Path, made: Manifest, *, document: str | None = None) -> None:
         else:
             dynamic = {
                 tensor.name: {
-                    i: torch.export.Dim.DYNAMIC for i, axis in enumerate(tensor.axes) if isinstance(axis, str)
+                    i: torch.export.Dim.DYNAMIC
+                    for i, axis in enumerate(tensor.axes)
+                    if isinstance(axis, str) and axis != "channel"
                 }
                 for tensor in made.inputs
             }
