@@ -10,15 +10,24 @@ if TYPE_CHECKING:
     from .checkpoint import Checkpoint, load_checkpoint
     from .choices import Choices
     from .export import ExportResult, export_checkpoint
+    from .live.adapt import adapt_legacy_model, restore_legacy_model
+    from .live.load import load_legacy_model_with_gate_tracking
+    from .user.export import export_model
+    from .variant import Variant
     from .verify import VerifyRequest
 
 __all__ = [
     "Checkpoint",
     "Choices",
     "ExportResult",
+    "Variant",
     "VerifyRequest",
+    "adapt_legacy_model",
     "export_checkpoint",
+    "export_model",
     "load_checkpoint",
+    "load_legacy_model_with_gate_tracking",
+    "restore_legacy_model",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -27,8 +36,13 @@ __getattr__, __dir__ = lazy_names(
         "Checkpoint": ".checkpoint",
         "Choices": ".choices",
         "ExportResult": ".export",
+        "Variant": ".variant",
         "VerifyRequest": ".verify",
+        "adapt_legacy_model": ".live.adapt",
         "export_checkpoint": ".export",
+        "export_model": ".user.export",
         "load_checkpoint": ".checkpoint",
+        "load_legacy_model_with_gate_tracking": ".live.load",
+        "restore_legacy_model": ".live.adapt",
     },
 )

@@ -1,0 +1,1 @@
+"""Live PyTorch models: their gated fusion found by structure, and its gates tracked while they run."""

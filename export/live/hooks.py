@@ -1,0 +1,314 @@
+"""Hooks that read the gates of a fusion while its model runs, and change nothing of what it computes.
+
+They are on the model only while gates are read. One forward pass of the model gives one set of gates: where a
+fusion runs twice in it (a second time for shifted text), the first pass through each layer counts.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from ...runtime.errors import UnsupportedModelError
+from ...runtime.tracking.tracker import GateTrackingWarning
+from .activation import BoundingFunctions, Range
+from .clips import named_arguments
+from .find import GatedFusion, GateLayer
+from .gates import Stream, as_gate, find_gates, shapes_in, stream_of
+
+KINDS = ("attention", "ffn")
+
+
+@dataclass(frozen=True)
+class FusionGates:
+    """What one forward pass gave.
+
+    - ``gates``: by kind, one tensor (B, L | 1, 1 | d) a layer, on the model's device, detached copies.
+    - ``ranges``: by kind, the range its activation gives it, None where none was seen.
+    - ``bounded``: whether anything in the gating functions bounds its output; None if that was not watched.
+    - ``calls``: arguments of the model, the fusion and the first layer, in which masks may be.
+    """
+
+    gates: dict[str, list[Tensor]]
+    ranges: dict[str, Range | None]
+    bounded: bool | None
+    stream: Stream
+    calls: list[dict[str, Any]]
+
+
+class Listener(Protocol):
+    """Who wants the gates."""
+
+    def begin_pass(self, samples: int) -> Any:
+        """A pass over ``samples`` samples has reached the fusion; what it returns comes back at the end."""
+        ...
+
+    def end_pass(self, token: Any, found: FusionGates) -> None:
+        """The pass is over, and these were its gates."""
+        ...
+
+
+@dataclass
+class _Trace:
+    """What was seen of one layer in one pass."""
+
+    stream: Stream | None = None
+    returned: dict[int, Any] = field(default_factory=dict[int, Any])
+    gates: dict[int, tuple[Tensor, ...]] = field(default_factory=dict[int, tuple[Tensor, ...]])
+    ranges: dict[int, tuple[Range | None, ...]] = field(default_factory=dict[int, tuple[Range | None, ...]])
+    probe: BoundingFunctions | None = None
+
+
+@dataclass
+class _Pass:
+    opener: str
+    layers: list[_Trace]
+    calls: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    token: Any = None
+    begun: bool = False
+
+
+class FusionHooks:
+    """Reads the gates of ``fusion`` in ``model`` and hands them to ``listener``, pass by pass."""
+
+    def __init__(self, model: nn.Module, fusion: GatedFusion, listener: Listener) -> None:
+        self._model = model
+        self._fusion = fusion
+        self._listener = listener
+        self._handles: list[Any] = []
+        self._probed = False
+        self._warned = False
+        self._local = threading.local()
+
+    @property
+    def attached(self) -> bool:
+        """Whether the hooks are on the model."""
+        return bool(self._handles)
+
+    def attach(self) -> None:
+        """Put the hooks on; nothing where they are."""
+        if self._handles:
+            return
+        self._local.current = None
+        openers = dict.fromkeys(("", self._fusion.name))
+        for name in openers:
+            module = self._model.get_submodule(name)
+            self._before(module, partial(self._open, name))
+        for place, layer in enumerate(self._fusion.layers):
+            self._before(self._model.get_submodule(layer.name), partial(self._enter_layer, place))
+            owners = [self._model.get_submodule(name) for name in layer.owners]
+            self._before(owners[0], partial(self._watch, place))
+            for depth, owner in enumerate(owners):
+                self._after(owner, partial(self._returned, place, depth))
+            if layer.inline:
+                for number, name in enumerate(layer.branches):
+                    self._after(self._model.get_submodule(name), partial(self._branch, place, number))
+            self._after(owners[0], partial(self._unwatch, place), always=True)
+        for name in openers:
+            module = self._model.get_submodule(name)
+            self._after(module, partial(self._end, name))
+            self._after(module, partial(self._close, name), always=True)
+
+    def detach(self) -> None:
+        """Take the hooks off; the model is then as it was."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _before(self, module: nn.Module, hook: Any) -> None:
+        self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+
+    def _after(self, module: nn.Module, hook: Any, *, always: bool = False) -> None:
+        self._handles.append(module.register_forward_hook(hook, with_kwargs=True, always_call=always))
+
+    @property
+    def _current(self) -> _Pass | None:
+        return getattr(self._local, "current", None)
+
+    def _open(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        current = self._current
+        if current is None:
+            current = _Pass(name, [_Trace() for _ in self._fusion.layers])
+            self._local.current, self._local.depth = current, 0
+        elif name == current.opener:
+            self._local.depth += 1
+        if not any(trace.gates for trace in current.layers):
+            current.calls.append(named_arguments(module, args, kwargs))
+
+    def _enter_layer(
+        self, place: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        current = self._current
+        if current is None or current.layers[place].stream is not None:
+            return
+        arguments = named_arguments(module, args, kwargs)
+        stream = current.layers[place].stream = stream_of(arguments)
+        if stream is not None and not current.begun:
+            current.begun = True
+            current.calls.append(arguments)
+            current.token = self._listener.begin_pass(stream.samples)
+
+    def _watch(self, place: int, *_: Any) -> None:
+        current = self._current
+        if current is not None and not self._probed and current.layers[place].probe is None:
+            probe = current.layers[place].probe = BoundingFunctions()
+            self._local.watching = probe
+            probe.__enter__()
+
+    def _unwatch(self, place: int, *_: Any) -> None:
+        watching = getattr(self._local, "watching", None)
+        if (
+            watching is not None
+            and self._current is not None
+            and watching is self._current.layers[place].probe
+        ):
+            watching.__exit__(None, None, None)
+            self._local.watching = None
+
+    def _returned(
+        self, place: int, depth: int, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any
+    ) -> None:
+        current = self._current
+        if current is None:
+            self._warn_outside()
+            return
+        trace = current.layers[place]
+        if depth in trace.returned:
+            return
+        layer = self._fusion.layers[place]
+        trace.returned[depth] = shapes_in(output)
+        stream = trace.stream or stream_of(named_arguments(module, args, kwargs))
+        if stream is None:
+            return
+        trace.stream = stream
+        found = find_gates(output, stream, self._widths, inline=layer.inline)
+        if found is not None:
+            self._keep(trace, depth, found)
+
+    def _branch(
+        self, place: int, number: int, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any
+    ) -> None:
+        """A gate without a module of its own can be read where its branch bounds it itself."""
+        current = self._current
+        if current is None or not isinstance(output, Tensor):
+            return
+        trace = current.layers[place]
+        key = -1 - number
+        if key in trace.gates or trace.stream is None:
+            return
+        if as_gate(output, trace.stream, self._widths) is not None:
+            self._keep(trace, key, (output,))
+
+    def _keep(self, trace: _Trace, key: int, tensors: tuple[Tensor, ...]) -> None:
+        probe = trace.probe
+        trace.ranges[key] = tuple(probe.range_of(one) if probe else None for one in tensors)
+        # Copies: the layer may go on to change a gate in place.
+        trace.gates[key] = tuple(one.detach().clone() for one in tensors)
+
+    @property
+    def _widths(self) -> set[int]:
+        return set(self._fusion.channels)
+
+    def _end(self, name: str, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        current = self._current
+        if current is None or current.opener != name or self._local.depth > 0:
+            return
+        if not any(trace.returned or trace.gates for trace in current.layers):
+            return  # this pass did not come to the fusion
+        found = self._collect(current)
+        token = current.token if current.begun else self._listener.begin_pass(found.stream.samples)
+        self._listener.end_pass(token, found)
+        self._probed = True
+
+    def _close(self, name: str, *_: Any) -> None:
+        current = self._current
+        if current is None or current.opener != name:
+            return
+        if self._local.depth > 0:
+            self._local.depth -= 1
+        else:
+            self._local.current = None
+
+    def _collect(self, current: _Pass) -> FusionGates:
+        gates: dict[str, list[Tensor]] = {kind: [] for kind in KINDS}
+        ranges: dict[str, list[Range | None]] = {kind: [] for kind in KINDS}
+        stream = None
+        for layer, trace in zip(self._fusion.layers, current.layers, strict=True):
+            own, own_ranges = self._gates_of(layer, trace)
+            stream = stream or trace.stream
+            assert trace.stream is not None  # gates are kept only where it is known
+            for kind, tensor, found in zip(KINDS, own, own_ranges, strict=True):
+                gate = as_gate(tensor, trace.stream, self._widths)
+                assert gate is not None
+                gates[kind].append(gate)
+                ranges[kind].append(found)
+        assert stream is not None
+        probes = [trace.probe for trace in current.layers if trace.probe is not None]
+        return FusionGates(
+            gates,
+            {kind: found[0] if len(set(found)) == 1 else None for kind, found in ranges.items()},
+            any(probe.any for probe in probes) if probes else None,
+            stream,
+            current.calls,
+        )
+
+    def _gates_of(
+        self, layer: GateLayer, trace: _Trace
+    ) -> tuple[tuple[Tensor, ...], tuple[Range | None, ...]]:
+        returned = [depth for depth in trace.gates if depth >= 0]
+        if returned:
+            outermost = min(returned)
+            return trace.gates[outermost], trace.ranges[outermost]
+        # Branches run in any order; what is negative is numbered as they were registered.
+        branches = sorted((key for key in trace.gates if key < 0), reverse=True)[: len(KINDS)]
+        if len(branches) == len(KINDS) and (self._probed or all(trace.ranges[key][0] for key in branches)):
+            tensors = tuple(trace.gates[key][0] for key in branches)
+            return tensors, tuple(trace.ranges[key][0] for key in branches)
+        raise _unreadable(layer, trace)
+
+    def _warn_outside(self) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"gates were computed outside of a call of the model or of its '{self._fusion.name}', and "
+                "were not tracked: call model(…)",
+                GateTrackingWarning,
+                stacklevel=3,
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "_local"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._local = threading.local()
+
+
+def _unreadable(layer: GateLayer, trace: _Trace) -> UnsupportedModelError:
+    if not trace.returned:
+        return UnsupportedModelError(
+            f"the forward pass did not call {' or '.join(layer.owners)}",
+            expected="every fusion layer runs in every pass, by calling the module and not a method of it",
+        )
+    seen = "; ".join(f"{layer.owners[depth]} returned a {what}" for depth, what in trace.returned.items())
+    sizes = (
+        f"B = {trace.stream.samples}, L = {trace.stream.clips}, d = {trace.stream.channels}"
+        if trace.stream
+        else ""
+    )
+    return UnsupportedModelError(
+        f"{layer.owners[-1]} does not return an attention and an FFN gate",
+        received=seen + (f" ({sizes})" if sizes else ""),
+        expected="two tensors (B, 1), (B, 1, 1), (B, L, 1) or (B, L, d) in a tuple, list or dict",
+        fix=(
+            "the layer computes its gates itself: let it return (stream, attention gate, ffn gate), move the "
+            "gates into a module that returns them, or put the activation into each branch"
+            if layer.inline
+            else "let that module return (attention gate, ffn gate), bounded as they are used"
+        ),
+    )
