@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from ..runtime.errors import ExportError
 from ..runtime.manifest import METADATA_KEY, Manifest
-from .capture import innermost, quiet, refuse_training_mode
+from .capture import quiet, refuse_training_mode
+from .failure import failed_in
 
 
 class _ByPosition(nn.Module):
@@ -31,7 +31,8 @@ class _ByPosition(nn.Module):
 def to_torchscript(model: nn.Module, example: Mapping[str, Tensor]) -> torch.jit.ScriptModule:
     """Trace ``model`` on ``example``; the result takes the same tensors by position, in that order.
 
-    Raises :class:`ExportError` where a submodule is in training mode or tracing fails.
+    Raises :class:`~gatescope.runtime.errors.ExportError` where a submodule is in training mode or tracing
+    fails.
     """
     refuse_training_mode(model)
     try:
@@ -41,7 +42,7 @@ def to_torchscript(model: nn.Module, example: Mapping[str, Tensor]) -> torch.jit
             )
             return traced
     except Exception as error:  # tracing raises whatever failed inside
-        raise ExportError("PyTorch could not trace the model", received=innermost(error)) from error
+        raise failed_in(model, "it was traced", error) from error
 
 
 def save_torchscript(module: torch.jit.ScriptModule, manifest: Manifest, path: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from ..runtime.errors import ExportError
+from .failure import failed_in
 
 # Clips and words of the traced samples. The three axes must have different lengths, none of them 1: an axis
 # traced with length 1 is taken for a constant.
@@ -36,11 +37,7 @@ def capture(model: nn.Module, example: Mapping[str, Tensor], axes: Mapping[str, 
         with quiet():
             program = torch.export.export(model, (), dict(example), dynamic_shapes=shapes)
     except Exception as error:  # the capture raises whatever failed inside
-        raise ExportError(
-            "PyTorch could not capture the model",
-            received=innermost(error),
-            fix="run again with --debug for PyTorch's own report",
-        ) from error
+        raise failed_in(model, "its graph was captured", error) from error
     for node in program.graph.nodes:
         # Where in whose files each line stood is nobody's business but the exporting machine's.
         node.meta.pop("stack_trace", None)

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..runtime.manifest import Preprocessing
 from .choices import Choices
-from .facts import Description
+from .model.config import ModelConfig
 
 # Head counts in use; all divide 256 channels.
 _HEAD_COUNTS = (1, 2, 4, 8, 16)
@@ -25,14 +26,10 @@ class Cause:
     choices: Choices
 
 
-def causes(choices: Choices, description: Description, folders: Mapping[str, Path]) -> list[Cause]:
-    """Every single change to ``choices`` that the weights allow, given what they now describe.
-
-    ``folders`` says where each video source of the description lies, by its path in the recipe.
-    """
-    config, recipe = description.config, description.preprocessing
+def rebuilding_causes(choices: Choices, config: ModelConfig) -> list[Cause]:
+    """Every single change to ``choices`` that the weights allow, given what they now describe."""
     found: list[Cause] = []
-    if config.gating != "elementwise":
+    if config.family in ("avigate_custom", "sigmoid") and config.gating != "elementwise":
         other = "clipwise" if config.gating == "global" else "global"
         found.append(
             Cause(
@@ -41,14 +38,15 @@ def causes(choices: Choices, description: Description, folders: Mapping[str, Pat
                 replace(choices, gating=other),
             )
         )
-    activation = "sigmoid" if config.attention_activation == "tanh" else "tanh"
-    found.append(
-        Cause(
-            f"a {activation} attention gate instead of {config.attention_activation}",
-            f"--attention-activation {activation}",
-            replace(choices, attention_activation=activation),
+    if config.family in ("avigate_custom", "base_avigate"):
+        activation = "sigmoid" if config.attention_activation == "tanh" else "tanh"
+        found.append(
+            Cause(
+                f"a {activation} attention gate instead of {config.attention_activation}",
+                f"--attention-activation {activation}",
+                replace(choices, attention_activation=activation),
+            )
         )
-    )
     for count in _HEAD_COUNTS:
         if count != config.heads:
             found.append(
@@ -66,13 +64,21 @@ def causes(choices: Choices, description: Description, folders: Mapping[str, Pat
                     replace(choices, fusion_heads=count),
                 )
             )
-    found.append(
+    return found
+
+
+def preprocessing_causes(choices: Choices, recipe: Preprocessing, folders: Mapping[str, Path]) -> list[Cause]:
+    """Every single change to how features are put together.
+
+    ``folders`` says where each video source of the recipe lies, by its path there.
+    """
+    found = [
         Cause(
             f"features with{'out' if recipe.tef else ''} TEF",
             "--no-tef" if recipe.tef else "--tef",
             replace(choices, tef=not recipe.tef),
         )
-    )
+    ]
     sources = tuple(source.path for source in recipe.video)
     if len(sources) <= _MOST_SOURCES:
         for order in itertools.permutations(sources):

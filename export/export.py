@@ -5,27 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from ..runtime.data.prepare import collate
 from ..runtime.errors import ExportError, UsageError
 from ..runtime.files import new_file
-from ..runtime.manifest import Manifest
+from ..runtime.manifest import Manifest, Verification
 from ..runtime.model_file import write_manifest_onnx
 from ..runtime.session import GateSession
 from .archives import save_pt2, save_torchscript, to_torchscript
 from .capture import TRACE_LENGTHS, capture
 from .checkpoint import load_checkpoint
 from .choices import Choices
-from .facts import Description, describe
+from .facts import describe
 from .manifest import Format, build_manifest
 from .onnx_graph import OPSET, to_onnx
-from .parity import certify, random_sample
+from .parity import OWN_MODEL, certify, random_sample
 from .rebuild import rebuild
+from .subject import CheckpointSubject, Graph
 from .variant import OVERRIDES, Variant, VariantGraph
 from .verify import VerifyRequest, verify
 
@@ -75,47 +79,62 @@ def export_checkpoint(
     :class:`~gatescope.runtime.errors.ExportError`.
     """
     source, wanted = Path(checkpoint), choices or Choices()
-    target, kind = _target(source, output, file_format)
-    if opset not in OPSETS:
-        raise UsageError(
-            f"opset {opset} is not supported", expected=f"{OPSETS[0]} to {OPSETS[-1]} (default {OPSET})"
-        )
-    _refuse_target(target, source)
+    target, kind = choose_target(source, output, file_format, opset)
     tell(f"reading {source}")
     read = load_checkpoint(source)
     description = describe(read, wanted)
     graph = VariantGraph(rebuild(description, read.weights), variant or Variant())
     manifest = build_manifest(read, description, graph, kind, opset if kind == "onnx" else None)
+    certify_with = None
+    if verification is not None:
+        certify_with = partial(verify, verification, CheckpointSubject(read), wanted, graph.variant)
+    return write_certified(graph, manifest, target, verification=certify_with, tell=tell)
+
+
+def write_certified(
+    graph: Graph,
+    manifest: Manifest,
+    target: Path,
+    *,
+    compared_with: str = OWN_MODEL,
+    verification: Callable[..., Verification] | None = None,
+    tell: Callable[[str], None],
+) -> ExportResult:
+    """Capture ``graph``, compare the file with it, and only then let the file appear at ``target``.
+
+    ``verification`` is called with the manifest, a function that runs the file, and ``tell``.
+    """
     tell("capturing the graph")
-    write = _writer(graph, _example(description, graph), kind, opset)
-    with new_file(target) as partial:
-        write(manifest, partial)
-        with GateSession(partial, device="cpu") as session:
+    write = _writer(graph, _example(manifest, graph), manifest)
+    with new_file(target) as unfinished:
+        write(manifest, unfinished)
+        with GateSession(unfinished, device="cpu") as session:
 
             def run(batch: Mapping[str, Floats]) -> Mapping[str, Floats]:
                 return session.run(batch).raw
 
             tell("comparing the file with PyTorch")
-            certificate = certify(graph.run, run, manifest)
+            certificate = certify(graph.run, run, manifest, compared_with=compared_with)
             if verification is not None:
-                tell(f"comparing with the predictions in {verification.predictions}")
-                agreement = verify(verification, read, wanted, graph.variant, manifest, run, tell=tell)
+                tell("comparing with the predictions of the training run")
+                agreement = verification(manifest, run, tell=tell)
                 certificate = replace(certificate, verification=agreement)
         manifest = replace(manifest, certificate=certificate)
-        write(manifest, partial)
-        size = partial.stat().st_size
+        write(manifest, unfinished)
+        size = unfinished.stat().st_size
     return ExportResult(target, manifest, size)
 
 
 def _writer(
-    graph: VariantGraph, example: dict[str, torch.Tensor], kind: Format, opset: int
+    graph: Graph, example: dict[str, torch.Tensor], manifest: Manifest
 ) -> Callable[[Manifest, Path], None]:
     """Capture ``graph`` once; what comes back writes it with a manifest, as often as needed."""
-    if kind == "torchscript":
-        traced = to_torchscript(graph, example)
+    module = cast(nn.Module, graph)
+    if manifest.format == "torchscript":
+        traced = to_torchscript(module, example)
         return lambda manifest, path: save_torchscript(traced, manifest, path)
-    if kind == "pt2":
-        program = capture(graph, example, graph.input_axes)
+    if manifest.format == "pt2":
+        program = capture(module, example, graph.input_axes)
         return lambda manifest, path: save_pt2(program, manifest, path)
     # Captured with axes of length one, an override has no part in any length the graph computes, and
     # broadcasts at whatever size it is fed.
@@ -123,9 +142,11 @@ def _writer(
     offsets = {override.offset for override in OVERRIDES.values()} & set(example)
     neutral = {name: example[name][:1, :, :1, :1] * 0 + float(name in scales) for name in scales | offsets}
     axes = graph.input_axes | {name: tuple(value.shape) for name, value in neutral.items()}
-    program = capture(graph, example | neutral, axes)
+    program = capture(module, example | neutral, axes)
     defaults = {name: value.numpy() for name, value in neutral.items()}
-    proto = to_onnx(program, list(example), list(graph.output_axes), defaults=defaults, opset=opset)
+    proto = to_onnx(
+        program, list(example), list(graph.output_axes), defaults=defaults, opset=manifest.opset or OPSET
+    )
 
     def write(manifest: Manifest, path: Path) -> None:
         write_manifest_onnx(proto, manifest)
@@ -134,8 +155,24 @@ def _writer(
     return write
 
 
+def choose_target(
+    source: Path, output: str | Path | None, file_format: Format | None, opset: int
+) -> tuple[Path, Format]:
+    """Where to write and in which format, from what was given of the two.
+
+    Raises before any work is done where that cannot be: :class:`~gatescope.runtime.errors.UsageError` or
+    :class:`~gatescope.runtime.errors.ExportError`.
+    """
+    if opset not in OPSETS:
+        raise UsageError(
+            f"opset {opset} is not supported", expected=f"{OPSETS[0]} to {OPSETS[-1]} (default {OPSET})"
+        )
+    target, kind = _target(source, output, file_format)
+    _refuse_target(target, source)
+    return target, kind
+
+
 def _target(source: Path, output: str | Path | None, file_format: Format | None) -> tuple[Path, Format]:
-    """Where to write and in which format, from what was given of the two."""
     if output is None:
         kind = file_format or "onnx"
         return source.with_suffix(SUFFIXES[kind][0]), kind
@@ -179,10 +216,10 @@ def _refuse_target(target: Path, source: Path) -> None:
         )
 
 
-def _example(description: Description, graph: VariantGraph) -> dict[str, torch.Tensor]:
+def _example(manifest: Manifest, graph: Graph) -> dict[str, torch.Tensor]:
     """Padded inputs at the traced sizes, in the graph's order."""
     rng = np.random.default_rng(0)
-    batch = collate([random_sample(description.preprocessing, *pair, rng) for pair in TRACE_LENGTHS])
+    batch = collate([random_sample(manifest.preprocessing, *pair, rng) for pair in TRACE_LENGTHS])
     lengths = {"batch": len(TRACE_LENGTHS), "clip": max(clips for clips, _ in TRACE_LENGTHS)}
     for name, axes in graph.input_axes.items():
         if name not in batch:

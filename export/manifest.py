@@ -50,7 +50,7 @@ def build_manifest(
         preprocessing=description.preprocessing,
         facts=description.facts,
         checkpoint_sha256=checkpoint.sha256,
-        versions=_versions(),
+        versions=package_versions(),
         opset=opset,
         precision="float32",
         batching=config.batching,
@@ -71,7 +71,8 @@ def _declared(name: str, axes: Axes) -> Axes:
     return ("batch", axes[1], "clip", "channel") if changes else axes
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages an export depends on."""
     found = {"python": platform.python_version()}
     for package in ("gatescope", "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu"):
         try:

@@ -24,6 +24,10 @@ class Options:
         self.facts: dict[str, Fact] = {}
         self.warnings: list[str] = []
 
+    def copy(self) -> Options:
+        """The same options without what was recorded so far."""
+        return Options(self.path, self.values, self.source)
+
     def get(self, key: str) -> Any:
         """The option as it was saved, None where it is absent."""
         return self.values.get(key)

@@ -31,14 +31,20 @@ def load_weights(config: ModelConfig, weights: Mapping[str, Tensor]) -> GatedQDD
     with torch.device("meta"):
         model = GatedQDDETR(config)
     wanted = model.state_dict()
-    _refuse_misfits(wanted, weights)
+    refuse_misfits(wanted, weights, ignored=TRAINING_ONLY)
     model.load_state_dict({name: weights[name] for name in wanted}, strict=True, assign=True)
     return model.eval().requires_grad_(False)
 
 
-def _refuse_misfits(wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+def refuse_misfits(
+    wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor], ignored: tuple[str, ...] = ()
+) -> None:
+    """Raise :class:`WeightsMismatchError` unless every wanted parameter is there, with its shape, finite.
+
+    Parameters whose names begin with one of ``ignored`` may be left over.
+    """
     missing = [name for name in wanted if name not in weights]
-    unexpected = [name for name in weights if name not in wanted and not name.startswith(TRAINING_ONLY)]
+    unexpected = [name for name in weights if name not in wanted and not name.startswith(ignored)]
     misshapen = [
         f"{name}: {tuple(weights[name].shape)}, expected {tuple(wanted[name].shape)}"
         for name in wanted

@@ -24,13 +24,11 @@ from ..runtime.manifest import Manifest, Verification
 from ..runtime.model_file import file_sha256
 from ..runtime.predictions import Prediction, read_predictions
 from .agreement import Agreement, Difference, compare_sample, summarise
-from .causes import Cause, causes
-from .checkpoint import Checkpoint
+from .causes import Cause
 from .choices import Choices
-from .facts import describe
 from .parity import ATOL, Run, valid_entries
-from .rebuild import rebuild
-from .variant import Variant, VariantGraph
+from .subject import Subject
+from .variant import Variant
 
 MOST_SAMPLES = 200
 
@@ -69,7 +67,7 @@ class _Evidence:
 
 def verify(
     request: VerifyRequest,
-    checkpoint: Checkpoint,
+    subject: Subject,
     choices: Choices,
     variant: Variant,
     manifest: Manifest,
@@ -90,7 +88,7 @@ def verify(
             fix="give it: --verify-batch-size N (the training script's default is 100)",
         )
     evidence = _evidence(request, batch_size)
-    trial = _Trial(request, checkpoint, manifest)
+    trial = _Trial(request, subject, manifest)
     try:
         agreement = trial.agreement(choices, evidence)
     except DatasetError as error:
@@ -132,11 +130,11 @@ def _evidence(request: VerifyRequest, batch_size: int) -> _Evidence:
 
 
 class _Trial:
-    """Runs the checkpoint's model under any choices on the user's samples."""
+    """Runs the subject under any choices on the user's samples."""
 
-    def __init__(self, request: VerifyRequest, checkpoint: Checkpoint, manifest: Manifest) -> None:
+    def __init__(self, request: VerifyRequest, subject: Subject, manifest: Manifest) -> None:
         self._request = request
-        self._checkpoint = checkpoint
+        self._subject = subject
         self._manifest = manifest
 
     def agreement(self, choices: Choices, evidence: _Evidence) -> Agreement:
@@ -170,7 +168,7 @@ class _Trial:
         recipe = self._recipe(choices)
         paths = [source.path for source in recipe.preprocessing.video]
         folders = dict(zip(paths, self._folders(recipe).video, strict=True))
-        return causes(choices, describe(self._checkpoint, choices), folders)
+        return self._subject.causes(choices, folders)
 
     def file_errors(
         self, choices: Choices, variant: Variant, evidence: _Evidence, exported: Run
@@ -195,11 +193,10 @@ class _Trial:
         return {f"file_{name}": error for name, error in errors.items()}
 
     def _runner(self, choices: Choices, variant: Variant) -> Run:
-        model = rebuild(describe(self._checkpoint, choices), self._checkpoint.weights)
-        return VariantGraph(model, variant).run
+        return self._subject.graph(choices, variant).run
 
     def _recipe(self, choices: Choices) -> Manifest:
-        return replace(self._manifest, preprocessing=describe(self._checkpoint, choices).preprocessing)
+        return replace(self._manifest, preprocessing=self._subject.preprocessing(choices))
 
     def _batches(
         self, recipe: Manifest, evidence: _Evidence

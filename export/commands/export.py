@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -166,6 +167,11 @@ def add_variant_options(parser: ArgumentParser) -> None:
 
 def _configure(parser: ArgumentParser) -> None:
     add_model_options(parser)
+    parser.add_argument(
+        "--model",
+        metavar="PACKAGE.MODULE:FACTORY",
+        help="build the model with your own code instead: a function of the training options",
+    )
     add_variant_options(parser)
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="default: the checkpoint's name with the format's suffix"
@@ -173,6 +179,22 @@ def _configure(parser: ArgumentParser) -> None:
     add_verify_options(parser)
     add_feature_options(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+
+
+def _refuse_rebuilding_flags(args: Namespace) -> None:
+    """Flags that say how to rebuild a model have no say in one the user's code builds."""
+    given = {
+        "--heads": args.heads,
+        "--fusion-heads": args.fusion_heads,
+        "--attention-activation": args.attention_activation,
+    }
+    wrong = [flag for flag, value in given.items() if value is not None]
+    if wrong:
+        raise UsageError(
+            f"{', '.join(wrong)} beside --model",
+            expected="one of the two: with --model your own code decides this",
+            fix=f"leave out {', '.join(wrong)}, or --model",
+        )
 
 
 def _run(args: Namespace) -> int:
@@ -185,12 +207,17 @@ def _run(args: Namespace) -> int:
         )
     from ..export import export_checkpoint
     from ..onnx_graph import OPSET
+    from ..user.export import export_with_factory
     from ..variant import Variant
 
-    result = export_checkpoint(
+    export = export_checkpoint
+    if args.model is not None:
+        _refuse_rebuilding_flags(args)
+        export = partial(export_with_factory, factory=args.model)
+    result = export(
         args.checkpoint,
-        args.output,
-        choices_from(args),
+        output=args.output,
+        choices=choices_from(args),
         variant=Variant(args.outputs, args.contribution, args.overridable),
         file_format=args.format,
         opset=args.opset or OPSET,

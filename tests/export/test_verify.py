@@ -13,6 +13,7 @@ import torch
 from gatescope.export import Choices, VerifyRequest, load_checkpoint
 from gatescope.export.facts import describe
 from gatescope.export.rebuild import rebuild
+from gatescope.export.subject import CheckpointSubject
 from gatescope.export.variant import Variant, VariantGraph
 from gatescope.export.verify import verify
 from gatescope.runtime import read_manifest
@@ -47,7 +48,7 @@ def try_verify(tmp_path, dataset, exported):
         request = VerifyRequest(predictions, annotations, dataset[1].parent, batch_size=batch_size)
         recipe = replace(manifest, preprocessing=description.preprocessing, eval_batch_size=None)
         graph = VariantGraph(rebuild(description, checkpoint.weights), Variant())
-        return verify(request, checkpoint, wanted, Variant(), recipe, graph.run)
+        return verify(request, CheckpointSubject(checkpoint), wanted, Variant(), recipe, graph.run)
 
     return run
 

@@ -1,0 +1,58 @@
+"""Where in whose code a model failed: the user's line and module, not PyTorch's."""
+
+from __future__ import annotations
+
+import linecache
+import traceback
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..runtime.errors import ExportError
+
+_LIBRARIES = Path(torch.__file__).parent.parent
+
+
+def failed_in(model: nn.Module, doing: str, error: BaseException) -> ExportError:
+    """The error for ``model`` having raised ``error`` while ``doing``; names module, line and remedy."""
+    text = next((line for line in str(error).splitlines() if line.strip()), "")
+    where, line = _user_code(model, error)
+    received = f"{type(error).__name__}: {text}" + (f"\n    {where}: {line}" if where else "")
+    return ExportError(
+        f"the model failed while {doing}",
+        received=received,
+        expected="a forward pass that takes the six inputs as keywords and can be captured as a graph",
+        fix=_remedy(line, str(error)),
+    )
+
+
+def _user_code(model: nn.Module, error: BaseException) -> tuple[str | None, str]:
+    """The deepest line outside of installed libraries, and the module of ``model`` whose forward it is in."""
+    names = {id(module): name or "the model itself" for name, module in model.named_modules()}
+    best: tuple[str | None, str] = (None, "")
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        module: str | None = None
+        for frame, number in traceback.walk_tb(current.__traceback__):
+            owner = frame.f_locals.get("self")
+            module = names.get(id(owner), module)
+            path = Path(frame.f_code.co_filename)
+            if module is None or _LIBRARIES in path.parents:
+                continue
+            line = linecache.getline(str(path), number).strip()
+            best = f"{path}:{number}, in {module}", line
+        current = current.__cause__ or current.__context__
+    return best
+
+
+def _remedy(line: str, message: str) -> str:
+    if ".cuda(" in line or "device=" in line or "not compiled with CUDA" in message or "NVIDIA" in message:
+        return "let that line follow its input: replace .cuda() or a fixed device by .to(x.device)"
+    if "data-dependent" in message or "Dynamic" in message or "control flow" in message:
+        return "that line's course depends on a tensor's values: compute both ways, choose by torch.where"
+    if "Constraints violated" in message or "specialized" in message:
+        return "that code fixes an axis that must stay free (batch, clips or words): keep shapes as they come"
+    return "mend that line, or run again with --debug for PyTorch's own report"

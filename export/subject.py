@@ -1,0 +1,82 @@
+"""What exporting and verifying need of a model, whether gatescope rebuilt it or the user built it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..runtime.manifest import Preprocessing
+from .causes import Cause, preprocessing_causes, rebuilding_causes
+from .checkpoint import Checkpoint
+from .choices import Choices
+from .facts import describe
+from .rebuild import rebuild
+from .variant import Axes, Variant, VariantGraph
+
+Floats = NDArray[np.float32]
+
+
+class Graph(Protocol):
+    """A module ready to be captured: keyword tensors in, a tuple of tensors out."""
+
+    @property
+    def variant(self) -> Variant:
+        """What it returns and takes beside the features."""
+        ...
+
+    @property
+    def input_axes(self) -> dict[str, Axes]:
+        """Axes of every input, by name, in order."""
+        ...
+
+    @property
+    def output_axes(self) -> dict[str, Axes]:
+        """Axes of every output, by name, in order."""
+        ...
+
+    def run(self, batch: Mapping[str, Floats]) -> dict[str, Floats]:
+        """Run in PyTorch on arrays; inputs the graph does not need are ignored."""
+        ...
+
+
+class Subject(Protocol):
+    """A model that can be run under other choices than the user's, to find out which are right."""
+
+    def graph(self, choices: Choices, variant: Variant) -> Graph:
+        """The model under ``choices`` as a graph."""
+        ...
+
+    def preprocessing(self, choices: Choices) -> Preprocessing:
+        """The recipe under ``choices``."""
+        ...
+
+    def causes(self, choices: Choices, folders: Mapping[str, Path]) -> list[Cause]:
+        """What may be wrong with ``choices``; ``folders`` says where each video source lies."""
+        ...
+
+
+class CheckpointSubject:
+    """A checkpoint whose model gatescope rebuilds."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+
+    def graph(self, choices: Choices, variant: Variant) -> VariantGraph:
+        """The rebuilt model as a graph."""
+        return VariantGraph(rebuild(describe(self._checkpoint, choices), self._checkpoint.weights), variant)
+
+    def preprocessing(self, choices: Choices) -> Preprocessing:
+        """The recipe in the checkpoint's options."""
+        return describe(self._checkpoint, choices).preprocessing
+
+    def causes(self, choices: Choices, folders: Mapping[str, Path]) -> list[Cause]:
+        """Everything the weights leave open, and the preprocessing."""
+        description = describe(self._checkpoint, choices)
+        return [
+            *rebuilding_causes(choices, description.config),
+            *preprocessing_causes(choices, description.preprocessing, folders),
+        ]

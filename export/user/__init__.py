@@ -1,0 +1,1 @@
+"""Exporting a model that the user's own code builds."""

@@ -1,0 +1,203 @@
+"""Learning a user's model by running it: gates, ranges, predictions, and what depends on what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ...runtime.data.prepare import collate
+from ...runtime.errors import ExportError, UnsupportedModelError
+from ...runtime.manifest import Preprocessing
+from ..failure import failed_in
+from ..live.find import GatedFusion, find_fusion
+from ..parity import random_sample, valid_entries
+from ..variant import Axes, Variant
+from .graph import PREDICTION_AXES, Anatomy, UserGraph
+from .places import KINDS, GatePlace, find_places
+
+Floats = NDArray[np.float32]
+
+# Clips and words of the samples the model is tried on: all lengths differ, none is one.
+_LENGTHS = ((9, 4), (6, 7), (3, 2))
+# What a branch is made to give to find the ends of its gate's range.
+_FAR = 1e4
+# A gate that goes beyond this is not bounded by anything.
+_BOUND = 1e3
+
+
+def study(
+    model: nn.Module, recipe: Preprocessing, input_names: tuple[str, ...], *, gating: str | None = None
+) -> Anatomy:
+    """Run ``model`` on random samples and say what it has; ``gating`` is what the user believes.
+
+    Raises :class:`ExportError` where it fails, and :class:`UnsupportedModelError` where it has no gates, or
+    others than ``gating`` says.
+    """
+    fusion = find_fusion(model)
+    batch = _batch(recipe)
+    tensors = {name: torch.from_numpy(batch[name]) for name in input_names}
+    returned = _call(model, tensors)
+    predictions = _predictions(returned, tensors)
+    places = find_places(model, fusion, tensors)
+    axes: dict[str, Axes] = {
+        name: (
+            "batch",
+            "word" if name.startswith("src_txt") else "clip",
+            *([int(value.shape[2])] if value.ndim == 3 else []),
+        )
+        for name, value in tensors.items()
+    }
+    anatomy = Anatomy(places, _ranges(model, fusion, places, tensors), predictions, axes)
+    seen = gating_of(anatomy)
+    if gating is not None and gating != seen:
+        raise UnsupportedModelError(
+            f"--gating {gating} contradicts the model",
+            received=f"gates {anatomy.gate_axes('attention')}",
+            expected=f"--gating {seen}",
+            fix="leave --gating out",
+        )
+    return anatomy
+
+
+def gating_of(anatomy: Anatomy) -> str:
+    """``global``, ``clipwise`` or ``elementwise``, by the shape of the attention gate."""
+    place = anatomy.places["attention"][0]
+    if place.pooled:
+        return "global"
+    return "clipwise" if place.channels == 1 else "elementwise"
+
+
+def needed_inputs(
+    model: nn.Module, anatomy: Anatomy, variant: Variant, recipe: Preprocessing
+) -> tuple[str, ...]:
+    """Inputs on which the outputs of ``variant`` depend, tried by changing them one by one."""
+    graph = UserGraph(model, anatomy, variant, anatomy.input_axes)
+    batch = _batch(recipe)
+    before = graph.run(batch)
+    other = _batch(recipe, seed=1)
+    needed = ["src_vid"]
+    for name in anatomy.input_axes:
+        if name == "src_vid":
+            continue
+        changed = batch | {name: other[name] if batch[name].ndim == 3 else np.ones_like(batch[name])}
+        after = graph.run(changed)
+        if any(not np.array_equal(before[key], after[key]) for key in before):
+            needed.append(name)
+    # A summary counts valid clips, whatever the model itself does with the mask.
+    if variant.outputs == "summary":
+        needed.append("src_vid_mask")
+    return tuple(name for name in anatomy.input_axes if name in needed)
+
+
+def depends_on_batch(model: nn.Module, anatomy: Anatomy, recipe: Preprocessing) -> bool:
+    """Whether a sample's numbers change with what else is in its batch."""
+    graph = UserGraph(model, anatomy, Variant(), anatomy.input_axes)
+    rng = np.random.default_rng(2)
+    samples = [random_sample(recipe, *lengths, rng) for lengths in _LENGTHS]
+    together = graph.run(collate(samples))
+    for i, sample in enumerate(samples):
+        alone = graph.run(sample.as_batch())
+        for name, axes in graph.output_axes.items():
+            want = valid_entries(alone[name], axes, [sample.clips])
+            got = valid_entries(together[name][i : i + 1], axes, [sample.clips])
+            if not np.allclose(got, want, atol=1e-4, rtol=1e-4):
+                return True
+    return False
+
+
+def _batch(recipe: Preprocessing, seed: int = 0) -> dict[str, Floats]:
+    rng = np.random.default_rng(seed)
+    return collate([random_sample(recipe, *lengths, rng) for lengths in _LENGTHS])
+
+
+def _call(model: nn.Module, tensors: Mapping[str, Tensor]) -> Any:
+    try:
+        with torch.no_grad():
+            return model(**tensors)
+    except Exception as error:  # the user's code may raise anything
+        raise failed_in(model, "it ran on an example", error) from error
+
+
+def _predictions(returned: Any, tensors: Mapping[str, Tensor]) -> dict[str, Axes]:
+    """Axes of the predictions the model returns under the reference's names."""
+    if not isinstance(returned, Mapping):
+        raise ExportError(
+            "the model does not return its predictions by name",
+            received=type(returned).__name__,
+            expected=f"a dict with {', '.join(PREDICTION_AXES)}",
+        )
+    outputs = cast(Mapping[str, Any], returned)
+    found: dict[str, Axes] = {}
+    clips = tensors["src_vid"].shape[1]
+    for name, axes in PREDICTION_AXES.items():
+        value = outputs.get(name)
+        if not isinstance(value, Tensor):
+            continue
+        if value.ndim != len(axes) or (axes[1] == "clip" and value.shape[1] != clips):
+            raise ExportError(
+                f"the model returns {name} in another shape",
+                received=str(tuple(value.shape)),
+                expected=f"({', '.join(axes)})",
+            )
+        fixed = tuple(int(length) for length in value.shape[1:])
+        found[name] = axes if axes[1] == "clip" else ("batch", *fixed)
+    if not found:
+        raise ExportError(
+            "the model returns none of the predictions",
+            received=f"a dict with {', '.join(map(str, outputs)) or 'nothing'}",
+            expected=f"one of {', '.join(PREDICTION_AXES)}",
+        )
+    return found
+
+
+def _ranges(
+    model: nn.Module,
+    fusion: GatedFusion,
+    places: Mapping[str, tuple[Any, ...]],
+    tensors: Mapping[str, Tensor],
+) -> dict[str, tuple[tuple[float, float], ...]]:
+    """Each gate's smallest and largest value: what it is where its branches are driven far either way."""
+    ends: dict[str, list[list[float]]] = {kind: [[] for _ in fusion.layers] for kind in KINDS}
+    for far in (-_FAR, _FAR):
+        handles: list[Any] = []
+        for i, layer in enumerate(fusion.layers):
+            for name in layer.branches:
+                branch = model.get_submodule(name)
+                handles.append(branch.register_forward_hook(partial(_drive, far)))
+            for kind in KINDS:
+                place = places[kind][i]
+                owner = model.get_submodule(place.owner)
+                handles.append(owner.register_forward_hook(partial(_note_ends, ends[kind][i], place)))
+        try:
+            _call(model, tensors)
+        finally:
+            for handle in handles:
+                handle.remove()
+    return {kind: tuple(_range(kind, values) for values in layers) for kind, layers in ends.items()}
+
+
+def _note_ends(ends: list[float], place: GatePlace, _module: nn.Module, _args: Any, output: Any) -> None:
+    gate = place.take(output)
+    ends += [float(gate.min()), float(gate.max())]
+
+
+def _drive(far: float, _module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+    return torch.full_like(output, far)
+
+
+def _range(kind: str, values: list[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    if not (np.isfinite(low) and np.isfinite(high)) or max(abs(low), abs(high)) > _BOUND or low == high:
+        raise UnsupportedModelError(
+            f"nothing bounds the {kind} gate of this model",
+            received=f"values from {low:g} to {high:g} where its perceptron is driven far",
+            expected="a gate bounded by tanh, a sigmoid or the like, with a scale or without",
+            fix="let the gating module return the gates as they are used, after their activation",
+        )
+    return low, high

@@ -1,0 +1,267 @@
+"""Exporting a user's own model: studied, captured with its gates, compared with that very module."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...runtime.errors import UnknownFactError, UsageError
+from ...runtime.inputs import FULL_SET
+from ...runtime.manifest import Fact, Gate, Manifest, Preprocessing
+from ...runtime.manifest import Tensor as Declared
+from ..causes import Cause, preprocessing_causes
+from ..checkpoint import Checkpoint, load_checkpoint
+from ..choices import Choices
+from ..export import ExportResult, choose_target, write_certified
+from ..manifest import Format, package_versions
+from ..onnx_graph import OPSET
+from ..options import Options
+from ..preprocessing import TEF_CHANNELS, find_preprocessing
+from ..variant import GATE_OUTPUTS, SUMMARIES, Variant
+from ..verify import VerifyRequest, verify
+from .anatomy import depends_on_batch, gating_of, needed_inputs, study
+from .factory import build_model
+from .graph import Anatomy, UserGraph
+
+FAMILY = "user"
+_WIDTHS = (("src_vid", "v_feat_dim"), ("src_aud", "a_feat_dim"), ("src_txt", "t_feat_dim"))
+
+
+def export_with_factory(
+    checkpoint: str | Path,
+    factory: str,
+    output: str | Path | None = None,
+    choices: Choices | None = None,
+    *,
+    variant: Variant | None = None,
+    file_format: Format | None = None,
+    opset: int = OPSET,
+    verification: VerifyRequest | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> ExportResult:
+    """Export the model that ``factory`` (``package.module:function``) builds, with the checkpoint's weights.
+
+    The rest as :func:`~gatescope.export.export_checkpoint`; of ``choices`` only the gating and how features
+    are put together apply. The file is compared with the factory's own module.
+    """
+    source, wanted = Path(checkpoint), choices or Choices()
+    target, kind = choose_target(source, output, file_format, opset)
+    tell(f"reading {source}")
+    read = load_checkpoint(source)
+    tell(f"building the model with {factory}")
+    model = build_model(factory, read)
+    options = Options(read.path, read.options, read.options_source)
+    recipe = find_preprocessing(options, wanted, widths=_widths(read, options), max_words=32)
+    return _export(
+        _Study(model, read.sha256, options, recipe, f"the model that {factory} builds"),
+        target,
+        kind,
+        wanted,
+        variant=variant or Variant(),
+        opset=opset,
+        verification=verification,
+        tell=tell,
+    )
+
+
+def export_model(
+    model: nn.Module,
+    example_inputs: Mapping[str, Tensor],
+    output: str | Path,
+    *,
+    options: Mapping[str, Any] | None = None,
+    gating_type: str | None = None,
+    variant: Variant | None = None,
+    file_format: Format | None = None,
+    opset: int = OPSET,
+    verification: VerifyRequest | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> ExportResult:
+    """Export a live model whose gated fusion is found by its structure, with the gates as outputs.
+
+    - ``model``: takes the inputs by keyword and returns a dict with ``pred_logits``, ``pred_spans`` and
+      ``saliency_scores`` (other entries are left out of the graph). Must be in eval mode; is not changed.
+    - ``example_inputs``: the inputs it takes, of the full set ``src_txt, src_vid, src_aud`` (B, T | L, D) and
+      their masks (B, T | L); only names and widths count.
+    - ``options``: the training options, for the preprocessing recipe; defaults of the training script
+      without them.
+
+    The rest as :func:`~gatescope.export.export_checkpoint`. Raises
+    :class:`~gatescope.runtime.errors.UnsupportedModelError` where no gate is found, and any
+    :class:`~gatescope.runtime.errors.ExportError`, which names the module and the line that failed.
+    """
+    unknown = [name for name in example_inputs if name not in FULL_SET]
+    absent = [name for name, _ in _WIDTHS if name not in example_inputs]
+    if unknown or absent or "src_vid_mask" not in example_inputs:
+        raise UsageError(
+            "these are not inputs of a moment retrieval model",
+            received=", ".join(example_inputs) or "none",
+            expected=f"names of {', '.join(FULL_SET)}",
+        )
+    target, kind = choose_target(Path(output), output, file_format, opset)
+    read = Options(Path(output), dict(options or {}), "opt" if options else None)
+    video, audio, text = (int(example_inputs[name].shape[-1]) for name, _ in _WIDTHS)
+    wanted = Choices(gating=gating_type)
+    recipe = find_preprocessing(read, wanted, widths=(video, audio, text), max_words=32)
+    study = _Study(model, _weights_hash(model), read, recipe, f"the live {type(model).__name__}")
+    return _export(
+        replace(study, input_names=tuple(name for name in FULL_SET if name in example_inputs)),
+        target,
+        kind,
+        wanted,
+        variant=variant or Variant(),
+        opset=opset,
+        verification=verification,
+        tell=tell,
+    )
+
+
+@dataclass(frozen=True)
+class _Study:
+    """A user's model and what goes with it."""
+
+    model: nn.Module
+    sha256: str
+    options: Options
+    recipe: Preprocessing
+    name: str
+    input_names: tuple[str, ...] = tuple(FULL_SET)
+
+
+class _UserSubject:
+    """A user's model for verification: nothing of it can be changed but how features are put together."""
+
+    def __init__(self, study: _Study, anatomy: Anatomy) -> None:
+        self._study = study
+        self._anatomy = anatomy
+
+    def graph(self, choices: Choices, variant: Variant) -> UserGraph:
+        """The model as it is."""
+        return UserGraph(self._study.model, self._anatomy, variant, self._anatomy.input_axes)
+
+    def preprocessing(self, choices: Choices) -> Preprocessing:
+        """The recipe under ``choices``."""
+        recipe, options = self._study.recipe, self._study.options
+        widths = (recipe.video_width, recipe.audio_width, recipe.text_width)
+        return find_preprocessing(options.copy(), choices, widths=widths, max_words=32)
+
+    def causes(self, choices: Choices, folders: Mapping[str, Path]) -> list[Cause]:
+        """The preprocessing alone."""
+        return preprocessing_causes(choices, self.preprocessing(choices), folders)
+
+
+def _export(
+    study_: _Study,
+    target: Path,
+    kind: Format,
+    choices: Choices,
+    *,
+    variant: Variant,
+    opset: int,
+    verification: VerifyRequest | None,
+    tell: Callable[[str], None],
+) -> ExportResult:
+    if variant.contribution or variant.overridable:
+        flag = "--contribution" if variant.contribution else "--overridable"
+        raise UsageError(
+            f"{flag} needs a model that gatescope rebuilds itself",
+            received="a model of the user's own code, whose branches are not known",
+            fix=f"export without --model, or without {flag}",
+        )
+    model, recipe = study_.model, study_.recipe
+    tell("looking for the gates")
+    anatomy = study(model, recipe, study_.input_names, gating=choices.gating)
+    graph = UserGraph(model, anatomy, variant, needed_inputs(model, anatomy, variant, recipe))
+    gates_alone = needed_inputs(model, anatomy, Variant("gates"), recipe)
+    batching = "reference" if depends_on_batch(model, anatomy, recipe) else "exact"
+    manifest = _manifest(study_, graph, kind, opset if kind == "onnx" else None)
+    manifest = replace(manifest, batching=batching, depends_on_text="src_txt" in gates_alone)
+    if batching == "reference" and choices.batching == "exact":
+        note = "a sample's numbers depend on its batch in this model's own code: batching is 'reference'"
+        manifest = replace(manifest, warnings=(*manifest.warnings, note))
+    certify_with = None
+    if verification is not None:
+        certify_with = partial(verify, verification, _UserSubject(study_, anatomy), choices, variant)
+    return write_certified(
+        graph, manifest, target, compared_with=study_.name, verification=certify_with, tell=tell
+    )
+
+
+def _manifest(study_: _Study, graph: UserGraph, kind: Format, opset: int | None) -> Manifest:
+    anatomy, variant, options = graph.anatomy, graph.variant, study_.options
+    facts = dict(options.facts)
+    facts["gating"] = Fact(gating_of(anatomy), "model")
+    facts["hidden_dim"] = Fact(anatomy.places["attention"][0].channels, "model")
+    batch = options.get("eval_bsz")
+    return Manifest(
+        family=FAMILY,
+        gating=gating_of(anatomy),
+        gates=tuple(
+            Gate(
+                name=f"fusion.{layer}.{kind_}",
+                kind=kind_,
+                layer=layer,
+                output=output,
+                index=layer,
+                axes=(
+                    "batch",
+                    "layer",
+                    "1" if places[layer].pooled else "clip",
+                    "1" if places[layer].channels == 1 else "channel",
+                ),
+                range=anatomy.ranges[kind_][layer],
+            )
+            for kind_, output in GATE_OUTPUTS.items()
+            for places in (anatomy.places[kind_],)
+            for layer in range(anatomy.layers)
+        ),
+        inputs=tuple(Declared(name, axes) for name, axes in graph.input_axes.items()),
+        outputs=tuple(Declared(name, axes) for name, axes in graph.output_axes.items()),
+        preprocessing=study_.recipe,
+        facts=facts,
+        checkpoint_sha256=study_.sha256,
+        versions=package_versions(),
+        opset=opset,
+        precision="float32",
+        batching="reference",
+        outputs_kind=variant.outputs,
+        depends_on_text=True,
+        format=kind,
+        summaries=dict(SUMMARIES) if variant.outputs == "summary" else {},
+        eval_batch_size=batch if isinstance(batch, int) and batch > 0 else None,
+        warnings=tuple(options.warnings),
+    )
+
+
+def _widths(checkpoint: Checkpoint, options: Options) -> tuple[int, int, int]:
+    """Input channels as training recorded them, TEF included."""
+    tef = "tef" in str(options.get("ctx_mode") or "video_tef")
+    widths: list[int] = []
+    for name, key in _WIDTHS:
+        said = options.get(key)
+        if not isinstance(said, int) or said < 1:
+            raise UnknownFactError(
+                f"{checkpoint.path} does not record the width of {name}",
+                received=f"{key} = {said!r}",
+                expected="the options of the training run, inside the checkpoint or in opt.json beside it",
+            )
+        # opt.json is written before training adds TEF's two channels to the video's width.
+        early = key == "v_feat_dim" and options.source == "opt.json" and tef
+        widths.append(said + (TEF_CHANNELS if early else 0))
+    return widths[0], widths[1], widths[2]
+
+
+def _weights_hash(model: nn.Module) -> str:
+    """A hash of a live model's parameters, which stands for the checkpoint it has none of."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,80 @@
+"""The user's own model: built by their factory, filled with the checkpoint's weights, nothing left over."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...runtime.errors import ExportError, UsageError
+from ..checkpoint import Checkpoint
+from ..rebuild import refuse_misfits
+
+
+def build_model(spec: str, checkpoint: Checkpoint) -> nn.Module:
+    """Call the factory ``package.module:factory`` with the checkpoint's options and load its weights.
+
+    The factory gets an ``argparse.Namespace`` with training's options (``device`` set to the CPU) and returns
+    the module, or a tuple whose first item it is. Modules are also looked for in the current folder. The
+    result is in eval mode, on the CPU.
+
+    Raises :class:`UsageError` where there is no such factory, :class:`ExportError` where it fails or returns
+    something else, and :class:`~gatescope.runtime.errors.WeightsMismatchError` where the weights do not fit.
+    """
+    factory = _find(spec)
+    options = argparse.Namespace(**checkpoint.options | {"device": torch.device("cpu")})
+    try:
+        built: Any = factory(options)
+    except Exception as error:  # the user's code may raise anything
+        raise ExportError(
+            f"the factory {spec} failed",
+            received=f"{type(error).__name__}: {error}",
+            expected="a function of the training options that returns the model",
+            fix="run again with --debug to see where"
+            if checkpoint.options
+            else "the checkpoint records no options; put an opt.json beside it",
+        ) from error
+    model: Any = built[0] if isinstance(built, (tuple, list)) and built else built
+    if not isinstance(model, nn.Module):
+        raise ExportError(
+            f"the factory {spec} returned no model",
+            received=type(built).__name__,
+            expected="a torch.nn.Module, or a tuple whose first item is one",
+        )
+    load_weights(model, checkpoint.weights)
+    return model.to("cpu").eval().requires_grad_(False)
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put ``weights`` into ``model``; every parameter must fit."""
+    refuse_misfits(model.state_dict(), weights)
+    model.load_state_dict(weights, strict=True)
+
+
+def _find(spec: str) -> Any:
+    name, _, attribute = spec.partition(":")
+    if not name or not attribute:
+        raise UsageError(f"'{spec}' names no factory", expected="--model package.module:factory")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # importing the user's code may raise anything
+        raise UsageError(
+            f"the factory {spec} could not be imported",
+            received=f"{type(error).__name__}: {error}",
+            expected=f"a function {attribute} in the module {name}, importable from {here} or as installed",
+            fix="run from your project's folder, or install the project",
+        ) from error
+    if not callable(found):
+        raise UsageError(f"{spec} is not a function", received=type(found).__name__)
+    return found
