@@ -16,6 +16,7 @@ from ...runtime.errors import UnknownFactError, UsageError
 from ...runtime.inputs import FULL_SET
 from ...runtime.manifest import Fact, Gate, Manifest, Preprocessing
 from ...runtime.manifest import Tensor as Declared
+from ..capture import refuse_training_mode
 from ..causes import Cause, preprocessing_causes
 from ..checkpoint import Checkpoint, load_checkpoint
 from ..choices import Choices
@@ -176,6 +177,7 @@ def _export(
             fix=f"export without --model, or without {flag}",
         )
     model, recipe = study_.model, study_.recipe
+    refuse_training_mode(model)
     tell("looking for the gates")
     anatomy = study(model, recipe, study_.input_names, gating=choices.gating)
     graph = UserGraph(model, anatomy, variant, needed_inputs(model, anatomy, variant, recipe))

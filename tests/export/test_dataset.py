@@ -57,9 +57,7 @@ def test_predictions_are_the_references_submission(run) -> None:
         gaps = np.abs(np.diff(wanted[:, 2], prepend=np.inf, append=-np.inf))
         untied = (gaps[:-1] > TIE) & (gaps[1:] > TIE)
         np.testing.assert_array_equal(mine[untied, :2], wanted[untied, :2])
-        saliency, reference = (
-            np.array(line["pred_saliency_scores"], np.float16) for line in (ours, theirs)
-        )
+        saliency, reference = (np.array(line["pred_saliency_scores"], np.float16) for line in (ours, theirs))
         # One float16 step, or 1e-4 where a score is so near zero that its steps are finer than float32 sums.
         step = np.maximum(np.spacing(np.abs(reference)).astype(np.float64), 1e-4)
         difference = np.abs(saliency.astype(np.float64) - reference.astype(np.float64))
