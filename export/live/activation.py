@@ -34,11 +34,10 @@ class BoundingFunctions(TorchFunctionMode):
 
     def range_of(self, tensor: Tensor) -> Range | None:
         """The range of ``tensor`` where it is what a bounding function returned, or a view of it."""
-        memory = tensor.untyped_storage().data_ptr()
-        for output, found in reversed(self._outputs):
-            if output.untyped_storage().data_ptr() == memory:
-                return found
-        return None
+        memory = _memory(tensor)
+        if memory is None:
+            return None
+        return next((found for one, found in reversed(self._outputs) if _memory(one) == memory), None)
 
     def __torch_function__(
         self,
@@ -54,3 +53,10 @@ class BoundingFunctions(TorchFunctionMode):
             self._outputs.append((output, _RANGES[name]))
         self.any = self.any or name in _RANGES or name in _ALSO_BOUND
         return output
+
+
+def _memory(tensor: Tensor) -> int | None:
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except RuntimeError:  # a stand-in without memory, while a graph is captured
+        return None

@@ -27,7 +27,8 @@ def adapt_legacy_model(model: Model, gating_type: str | None = None, *, fusion: 
     forward signature and outputs are untouched, on any device, in training and evaluation, under autocast
     and in half precision; while tracking is off nothing at all is on the model's path. Tracking counts one
     batch a call of ``model(…)``: a fusion that runs twice in it counts once, the first time. Padding clips
-    are known from the masks in the arguments of the model or its fusion.
+    are known from the masks in the arguments of the model or its fusion. A model that is compiled with
+    torch.compile must be compiled after tracking was enabled: compiled code does not look for new hooks.
 
     - ``gating_type``: ``global``, ``clipwise`` or ``elementwise``, checked against the model; None goes by
       the shapes of its gates.

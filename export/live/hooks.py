@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
+import torch
 from torch import Tensor, nn
 
 from ...runtime.errors import UnsupportedModelError
@@ -22,6 +24,13 @@ from .find import GatedFusion, GateLayer
 from .gates import Stream, as_gate, find_gates, shapes_in, stream_of
 
 KINDS = ("attention", "ffn")
+
+_Hook = TypeVar("_Hook", bound=Callable[..., None])
+
+
+def _not_compiled(hook: _Hook) -> _Hook:
+    """``hook``, into which torch.compile does not look: it would lose what the hook remembers."""
+    return cast(_Hook, torch.compiler.disable(hook))  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 @dataclass(frozen=True)
@@ -130,6 +139,7 @@ class FusionHooks:
     def _current(self) -> _Pass | None:
         return getattr(self._local, "current", None)
 
+    @_not_compiled
     def _open(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         current = self._current
         if current is None:
@@ -140,6 +150,7 @@ class FusionHooks:
         if not any(trace.gates for trace in current.layers):
             current.calls.append(named_arguments(module, args, kwargs))
 
+    @_not_compiled
     def _enter_layer(
         self, place: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
@@ -153,6 +164,7 @@ class FusionHooks:
             current.calls.append(arguments)
             current.token = self._listener.begin_pass(stream.samples)
 
+    @_not_compiled
     def _watch(self, place: int, *_: Any) -> None:
         current = self._current
         if current is not None and not self._probed and current.layers[place].probe is None:
@@ -160,6 +172,7 @@ class FusionHooks:
             self._local.watching = probe
             probe.__enter__()
 
+    @_not_compiled
     def _unwatch(self, place: int, *_: Any) -> None:
         watching = getattr(self._local, "watching", None)
         if (
@@ -170,6 +183,7 @@ class FusionHooks:
             watching.__exit__(None, None, None)
             self._local.watching = None
 
+    @_not_compiled
     def _returned(
         self, place: int, depth: int, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any
     ) -> None:
@@ -190,6 +204,7 @@ class FusionHooks:
         if found is not None:
             self._keep(trace, depth, found)
 
+    @_not_compiled
     def _branch(
         self, place: int, number: int, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any
     ) -> None:
@@ -214,6 +229,7 @@ class FusionHooks:
     def _widths(self) -> set[int]:
         return set(self._fusion.channels)
 
+    @_not_compiled
     def _end(self, name: str, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         current = self._current
         if current is None or current.opener != name or self._local.depth > 0:
@@ -225,6 +241,7 @@ class FusionHooks:
         self._listener.end_pass(token, found)
         self._probed = True
 
+    @_not_compiled
     def _close(self, name: str, *_: Any) -> None:
         current = self._current
         if current is None or current.opener != name:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gatescope.analysis import GateAnalyzer
 from gatescope.export import adapt_legacy_model, restore_legacy_model
 from gatescope.export.live.find import find_fusion
+from gatescope.export.live.hooks import FusionGates, FusionHooks
 from gatescope.runtime.errors import InputError, UnsupportedModelError, UsageError
 from gatescope.runtime.tracking.tracker import GateTrackingWarning
 
@@ -183,6 +184,56 @@ def test_every_way_of_running_gives_the_same_with_and_without(mode: str) -> None
     if mode == "train":
         after["scores"].sum().backward()
         assert model.mixer.stack[0].mix.p[0].weight.grad is not None
+
+
+@pytest.mark.slow
+def test_a_compiled_model_is_tracked() -> None:
+    model, batch = adapt_legacy_model(detector(lambda: Block(TwoGates()))), batch_of()
+    with torch.no_grad():
+        before = model(**batch)
+    model.avigate_fusion.enable_gate_tracking()
+    compiled = torch.compile(model, backend="eager")
+    for sample_id in ("a", "b"):
+        model.avigate_fusion.set_current_sample_id(sample_id)
+        with torch.no_grad():
+            assert same(compiled(**batch), before)
+    model.avigate_fusion.disable_gate_tracking()
+    torch._dynamo.reset()
+    want = gates_by_hand(model, batch)
+    for sample_id in ("a", "b"):
+        got = model.avigate_fusion.gate_history[sample_id]["attention_gates"]
+        np.testing.assert_array_equal(got[1], want[1][0].numpy())
+
+
+def test_hooks_work_while_a_graph_is_captured() -> None:
+    """What an export of a user's model needs: gates as tensors inside the captured program."""
+
+    class Tapped(nn.Module):
+        def __init__(self, model: Detector) -> None:
+            super().__init__()
+            self.model = model
+            self.hooks = FusionHooks(model, find_fusion(model), self)
+            self.found: Any = None
+
+        def begin_pass(self, samples: int) -> None: ...
+
+        def end_pass(self, token: Any, found: FusionGates) -> None:
+            self.found = found
+
+        def forward(self, **batch: Tensor) -> tuple[Tensor, ...]:
+            self.hooks.attach()
+            out = self.model(**batch)
+            self.hooks.detach()
+            return (*out.values(), *self.found.gates["attention"])
+
+    model = detector(lambda: Block(TwoGates()))
+    program = torch.export.export(Tapped(model), (), batch_of(), strict=False)
+    other = batch_of(seed=5)
+    captured = program.module()(**other)
+    with torch.no_grad():
+        want = [*model(**other).values(), *(pair[0] for pair in gates_by_hand(model, other))]
+    for one, expected in zip(captured, want, strict=True):
+        torch.testing.assert_close(one, expected)
 
 
 def test_a_gate_that_is_changed_in_place_afterwards_is_kept_as_it_was() -> None:
