@@ -9,6 +9,7 @@ import torch
 
 from gatescope.export import Choices, load_checkpoint
 from gatescope.export.facts import Description, describe
+from gatescope.export.model.config import SsmConfig
 from gatescope.export.rebuild import rebuild
 from gatescope.runtime.errors import (
     CheckpointError,
@@ -178,9 +179,6 @@ def renamed(state, old, new):
 
 
 UNSUPPORTED = {
-    "base AVIGATE": lambda s: s | {"fusion.video_proj.weight": torch.zeros(256, 12)},
-    "SSM": lambda s: s | {"fusion.fusion_layers.0.gating_function.ssm_gate.norm.weight": torch.zeros(8)},
-    "sigmoid or FiLM": lambda s: s | {"fusion.fusion_layers.0.gating_function.mha_bias": torch.zeros(())},
     "hidden_dim 128": lambda s: s | {"global_rep_token": torch.zeros(128)},
     "start and end": lambda s: s | {"span_embed.layers.2.weight": torch.zeros(40, 256)},
 }
@@ -190,6 +188,48 @@ UNSUPPORTED = {
 def test_models_that_cannot_be_rebuilt_are_named(described, kind) -> None:
     with pytest.raises(UnsupportedModelError, match=kind):
         described(UNSUPPORTED[kind](small.weights()))
+
+
+FAMILIES = {
+    "sigmoid": {"family": "sigmoid", "attention_activation": "sigmoid"},
+    "FiLM": {"family": "sigmoid", "attention_activation": "sigmoid", "film": True, "gating": "elementwise"},
+    "base AVIGATE": {"family": "base_avigate", "gating": "global", "fusion_heads": 8},
+    "SSM": {"family": "ssm", "gating": "global_diagstrip_ssm", "ssm": SsmConfig(2, 6, (1, 3), 0.1, True, 5)},
+    "SSM of audio alone": {
+        "family": "ssm",
+        "gating": "global_diagstrip_ssm",
+        "ssm": SsmConfig(2, 6, (1, 3), 0.1, False, 5),
+    },
+}
+SSM_OPTIONS = {"ssm_dilations": [1, 3], "ssm_diag_subtract": 0.1, "mha_gate_temp": 2.0}
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_families_are_recognised_by_their_parameters(tmp_path, kind) -> None:
+    model = rebuilt(tmp_path, small.weights(**FAMILIES[kind]), **SSM_OPTIONS)
+    for name, value in FAMILIES[kind].items():
+        assert getattr(model.config, name) == value
+    if model.config.family == "sigmoid":
+        assert model.config.gate_temperature == 2.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "choices"),
+    [
+        ("base AVIGATE", Choices(gating="clipwise")),
+        ("SSM", Choices(gating="global")),
+        ("SSM", Choices(attention_activation="tanh")),
+        ("sigmoid", Choices(attention_activation="tanh")),
+    ],
+)
+def test_flags_that_contradict_a_family(described, kind, choices) -> None:
+    with pytest.raises(WeightsMismatchError, match="contradicts"):
+        described(small.weights(**FAMILIES[kind]), choices, **SSM_OPTIONS)
+
+
+def test_dilations_that_do_not_fit(described) -> None:
+    with pytest.raises(WeightsMismatchError, match="dilations"):
+        described(small.weights(**FAMILIES["SSM"]), ssm_dilations=[1, 2, 4])
 
 
 @pytest.mark.parametrize(
@@ -213,7 +253,6 @@ def test_sigmoid_is_pointed_out_for_global_gating(described) -> None:
     assert "sigmoid" in plain.warnings[0]
     branch = described(gating_type="global", ssm_band_width=8)
     assert branch.config.attention_activation == "sigmoid"
-    assert branch.config.gate_range["attention"] == (0.0, 1.0)
 
 
 def test_preprocessing_recipe(described) -> None:

@@ -1,0 +1,209 @@
+"""Every output variant and format of one small model, against the model written out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch.nn import functional as F
+
+from gatescope.export import Choices, Variant, export_checkpoint, load_checkpoint
+from gatescope.export.facts import describe
+from gatescope.export.rebuild import rebuild
+from gatescope.runtime import GateSession
+from gatescope.runtime.data.prepare import collate
+from gatescope.runtime.errors import UsageError
+from gatescope.runtime.manifest import RAIL, SUMMARY_FIELDS
+from tests.export import small
+
+pytestmark = pytest.mark.slow
+
+GATINGS = ["global", "clipwise", "elementwise"]
+SUFFIXES = [".onnx", ".ts", ".pt2"]
+LENGTHS = ((7, 3), (4, 8), (1, 1))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Export once and keep: (gating, variant, suffix) → the open session and the PyTorch model."""
+    folder = tmp_path_factory.mktemp("variants")
+    cache: dict = {}
+
+    def make(gating: str, variant: Variant, suffix: str = ".onnx"):
+        key = gating, variant, suffix
+        if key not in cache:
+            state = small.weights(gating=gating, fusion_layers=2)
+            path = small.save(folder / f"{gating}.pth", state, gating_type=gating)
+            name = f"{gating}-{variant.outputs}-{variant.contribution}-{variant.overridable}{suffix}"
+            export_checkpoint(path, folder / name, variant=variant)
+            cache[key] = GateSession(folder / name, device="cpu")
+        checkpoint = load_checkpoint(folder / f"{gating}.pth")
+        return cache[key], rebuild(describe(checkpoint, Choices()), checkpoint.weights)
+
+    yield make
+    for session in cache.values():
+        session.close()
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    from gatescope.runtime.data.prepare import Sample
+
+    rng = np.random.default_rng(7)
+
+    def rows(n: int, width: int) -> np.ndarray:
+        return rng.standard_normal((n, width)).astype(np.float32)
+
+    return collate([Sample(rows(clips, 12), rows(clips, 9), rows(words, 6)) for clips, words in LENGTHS])
+
+
+def outputs_of(model, inputs, overrides=None) -> dict[str, np.ndarray]:
+    with torch.inference_mode():
+        tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
+        return {k: v.numpy() for k, v in model(**tensors, overrides=overrides)._asdict().items()}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("outputs", ["tracked", "plain", "gates"])
+def test_variants_give_the_same_numbers_in_every_format(made, inputs, outputs, suffix) -> None:
+    session, model = made("clipwise", Variant(outputs), suffix)
+    expected = outputs_of(model, inputs)
+    got = session.run(inputs).raw
+    wanted = {"tracked": 5, "plain": 3, "gates": 2}[outputs]
+    assert len(got) == wanted
+    for name, values in got.items():
+        np.testing.assert_allclose(values, expected[name], atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("gating", GATINGS)
+def test_graph_that_ends_at_the_gates_has_nothing_else(made, gating) -> None:
+    session, _ = made(gating, Variant("gates"))
+    graph = onnx.load(session.path).graph
+    wanted = ["src_vid", "src_vid_mask", "src_aud", *(["src_aud_mask"] if gating == "global" else [])]
+    assert [value.name for value in graph.input] == wanted
+    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    assert all(any(name in used for name in node.output) for node in graph.node)
+    whole = onnx.load(made(gating, Variant())[0].path).graph
+    assert len(graph.node) < len(whole.node) / 2
+
+
+@pytest.mark.parametrize("gating", GATINGS)
+@pytest.mark.parametrize("kind", ["attention", "ffn"])
+def test_summary_equals_numpy_over_valid_entries(made, inputs, gating, kind) -> None:
+    session, model = made(gating, Variant("summary"))
+    gates = outputs_of(model, inputs)[f"gate_{kind}"].astype(np.float64)
+    summary = session.run(inputs).summaries[kind]
+    field = {name: i for i, name in enumerate(SUMMARY_FIELDS)}
+    for i, (clips, _) in enumerate(LENGTHS):
+        for layer in range(2):
+            valid = gates[i, layer].ravel() if gating == "global" else gates[i, layer, :clips].ravel()
+            row = summary[i, layer]
+            assert row[field["count"]] == valid.size
+            np.testing.assert_allclose(row[field["sum"]], valid.sum(), rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(row[field["sum_squares"]], (valid**2).sum(), rtol=1e-4)
+            np.testing.assert_allclose(row[field["sum_abs"]], np.abs(valid).sum(), rtol=1e-4)
+            np.testing.assert_allclose(
+                [row[field["min"]], row[field["max"]]], [valid.min(), valid.max()], atol=1e-6
+            )
+            assert row[field["rail_low"]] == (valid <= -1 + RAIL).sum()
+            assert row[field["rail_high"]] == (valid >= 1 - RAIL).sum()
+            counts = np.histogram(valid, 64, (-1, 1))[0]
+            assert np.abs(row[field["bin_0"] :] - counts).sum() <= 2  # a value on a bin's edge
+            assert row[field["bin_0"] :].sum() == valid.size
+
+
+@pytest.mark.parametrize("gating", GATINGS)
+def test_contribution_is_how_far_the_branch_moves_the_stream(made, inputs, gating) -> None:
+    """Recomputed from the formulas: ‖g·u‖ / ‖v‖ and ‖g·f‖ / ‖z‖ of the first layer."""
+    session, model = made(gating, Variant(contribution=True))
+    got = session.run(inputs)
+    with torch.inference_mode():
+        video = model.input_vid_proj(torch.from_numpy(inputs["src_vid"]))
+        audio = model.input_aud_proj(torch.from_numpy(inputs["src_aud"]))
+        layer = model.fusion.fusion_layers[0]
+        heard = layer.out_proj(
+            layer.a_proj(F.layer_norm(audio, (256,), layer.norm1.weight, layer.norm1.bias))
+        )
+        moved = torch.from_numpy(got.gates["attention"][:, 0]) * heard
+        stream = video + moved
+        thought = torch.from_numpy(got.gates["ffn"][:, 0]) * layer.ffn1(layer.norm2(stream))
+        attention = (moved.norm(dim=-1) / video.norm(dim=-1)).numpy()
+        ffn = (thought.norm(dim=-1) / stream.norm(dim=-1)).numpy()
+    for i, (clips, _) in enumerate(LENGTHS):
+        np.testing.assert_allclose(
+            got.contributions["attention"][i, 0, :clips], attention[i, :clips], rtol=1e-4
+        )
+        np.testing.assert_allclose(got.contributions["ffn"][i, 0, :clips], ffn[i, :clips], rtol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("gating", GATINGS)
+def test_neutral_overrides_change_nothing_at_all(made, inputs, gating, suffix) -> None:
+    ordinary, _ = made(gating, Variant(), suffix)
+    session, _ = made(gating, Variant(overridable=True), suffix)
+    expected, got = ordinary.run(inputs).raw, session.run(inputs).raw
+    for name, values in expected.items():
+        np.testing.assert_array_equal(got[name], values, err_msg=name)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("gating", GATINGS)
+def test_overrides_set_gates_and_what_follows_from_them(made, inputs, gating, suffix) -> None:
+    session, model = made(gating, Variant(overridable=True), suffix)
+    shut = session.run(inputs, overrides={"attention": {"scale": 0}})
+    assert not shut.gates["attention"].any()
+    zero = {"attention": (torch.zeros(1, 2, 1, 1), torch.zeros(1, 2, 1, 1))}
+    expected = outputs_of(model, inputs, zero)
+    np.testing.assert_allclose(shut.predictions["pred_spans"], expected["pred_spans"], atol=1e-5)
+    # Another video's gates: the ones of the batch in reverse order.
+    other = session.run(inputs).gates["ffn"][::-1]
+    swapped = session.run(inputs, overrides={"ffn": {"scale": 0, "offset": other}})
+    np.testing.assert_array_equal(swapped.gates["ffn"], other)
+    # One layer's gate set to its mean.
+    mean = np.zeros((1, 2, 1, 1), np.float32)
+    mean[:, 1] = 0.25
+    scale = np.ones((1, 2, 1, 1), np.float32)
+    scale[:, 1] = 0
+    set_to_mean = session.run(inputs, overrides={"ffn": {"scale": scale, "offset": mean}})
+    assert (set_to_mean.gates["ffn"][:, 1] == 0.25).all()
+
+
+def test_overrides_of_the_onnx_file_may_be_left_out_by_anyone(made, inputs) -> None:
+    import onnxruntime
+
+    session, _ = made("clipwise", Variant(overridable=True))
+    plain = onnxruntime.InferenceSession(str(session.path), providers=["CPUExecutionProvider"])
+    required = [value.name for value in plain.get_inputs()]
+    assert required == ["src_txt", "src_txt_mask", "src_vid", "src_vid_mask", "src_aud"]
+    names = [value.name for value in plain.get_outputs()]
+    got = dict(zip(names, plain.run(names, {name: inputs[name] for name in required}), strict=True))
+    for name, values in session.run(inputs).raw.items():
+        np.testing.assert_array_equal(got[name], values)
+
+
+@pytest.mark.parametrize("outputs", ["plain", "summary"])
+def test_contribution_has_no_place_without_gates(outputs) -> None:
+    with pytest.raises(UsageError, match="contribution"):
+        Variant(outputs, contribution=True)
+
+
+@pytest.mark.parametrize("opset", [18, 22])
+def test_other_opsets(tmp_path, inputs, opset) -> None:
+    result = export_checkpoint(small.save(tmp_path / "m.pth"), opset=opset)
+    assert result.manifest.opset == opset
+    assert {e.domain: e.version for e in onnx.load(result.path).opset_import} == {"": opset}
+
+
+@pytest.mark.parametrize("opset", [1, 17, 23, 99])
+def test_opsets_that_are_refused(tmp_path, opset) -> None:
+    with pytest.raises(UsageError, match="opset"):
+        export_checkpoint(small.save(tmp_path / "m.pth"), opset=opset)
+
+
+@pytest.mark.parametrize(
+    ("output", "file_format"), [("m.onnx", "pt2"), ("m.pt2", "onnx"), ("m.ts", "pt2"), ("m.bin", None)]
+)
+def test_names_that_contradict_the_format(tmp_path, output, file_format) -> None:
+    with pytest.raises(UsageError):
+        export_checkpoint(small.save(tmp_path / "m.pth"), tmp_path / output, file_format=file_format)
