@@ -57,7 +57,7 @@ class GatingFunction(nn.Module):
         if self.average_padding:
             return x.mean(1, keepdim=True)
         weight = mask[..., None]
-        return (x * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
+        return ((x * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)).to(x.dtype)
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:

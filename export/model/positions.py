@@ -22,16 +22,16 @@ def _interleave(angles: Tensor) -> Tensor:
 
 
 def clip_positions(mask: Tensor, channels: int) -> Tensor:
-    """Sine code of each clip's place among the valid ones, scaled to (0, 2π]: (B, L) → (B, L, channels)."""
-    place = mask.cumsum(1)
+    """Sine code, in float32, of each clip's place among the valid ones: (B, L) → (B, L, channels)."""
+    place = mask.float().cumsum(1)
     place = place / (place[:, -1:] + 1e-6) * (2 * math.pi)
     return _interleave(place[..., None] / _frequencies(channels, mask.device))
 
 
 def point_positions(points: Tensor) -> Tensor:
     """Sine code of (centre, width) in [0, 1]: (B, Q, 2) → (B, Q, 256), 128 channels each."""
-    angles = points[..., None] * (2 * math.pi) / _frequencies(128, points.device)
-    return _interleave(angles).flatten(-2)
+    angles = points.float()[..., None] * (2 * math.pi) / _frequencies(128, points.device)
+    return _interleave(angles).flatten(-2).to(points.dtype)
 
 
 class WordPositions(nn.Module):

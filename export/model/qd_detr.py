@@ -114,7 +114,7 @@ class GatedQDDETR(nn.Module):
         self, video: Tensor, words: Tensor, video_mask: Tensor, text_mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The global token (B, d), the clips (B, L, d) and the clips' positions (B, L, d)."""
-        pos = clip_positions(video_mask, video.shape[-1])
+        pos = clip_positions(video_mask, video.shape[-1]).to(video.dtype)
         word_pos = None if self.txt_position_embed is None else self.txt_position_embed(words)
         clips = self.transformer.t2v_encoder(video, pos, words, word_pos, video_mask, text_mask)
         batch = video.shape[0]

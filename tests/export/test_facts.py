@@ -287,3 +287,17 @@ def test_preprocessing_recipe(described) -> None:
 def test_options_that_make_no_sense_never_end_in_a_traceback(described, options) -> None:
     with contextlib.suppress(GatescopeError):
         described(**options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("gating", ["global", "clipwise", "elementwise"])
+def test_rebuilt_model_runs_in_half_precision(tmp_path, gating, dtype) -> None:
+    model = rebuilt(tmp_path, small.weights(gating=gating), gating_type=gating).to(dtype)
+    inputs = {
+        "src_txt": torch.randn(2, 3, 6),
+        "src_vid": torch.randn(2, 5, 12),
+        "src_aud": torch.randn(2, 5, 9),
+    }
+    masks = {f"{name}_mask": torch.ones(value.shape[:2]) for name, value in inputs.items()}
+    outputs = model(**{name: value.to(dtype) for name, value in inputs.items()}, **masks)
+    assert {value.dtype for value in outputs} == {dtype}
