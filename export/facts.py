@@ -161,6 +161,7 @@ def _gating(family: Family, weights: WeightShapes, options: Options, choices: Ch
         return cast(Gating, trained)
     raise UnknownFactError(
         f"{options.path}: the gating type is recorded nowhere; global and clipwise have the same weights",
+        fact="gating",
         received="no gating_type in the options" if trained is None else f"gating_type = {trained}",
         expected="global or clipwise",
         fix="say what the model was trained with: --gating global or --gating clipwise "
@@ -231,6 +232,7 @@ def _heads(options: Options, name: str, key: str, flag: int | None, flag_name: s
     else:
         raise UnknownFactError(
             f"{options.path}: the number of attention heads is recorded nowhere; the weights cannot tell it",
+            fact=name,
             received=f"no {key} in the options",
             fix=f"say what the model was trained with: {flag_name} N "
             f"(the training script's default is {8 if key == 'nheads' else 4})",
@@ -238,6 +240,7 @@ def _heads(options: Options, name: str, key: str, flag: int | None, flag_name: s
     if heads < 1 or HIDDEN_DIM % heads:
         raise UnknownFactError(
             f"{heads} attention heads do not divide {HIDDEN_DIM} channels",
+            fact=name,
             received=f"{key} = {heads} ({source})",
             fix=f"give {flag_name} a number that divides {HIDDEN_DIM}",
         )

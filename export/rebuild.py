@@ -36,12 +36,12 @@ def load_weights(config: ModelConfig, weights: Mapping[str, Tensor]) -> GatedQDD
     return model.eval().requires_grad_(False)
 
 
-def refuse_misfits(
+def misfits(
     wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor], ignored: tuple[str, ...] = ()
-) -> None:
-    """Raise :class:`WeightsMismatchError` unless every wanted parameter is there, with its shape, finite.
+) -> dict[str, list[str]]:
+    """What does not fit, by kind: parameters missing, unexpected, of another shape or not finite.
 
-    Parameters whose names begin with one of ``ignored`` may be left over.
+    Parameters whose names begin with one of ``ignored`` may be left over. Empty where everything fits.
     """
     missing = [name for name in wanted if name not in weights]
     unexpected = [name for name in weights if name not in wanted and not name.startswith(ignored)]
@@ -61,7 +61,14 @@ def refuse_misfits(
         "of another shape": misshapen,
         "not finite": not_finite,
     }
-    found = {kind: names for kind, names in problems.items() if names}
+    return {kind: names for kind, names in problems.items() if names}
+
+
+def refuse_misfits(
+    wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor], ignored: tuple[str, ...] = ()
+) -> None:
+    """Raise :class:`WeightsMismatchError` that lists the :func:`misfits`, if there are any."""
+    found = misfits(wanted, weights, ignored)
     if not found:
         return
     lines = [

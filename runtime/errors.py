@@ -86,7 +86,22 @@ class WeightsMismatchError(CheckpointError):
 
 
 class UnknownFactError(CheckpointError):
-    """A fact the weights cannot tell (heads, gating) is recorded nowhere and was not given."""
+    """A fact the weights cannot tell is recorded nowhere and was not given.
+
+    ``fact`` names it where a flag of the export can tell it: ``gating``, ``heads`` or ``fusion_heads``.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        fact: str | None = None,
+        received: str | None = None,
+        expected: str | None = None,
+        fix: str | None = None,
+    ) -> None:
+        super().__init__(problem, received=received, expected=expected, fix=fix)
+        self.fact = fact
 
 
 class UnsupportedModelError(GatescopeError):

@@ -64,6 +64,8 @@ def read_archive(path: Path, content: bytes) -> ModelArchive:
 def _refuse_odd_entries(path: Path, entries: list[zipfile.ZipInfo], size: int) -> None:
     """Limits that hold before anything is unpacked, and names that mean one thing to every reader."""
     names = [entry.filename for entry in entries]
+    if holds_only_a_part(entries):
+        raise _damaged(path, "its own list of entries is gone")
     if len(names) > MOST_ENTRIES or len(set(names)) != len(names):
         raise _damaged(path, f"{len(names):,} entries, {len(set(names)):,} different names")
     roots = {name.split("/")[0] for name in names if "/" in name}
@@ -85,6 +87,11 @@ def _refuse_odd_entries(path: Path, entries: list[zipfile.ZipInfo], size: int) -
             expected=f"at most {MOST_COMPRESSED_CONTENT:,} bytes of compressed content",
             fix="export the model again",
         )
+
+
+def holds_only_a_part(entries: list[zipfile.ZipInfo]) -> bool:
+    """Whether a reader took a smaller archive inside for the whole one, whose end was cut off."""
+    return bool(entries) and min(entry.header_offset for entry in entries) > 0
 
 
 def _kind(path: Path, archive: zipfile.ZipFile, root: str) -> ArchiveFormat:

@@ -28,10 +28,15 @@ def choose_device(wanted: str) -> Device:
     raise DeviceError(
         "CUDA was asked for and cannot be used: "
         + ("this build of PyTorch has no CUDA" if torch.version.cuda is None else "PyTorch finds no GPU"),
-        received=f"torch {torch.__version__}",
+        received=installed_build(),
         expected="a CUDA build of PyTorch, an NVIDIA GPU and its driver",
         fix="install torch for CUDA (pytorch.org), or pass device 'cpu'",
     )
+
+
+def installed_build() -> str:
+    """The installed build of PyTorch, for messages."""
+    return f"torch {torch.__version__}"
 
 
 def use_threads(threads: int | None) -> int:

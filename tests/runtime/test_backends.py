@@ -220,6 +220,14 @@ def test_a_file_cut_anywhere_is_refused(path: Path, tmp_path: Path) -> None:
             read_manifest(tmp_path / "m")
 
 
+def test_an_archive_inside_a_cut_one_is_not_taken_for_it(tmp_path: Path) -> None:
+    """A pt2 file holds its example inputs as an archive of its own."""
+    tiny_torch(tmp_path / "whole", "pt2")
+    (tmp_path / "m").write_bytes((tmp_path / "whole").read_bytes()[:-100])
+    with pytest.raises(ModelFileError, match="is a damaged archive"):
+        read_manifest(tmp_path / "m")
+
+
 def test_a_flipped_bit_in_any_entry_is_found(path: Path, tmp_path: Path) -> None:
     whole = path.read_bytes()
     with zipfile.ZipFile(path) as archive:

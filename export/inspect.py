@@ -1,0 +1,293 @@
+"""What a checkpoint is and what is wrong with it, told as far as it can be where an export refuses it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..runtime.errors import CheckpointError, GatescopeError, UnknownFactError
+from ..runtime.inspection.inspection import Inspection, Row, Section, counted, rows_of, size_of
+from ..runtime.manifest import Fact
+from .checkpoint import Checkpoint, load_checkpoint
+from .choices import Choices
+from .facts import Description, describe
+from .families import recognise
+from .model.config import Family
+from .model.qd_detr import GatedQDDETR
+from .options import Options
+from .rebuild import TRAINING_ONLY, misfits
+from .weights import WeightShapes
+
+UNKNOWN = "unknown"
+
+FAMILIES: dict[Family, str] = {
+    "avigate_custom": "AVIGATEFusionCustom (tanh gates)",
+    "sigmoid": "later AVIGATEFusionCustom (sigmoid attention gate)",
+    "base_avigate": "base AVIGATE (cross-attention)",
+    "ssm": "diagonal-strip SSM gate",
+}
+_FIXED_GATING: tuple[Family, ...] = ("base_avigate", "ssm")
+_MODEL = (
+    ("gating", "gating"),
+    ("attention_activation", "attention gate"),
+    ("gate_temperature", "temperature"),
+    ("fusion_layers", "fusion layers"),
+    ("heads", "heads"),
+    ("fusion_heads", "fusion heads"),
+)
+# Lines of the text, each of several facts with their units.
+_SIZES = (
+    ("inputs", "channels", (("video_width", "video"), ("audio_width", "audio"), ("text_width", "text"))),
+    (
+        "layers",
+        "",
+        (("encoder_layers", "encoder"), ("t2v_layers", "text-to-video"), ("decoder_layers", "decoder")),
+    ),
+    ("transformer", "", (("hidden_dim", "channels"), ("queries", "queries"))),
+    ("at most", "", (("max_v_l", "clips"), ("max_q_l", "words"))),
+)
+_PLACEHOLDERS = {
+    "gating": Choices(gating="clipwise"),
+    "heads": Choices(heads=8),
+    "fusion_heads": Choices(fusion_heads=4),
+}
+_FLAGS = {"gating": "--gating 'global|clipwise'", "heads": "--heads N", "fusion_heads": "--fusion-heads N"}
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class _Open:
+    """Something the weights cannot show, and what decided it: ``source`` is ``unknown`` where nothing did."""
+
+    fact: str
+    text: str
+    flag: str
+    source: str
+
+
+def inspect_checkpoint(path: str | Path) -> Inspection:
+    """What the checkpoint at ``path`` is; nothing in it is executed.
+
+    A file that cannot be read, or that an export would refuse, comes back with the reasons as problems and
+    with every fact that could be told.
+    """
+    path = Path(path)
+    try:
+        checkpoint = load_checkpoint(path)
+    except CheckpointError as error:
+        size = path.stat().st_size if path.is_file() else 0
+        return Inspection(
+            path, "checkpoint", "cannot be read", problems=(str(error),), details={"bytes": size}
+        )
+    try:
+        family = recognise(checkpoint.weights, path)
+    except CheckpointError as error:
+        return _foreign(checkpoint, error)
+    description, unknown, problem = _describe(checkpoint)
+    if description is None:
+        facts, warnings, wrong = _facts_apart(checkpoint), (), dict[str, list[str]]()
+    else:
+        facts, warnings = dict(description.facts), description.warnings
+        wrong = _misfits(checkpoint, description)
+    facts |= {fact: Fact(None, UNKNOWN) for fact in unknown}
+    undecided = _open_questions(family, facts)
+    problems = [str(problem)] if problem is not None else []
+    problems += [_misfit(kind, names) for kind, names in wrong.items()]
+    gating = facts.get("gating", Fact(None, UNKNOWN))
+    layers = facts.get("fusion_layers", Fact(None, UNKNOWN))
+    return Inspection(
+        path,
+        "checkpoint",
+        f"{FAMILIES[family]}, {gating.value or 'unknown'} gating"
+        + (f", {counted(int(layers.value), 'fusion layer')}" if layers.value else ""),
+        sections=(
+            Section("Model", (Row("family", family, "weights"), *rows_of(facts, _MODEL))),
+            Section("Sizes", _sizes(facts)),
+            Section("File", _file(checkpoint)),
+            Section("Not visible in the weights", tuple(_question(one) for one in undecided)),
+        ),
+        problems=tuple(problems),
+        warnings=warnings,
+        commands=_next(path, unknown, problem, wrong),
+        details={
+            **_details(checkpoint),
+            "family": family,
+            "gating": gating.value,
+            "facts": {name: {"value": fact.value, "source": fact.source} for name, fact in facts.items()},
+            "unknown": [{"fact": fact, "flag": _FLAGS[fact]} for fact in unknown],
+            "ambiguous": [
+                {"fact": one.fact, "why": one.text, "flag": one.flag, "decided_by": one.source}
+                for one in undecided
+            ],
+            "misfits": wrong,
+        },
+    )
+
+
+def _describe(
+    checkpoint: Checkpoint,
+) -> tuple[Description | None, list[str], GatescopeError | None]:
+    """The model, with placeholders for facts recorded nowhere; which facts these are; what else is wrong."""
+    choices, unknown = Choices(), list[str]()
+    while True:
+        try:
+            return describe(checkpoint, choices), unknown, None
+        except UnknownFactError as error:
+            if error.fact not in _PLACEHOLDERS or error.fact in unknown:
+                return None, unknown, error
+            unknown.append(error.fact)
+            placeholder = getattr(_PLACEHOLDERS[error.fact], error.fact)
+            choices = replace(choices, **{error.fact: placeholder})
+        except GatescopeError as error:
+            return None, unknown, error
+
+
+def _facts_apart(checkpoint: Checkpoint) -> dict[str, Fact]:
+    """Facts found one by one, of a checkpoint that as a whole makes no model."""
+    options = Options(checkpoint.path, checkpoint.options, checkpoint.options_source)
+    weights = WeightShapes(checkpoint, options)
+    seen: dict[str, Callable[[], int]] = {
+        "fusion_layers": lambda: weights.count("fusion.fusion_layers."),
+        "video_width": lambda: weights.shape("input_vid_proj.0.LayerNorm.weight", 1)[0],
+        "audio_width": lambda: weights.shape("input_aud_proj.0.LayerNorm.weight", 1)[0],
+        "text_width": lambda: weights.shape("input_txt_proj.0.LayerNorm.weight", 1)[0],
+        "hidden_dim": lambda: weights.shape("global_rep_token", 1)[0],
+        "encoder_layers": lambda: weights.count("transformer.encoder.layers."),
+        "t2v_layers": lambda: weights.count("transformer.t2v_encoder.layers."),
+        "decoder_layers": lambda: weights.count("transformer.decoder.layers."),
+        "queries": lambda: weights.shape("query_embed.weight", 2)[0],
+    }
+    facts: dict[str, Fact] = {}
+    for name, look in seen.items():
+        try:
+            facts[name] = Fact(look(), "weights")
+        except GatescopeError:
+            continue
+    recorded = (("gating", "gating_type"), ("heads", "nheads"), ("fusion_heads", "fusion_n_heads"))
+    for name, key in recorded:
+        value = options.get(key)
+        if isinstance(value, (str, int)):
+            facts[name] = Fact(value, options.source)
+    return facts
+
+
+def _misfits(checkpoint: Checkpoint, description: Description) -> dict[str, list[str]]:
+    with torch.device("meta"):
+        model = GatedQDDETR(description.config)
+    return misfits(model.state_dict(), checkpoint.weights, TRAINING_ONLY)
+
+
+def _misfit(kind: str, names: list[str]) -> str:
+    shown = names[:_SHOWN] + ([f"… and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else [])
+    return "\n".join([f"{counted(len(names), 'parameter')} {kind}:", *shown])
+
+
+def _sizes(facts: Mapping[str, Fact]) -> tuple[Row, ...]:
+    rows: list[Row] = []
+    for title, unit, wanted in _SIZES:
+        there = [(facts[name], noun) for name, noun in wanted if name in facts]
+        if there:
+            text = ", ".join(f"{noun} {fact.value}" for fact, noun in there)
+            sources = dict.fromkeys(fact.source for fact, _ in there)
+            rows.append(Row(title, f"{text} {unit}".rstrip(), ", ".join(sources)))
+    return tuple(rows)
+
+
+def _open_questions(family: Family, facts: Mapping[str, Fact]) -> list[_Open]:
+    """What weights of this family cannot show."""
+    gating, activation = facts.get("gating"), facts.get("attention_activation")
+    found: list[_Open] = []
+    if family not in _FIXED_GATING and gating is not None and gating.value != "elementwise":
+        text = "global and clipwise have the same weights"
+        found.append(_Open("gating", text, _FLAGS["gating"], gating.source))
+    if (
+        family == "avigate_custom"
+        and activation is not None
+        and gating is not None
+        and gating.value == "global"
+    ):
+        text = "a tanh and a sigmoid attention gate have the same weights"
+        flag = "--attention-activation tanh|sigmoid"
+        found.append(_Open("attention_activation", text, flag, activation.source))
+    for name in ("heads", "fusion_heads"):
+        fact = facts.get(name)
+        if fact is not None and fact.source != "family":
+            text = "any number that divides the channels fits the weights"
+            found.append(_Open(name, text, _FLAGS[name], fact.source))
+    return found
+
+
+def _question(one: _Open) -> Row:
+    decided = {UNKNOWN: f"say {one.flag}", "default": "the default is taken"}.get(
+        one.source, f"{one.source} says it"
+    )
+    return Row(one.fact.replace("_", " "), one.text, decided)
+
+
+def _file(checkpoint: Checkpoint) -> tuple[Row, ...]:
+    details = _details(checkpoint)
+    options = {"opt": "inside", "opt.json": "in opt.json beside it", None: "none found"}
+    return (
+        Row("size", f"{size_of(details['bytes'])}, {details['parameters']:,} numbers in the weights"),
+        Row("options", options[checkpoint.options_source]),
+        *([Row("epoch", str(details["epoch"]))] if details["epoch"] is not None else []),
+        Row("SHA-256", f"{checkpoint.sha256[:16]}…"),
+    )
+
+
+def _details(checkpoint: Checkpoint) -> dict[str, Any]:
+    epoch = checkpoint.content.get("epoch")
+    return {
+        "bytes": checkpoint.path.stat().st_size,
+        "sha256": checkpoint.sha256,
+        "parameters": sum(tensor.numel() for tensor in checkpoint.weights.values()),
+        "tensors": len(checkpoint.weights),
+        "options_source": checkpoint.options_source,
+        "epoch": epoch if isinstance(epoch, int) else None,
+    }
+
+
+def _foreign(checkpoint: Checkpoint, error: CheckpointError) -> Inspection:
+    """A checkpoint of a model that gatescope cannot rebuild, but which the user's own code may."""
+    tops: dict[str, int] = {}
+    for name, tensor in checkpoint.weights.items():
+        top = name.split(".")[0]
+        tops[top] = tops.get(top, 0) + tensor.numel()
+    gating = checkpoint.options.get("gating_type")
+    return Inspection(
+        checkpoint.path,
+        "checkpoint",
+        "a model of unknown family",
+        sections=(
+            Section("File", _file(checkpoint)),
+            Section("Weights", tuple(Row(top, f"{count:,} numbers") for top, count in tops.items())),
+        ),
+        problems=(str(error),),
+        commands=(_with_factory(checkpoint.path),),
+        details={
+            **_details(checkpoint),
+            "family": None,
+            "gating": gating if isinstance(gating, str) else None,
+            "weights": tops,
+        },
+    )
+
+
+def _next(
+    path: Path, unknown: list[str], problem: GatescopeError | None, wrong: Mapping[str, list[str]]
+) -> tuple[str, ...]:
+    if problem is None and not wrong:
+        words = ["gatescope export --checkpoint", shlex.quote(str(path)), *(_FLAGS[fact] for fact in unknown)]
+        return (" ".join([*words, "--output m.onnx"]),)
+    # The code that trained it may well know what to do with it, unless numbers are lost.
+    return () if wrong.keys() & {"missing", "not finite"} else (_with_factory(path),)
+
+
+def _with_factory(path: Path) -> str:
+    quoted = shlex.quote(str(path))
+    return f"gatescope export --checkpoint {quoted} --model package.module:factory --output m.onnx"

@@ -1,0 +1,36 @@
+"""``gatescope inspect``: what a checkpoint, an exported model or a run is, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from ..cli.command import Command
+
+
+def _configure(parser: ArgumentParser) -> None:
+    parser.description = (
+        "What FILE is and what is wrong with it. Exits 0 where it can be used (as it is, or with the flags\n"
+        "that are shown), 1 where it is broken, unsupported, or none of the three."
+    )
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="a checkpoint, an exported model or a run folder"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _run(args: Namespace) -> int:
+    from ..inspection.identify import inspect_path
+
+    found = inspect_path(args.file)
+    print(json.dumps(found.to_dict(), ensure_ascii=False) if args.json else found.to_text())
+    return 0 if found.usable else 1
+
+
+command = Command(
+    summary="say what a checkpoint, an exported model or a run is, and what is wrong with it",
+    example="gatescope inspect model_best.ckpt",
+    configure=_configure,
+    run=_run,
+)

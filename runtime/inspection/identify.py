@@ -1,0 +1,78 @@
+"""Finds out what a path is, from its content, and inspects it with the room it needs and no other."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from .. import plugins
+from ..errors import GatescopeError
+from ..model_archive import holds_only_a_part
+from ..runs.schema import RUN_FILE
+from .exported_model import inspect_model
+from .inspection import Inspection, Kind
+from .run_folder import inspect_run
+
+INSPECT_CHECKPOINT = "inspect-checkpoint"
+
+_ZIP = b"PK\x03\x04"
+# Every pickle since protocol 2 begins so; PyTorch's own format before 1.6 is one.
+_PICKLE = b"\x80"
+_CHECKPOINT_NAMES = (".ckpt", ".pth", ".tar")
+_HEAD = 8
+
+
+def inspect_path(path: str | Path) -> Inspection:
+    """What ``path`` is and what is wrong with it: a checkpoint, an exported model or a run folder.
+
+    Nothing in a checkpoint is executed, nothing is written. Raises :class:`GatescopeError` where it is none
+    of these, or cannot be read at all.
+    """
+    path = Path(path)
+    match identify(path):
+        case "run":
+            return inspect_run(path)
+        case "model":
+            return inspect_model(path)
+        case "checkpoint":
+            found: Inspection = plugins.load(plugins.PLUGINS, INSPECT_CHECKPOINT)(path)
+            return found
+
+
+def identify(path: Path) -> Kind:
+    """Which of the three ``path`` is, without judging it. Raises :class:`GatescopeError` for none of them."""
+    if not path.exists():
+        raise GatescopeError(f"there is no file or folder {path}", fix="check the path")
+    if path.is_dir():
+        if (path / RUN_FILE).exists():
+            return "run"
+        raise GatescopeError(
+            f"{path} is a folder, but not a run",
+            received=f"no {RUN_FILE} in it",
+            expected="a checkpoint, an exported model, or a folder that 'gatescope run' wrote",
+        )
+    if not path.is_file():
+        raise GatescopeError(f"{path} is not a regular file", expected="a checkpoint or an exported model")
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD)
+    except OSError as error:
+        raise GatescopeError(f"{path} cannot be read", received=error.strerror or str(error)) from error
+    if not head:
+        raise GatescopeError(f"{path} is empty", fix="copy or export it again")
+    if head.startswith(_ZIP):
+        return _in_zip(path)
+    return "checkpoint" if head.startswith(_PICKLE) else "model"
+
+
+def _in_zip(path: Path) -> Kind:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        entries = []
+    if not entries or holds_only_a_part(entries):  # cut short: its name is all there is to go by
+        return "checkpoint" if path.suffix.lower() in _CHECKPOINT_NAMES else "model"
+    names = {entry.filename.partition("/")[2] for entry in entries}
+    exported = {"archive_format", "constants.pkl"} & names
+    return "checkpoint" if "data.pkl" in names and not exported else "model"

@@ -1,0 +1,130 @@
+"""A run folder: what ran, how far it got, what was left out and what is missing."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from ..errors import RunFolderError
+from ..model_file import file_sha256
+from ..runs.info import FileRef, RunInfo, read_info
+from ..runs.reader import open_run
+from ..runs.writer import finished_parts
+from .inspection import Inspection, Row, Section, counted
+
+_SHOWN = 5
+
+
+def inspect_run(path: Path) -> Inspection:
+    """What the run folder at ``path`` holds; a damaged one comes back with the reason as a problem."""
+    try:
+        info = read_info(path)
+    except RunFolderError as error:
+        return Inspection(path, "run", "cannot be read", problems=(str(error),))
+    problems: tuple[str, ...] = ()
+    try:
+        parts = open_run(path).parts
+    except RunFolderError as error:
+        problems, parts = (str(error),), finished_parts(path, info)
+    done = info.samples_in(parts)
+    manifest = info.manifest
+    model, annotations = _state(info.model), _state(info.annotations)
+    noun = "video" if info.per_video else "sample"
+    state = "finished" if info.finished else f"not finished, {done} of {counted(info.samples, noun)} done"
+    return Inspection(
+        path,
+        "run",
+        f"{state}; {manifest.family}, {manifest.gating} gating, {counted(manifest.layers, 'fusion layer')}",
+        sections=(
+            Section("Run", _run(info, done, parts, noun)),
+            Section(
+                "Made from",
+                (
+                    Row("model", info.model.path, model),
+                    Row("annotations", info.annotations.path, annotations),
+                    *(Row("video", folder) for folder in info.features.video),
+                    Row("audio", info.features.audio),
+                    *([Row("text", info.features.text)] if info.features.text else []),
+                ),
+            ),
+            Section(
+                "Left out",
+                tuple(Row(skipped.sample_id, skipped.reason) for skipped in info.skipped[:_SHOWN])
+                + (
+                    (Row("…", f"and {len(info.skipped) - _SHOWN} more"),)
+                    if len(info.skipped) > _SHOWN
+                    else ()
+                ),
+            ),
+        ),
+        problems=problems,
+        warnings=manifest.warnings,
+        commands=() if problems else _next(path, info),
+        details={
+            "finished": info.finished,
+            "samples": {"planned": info.samples, "done": done, "skipped": len(info.skipped)},
+            "parts": {"planned": info.parts, "done": parts},
+            "stored": _stored(info),
+            "model_file": model,
+            "annotation_file": annotations,
+            "run": info.to_dict(),
+        },
+    )
+
+
+def _run(info: RunInfo, done: int, parts: int, noun: str) -> tuple[Row, ...]:
+    queries = info.samples if info.queries is None else info.queries
+    seconds = info.timings.seconds
+    return (
+        Row("holds", ", ".join(_stored(info)) or "nothing"),
+        Row(f"{noun}s", f"{done} of {info.samples}" if done < info.samples else str(info.samples)),
+        *([Row("queries", str(queries))] if info.per_video else []),
+        Row("parts", f"{parts} of {info.parts}" if parts < info.parts else str(info.parts)),
+        *([Row("left out", str(len(info.skipped)))] if info.skipped else []),
+        Row("model SHA-256", f"{info.model.sha256[:16]}…"),
+        Row("device", f"{info.device}, batches of {info.batch_size}"),
+        Row("took", f"{seconds:.1f} s, {info.timings.samples_per_second:.1f} {noun}s/s"),
+        Row("versions", ", ".join(f"{name} {number}" for name, number in info.versions.items())),
+    )
+
+
+def _stored(info: RunInfo) -> list[str]:
+    there = (("predictions", info.predictions), ("gates", info.gates), ("gate statistics", info.summaries))
+    return [name for name, stored in there if stored]
+
+
+def _state(file: FileRef) -> str:
+    """Whether the file a run was made from is still what it was."""
+    path = Path(file.path)
+    try:
+        return "unchanged" if file_sha256(path) == file.sha256 else "changed since"
+    except OSError:
+        return "no longer there"
+
+
+def _next(path: Path, info: RunInfo) -> tuple[str, ...]:
+    if not info.finished:
+        return (_resume(path, info),)
+    return (f"gatescope analyze {path} --output report/",) if info.gates else ()
+
+
+def _resume(path: Path, info: RunInfo) -> str:
+    words = ["gatescope", "run", info.model.path, "--annotations", info.annotations.path]
+    for folder in info.features.video:
+        words += ["--video-features", folder]
+    words += ["--audio-features", info.features.audio]
+    words += ["--text-features", info.features.text] if info.features.text else []
+    if info.selection.max_samples is not None:
+        words += ["--max-samples", str(info.selection.max_samples)]
+    for sample in info.selection.samples or ():
+        words += ["--sample", sample]
+    words += [
+        "--output",
+        str(path),
+        "--device",
+        info.device,
+        "--batch-size",
+        str(info.batch_size),
+        "--resume",
+    ]
+    return shlex.join(words)
