@@ -112,7 +112,7 @@ def _read_onnx(path: Path, content: bytes) -> Manifest:
             raise _not_onnx(path, "no graph, no version or no operator set: cut short or another format")
         _refuse_other_files(path, model)
         manifest = _manifest_of(path, model)
-        _refuse_newer_opset(path, model)
+        _refuse_other_operators(path, model)
         _compare_graph(path, model.graph, manifest)
     except (DecodeError, UnicodeDecodeError) as error:  # text is decoded only when it is looked at
         raise _not_onnx(path, "bytes that do not decode: damaged, cut short or another format") from error
@@ -180,10 +180,18 @@ def _damaged_manifest(path: Path, received: str, expected: str) -> ManifestError
     )
 
 
-def _refuse_newer_opset(path: Path, model: ModelProto) -> None:
+def _refuse_other_operators(path: Path, model: ModelProto) -> None:
     known = onnx.defs.onnx_opset_version()
     for opset in model.opset_import:
-        if opset.domain in ("", "ai.onnx") and opset.version > known:
+        if opset.domain not in ("", "ai.onnx"):
+            # Not needed by any export, and some of them (EPContext) open files that the graph names.
+            raise ModelFileError(
+                f"{path} uses operators that are not ONNX's own",
+                received=f"operators of {opset.domain}",
+                expected="a graph written by 'gatescope export'",
+                fix="export the model again",
+            )
+        if opset.version > known:
             raise ModelFileError(
                 f"{path} uses newer operators than the installed onnx package knows",
                 received=f"opset {opset.version}",

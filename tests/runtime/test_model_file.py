@@ -189,6 +189,20 @@ def test_weights_outside_the_file_are_refused(
         read_manifest(path)
 
 
+@pytest.mark.parametrize("location", ["../../secret", "/etc/passwd", "beside.bin", "link.bin", ""])
+def test_paths_out_of_the_file_are_named_and_never_opened(tmp_path: Path, location: str) -> None:
+    (tmp_path / "link.bin").symlink_to("/etc/passwd")
+    model = tiny_proto(tiny_manifest())
+    tensor = external(weight())
+    del tensor.external_data[:]
+    tensor.external_data.add(key="location", value=location)
+    model.graph.initializer.append(tensor)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFileError, match="keeps weights outside the file") as caught:
+        GateSession(tmp_path / "m.onnx", device="cpu")
+    assert repr(location) in str(caught.value)
+
+
 def saved(tmp_path: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
     model = tiny_proto(tiny_manifest())
     change(model)
@@ -253,6 +267,43 @@ def test_operators_newer_than_onnx_knows_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ModelFileError, match="newer operators"):
         read_manifest(saved(tmp_path, raise_opset))
+
+
+def test_operators_of_others_are_refused(tmp_path: Path) -> None:
+    def run_a_compiled_file(model: onnx.ModelProto) -> None:
+        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+        model.graph.node.append(
+            helper.make_node(
+                "EPContext",
+                [],
+                ["far"],
+                domain="com.microsoft",
+                embed_mode=0,
+                ep_cache_context="../../secret",
+            )
+        )
+
+    with pytest.raises(ModelFileError, match="not ONNX's own") as caught:
+        read_manifest(saved(tmp_path, run_a_compiled_file))
+    assert "com.microsoft" in str(caught.value)
+
+
+def of_no_opset(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = 0
+
+
+def of_an_unknown_domain(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Foo", ["src_vid"], ["far"], domain="own"))
+
+
+def of_a_future_ir(model: onnx.ModelProto) -> None:
+    model.ir_version = 99
+
+
+@pytest.mark.parametrize("change", [of_no_opset, of_an_unknown_domain, of_a_future_ir])
+def test_versions_nobody_knows_are_refused(tmp_path: Path, change: Callable[[onnx.ModelProto], None]) -> None:
+    with pytest.raises(ModelFileError, match="ONNX Runtime refuses"):
+        GateSession(saved(tmp_path, change), device="cpu")
 
 
 def renamed_input(model: onnx.ModelProto) -> None:
