@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from ..runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .checkpoint import Checkpoint, load_checkpoint
     from .choices import Choices
     from .export import ExportResult, export_checkpoint
+    from .graph.variant import Variant
     from .live.adapt import adapt_legacy_model, restore_legacy_model
     from .live.load import load_legacy_model_with_gate_tracking
+    from .proof.verify import VerifyRequest
+    from .reading.checkpoint import Checkpoint, load_checkpoint
     from .user.export import export_model
-    from .variant import Variant
-    from .verify import VerifyRequest
 
 __all__ = [
     "Checkpoint",
@@ -33,15 +33,15 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "Checkpoint": ".checkpoint",
+        "Checkpoint": ".reading.checkpoint",
         "Choices": ".choices",
         "ExportResult": ".export",
-        "Variant": ".variant",
-        "VerifyRequest": ".verify",
+        "Variant": ".graph.variant",
+        "VerifyRequest": ".proof.verify",
         "adapt_legacy_model": ".live.adapt",
         "export_checkpoint": ".export",
         "export_model": ".user.export",
-        "load_checkpoint": ".checkpoint",
+        "load_checkpoint": ".reading.checkpoint",
         "load_legacy_model_with_gate_tracking": ".live.load",
         "restore_legacy_model": ".live.adapt",
     },

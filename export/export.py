@@ -20,18 +20,18 @@ from ..runtime.files import new_file
 from ..runtime.manifest import Manifest, Verification
 from ..runtime.model_file import write_manifest_onnx
 from ..runtime.session import GateSession
-from .archives import save_pt2, save_torchscript, to_torchscript
-from .capture import TRACE_LENGTHS, capture
-from .checkpoint import load_checkpoint
 from .choices import Choices
-from .facts import describe
-from .manifest import Format, build_manifest
-from .onnx_graph import OPSET, to_onnx
-from .parity import OWN_MODEL, certify, random_sample
-from .rebuild import rebuild
-from .subject import CheckpointSubject, Graph
-from .variant import OVERRIDES, Variant, VariantGraph
-from .verify import VerifyRequest, verify
+from .graph.archives import save_pt2, save_torchscript, to_torchscript
+from .graph.capture import TRACE_LENGTHS, capture
+from .graph.manifest import Format, build_manifest
+from .graph.onnx_graph import OPSET, to_onnx
+from .graph.variant import OVERRIDES, Variant, VariantGraph
+from .proof.parity import OWN_MODEL, certify, random_sample
+from .proof.subject import CheckpointSubject, Graph
+from .proof.verify import VerifyRequest, verify
+from .reading.checkpoint import load_checkpoint
+from .reading.facts import describe
+from .reading.rebuild import rebuild
 
 Floats = NDArray[np.float32]
 

@@ -13,15 +13,15 @@ import torch
 from ..runtime.errors import CheckpointError, GatescopeError, UnknownFactError
 from ..runtime.inspection.inspection import Inspection, Row, Section, counted, rows_of, size_of
 from ..runtime.manifest import Fact
-from .checkpoint import Checkpoint, load_checkpoint
 from .choices import Choices
-from .facts import Description, describe
-from .families import recognise
 from .model.config import Family
 from .model.qd_detr import GatedQDDETR
-from .options import Options
-from .rebuild import TRAINING_ONLY, misfits
-from .weights import WeightShapes
+from .reading.checkpoint import Checkpoint, load_checkpoint
+from .reading.facts import Description, describe
+from .reading.families import recognise
+from .reading.options import Options
+from .reading.rebuild import TRAINING_ONLY, misfits
+from .reading.weights import WeightShapes
 
 UNKNOWN = "unknown"
 

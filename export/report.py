@@ -25,11 +25,11 @@ from ..runtime.manifest import Manifest
 from ..runtime.model_file import file_sha256, read_model_file
 from ..runtime.pipeline import RunResult, run_model
 from ..runtime.progress import progress
-from .checkpoint import load_checkpoint
 from .choices import Choices
 from .export import ExportResult, export_checkpoint
-from .facts import describe
-from .verify import VerifyRequest
+from .proof.verify import VerifyRequest
+from .reading.checkpoint import load_checkpoint
+from .reading.facts import describe
 
 MODEL, RUN, REPORT = "model.onnx", "run", "report"
 

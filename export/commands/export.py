@@ -16,7 +16,7 @@ from ...runtime.errors import UsageError
 if TYPE_CHECKING:
     from ..choices import Choices
     from ..export import ExportResult
-    from ..verify import VerifyRequest
+    from ..proof.verify import VerifyRequest
 
 
 def add_model_options(parser: ArgumentParser) -> None:
@@ -92,7 +92,7 @@ def choices_from(args: Namespace) -> Choices:
 
 def verification_from(args: Namespace) -> VerifyRequest | None:
     """What to verify with; None without ``--verify``."""
-    from ..verify import VerifyRequest
+    from ..proof.verify import VerifyRequest
 
     if args.verify is None:
         if args.verify_batch_size is not None:
@@ -206,9 +206,9 @@ def _run(args: Namespace) -> int:
             "--annotations and features are for --verify", fix="give --verify PREDICTIONS, or leave them out"
         )
     from ..export import export_checkpoint
-    from ..onnx_graph import OPSET
+    from ..graph.onnx_graph import OPSET
+    from ..graph.variant import Variant
     from ..user.export import export_with_factory
-    from ..variant import Variant
 
     export = export_checkpoint
     if args.model is not None:

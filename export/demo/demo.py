@@ -21,8 +21,8 @@ import polars as pl
 from ...runtime import plugins
 from ...runtime.errors import UsageError
 from ...runtime.runs.lock import lock_run
+from ..proof.verify import VerifyRequest
 from ..report import MODEL, REPORT, RUN, ReportResult, report_checkpoint
-from ..verify import VerifyRequest
 from .dataset import ANNOTATIONS, FEATURES, write_dataset
 from .findings import gate_findings
 from .plan import SEED, VIDEOS, Plan, make_plan

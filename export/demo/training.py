@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from ...runtime.data.prepare import Sample, collate
 from ...runtime.predictions import Prediction, format_prediction, write_predictions
-from ..checkpoint import load_checkpoint
 from ..choices import Choices
-from ..facts import describe
-from ..rebuild import rebuild
+from ..reading.checkpoint import load_checkpoint
+from ..reading.facts import describe
+from ..reading.rebuild import rebuild
 from .answering import answer
 from .background import CONFIG, TEF, Weights, background
 from .dataset import CLIP_FOLDER, PANN_FOLDER, SLOWFAST_FOLDER, TEXT_FOLDER

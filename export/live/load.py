@@ -14,12 +14,12 @@ from ...runtime.errors import DeviceError, InputError, UsageError
 from ...runtime.inputs import FEATURES, FULL_SET
 from ...runtime.runs.info import FileRef
 from ...runtime.tracking.tracker import GateTrackingWarning
-from ..checkpoint import load_checkpoint
 from ..choices import Choices
-from ..facts import describe
 from ..model.config import Activation, ModelConfig
 from ..model.qd_detr import GatedQDDETR
-from ..rebuild import rebuild
+from ..reading.checkpoint import load_checkpoint
+from ..reading.facts import describe
+from ..reading.rebuild import rebuild
 from .adapt import adapt
 from .manifest import Origin
 

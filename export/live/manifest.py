@@ -13,7 +13,7 @@ from torch import nn
 
 from ...runtime.manifest import Fact, Gate, Manifest, Preprocessing, Source, Tensor
 from ...runtime.runs.info import FileRef
-from ..facts import Description
+from ..reading.facts import Description
 from .activation import Range
 from .find import GatedFusion
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from ...runtime.data.prepare import collate
 from ...runtime.errors import ExportError, UnsupportedModelError
 from ...runtime.manifest import Preprocessing
-from ..failure import failed_in
+from ..graph.failure import failed_in
+from ..graph.variant import Axes, Variant
 from ..live.find import GatedFusion, find_fusion
-from ..parity import random_sample, valid_entries
-from ..variant import Axes, Variant
+from ..proof.parity import random_sample, valid_entries
 from .graph import PREDICTION_AXES, Anatomy, UserGraph
 from .places import KINDS, GatePlace, find_places
 

@@ -16,17 +16,17 @@ from ...runtime.errors import UnknownFactError, UsageError
 from ...runtime.inputs import FULL_SET
 from ...runtime.manifest import Fact, Gate, Manifest, Preprocessing
 from ...runtime.manifest import Tensor as Declared
-from ..capture import refuse_training_mode
-from ..causes import Cause, preprocessing_causes
-from ..checkpoint import Checkpoint, load_checkpoint
 from ..choices import Choices
 from ..export import ExportResult, choose_target, write_certified
-from ..manifest import Format, package_versions
-from ..onnx_graph import OPSET
-from ..options import Options
-from ..preprocessing import TEF_CHANNELS, find_preprocessing
-from ..variant import GATE_OUTPUTS, SUMMARIES, Variant
-from ..verify import VerifyRequest, verify
+from ..graph.capture import refuse_training_mode
+from ..graph.manifest import Format, package_versions
+from ..graph.onnx_graph import OPSET
+from ..graph.variant import GATE_OUTPUTS, SUMMARIES, Variant
+from ..proof.causes import Cause, preprocessing_causes
+from ..proof.verify import VerifyRequest, verify
+from ..reading.checkpoint import Checkpoint, load_checkpoint
+from ..reading.options import Options
+from ..reading.preprocessing import TEF_CHANNELS, find_preprocessing
 from .anatomy import depends_on_batch, gating_of, needed_inputs, study
 from .factory import build_model
 from .graph import Anatomy, UserGraph

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime.errors import ExportError, UsageError
-from ..checkpoint import Checkpoint
-from ..rebuild import refuse_misfits
+from ..reading.checkpoint import Checkpoint
+from ..reading.rebuild import refuse_misfits
 
 
 def build_model(spec: str, checkpoint: Checkpoint) -> nn.Module:

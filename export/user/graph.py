@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...runtime.manifest import SUMMARY_FIELDS
+from ..graph.variant import GATE_OUTPUTS, SUMMARIES, Axes, Variant
 from ..model.summary import summarise
-from ..variant import GATE_OUTPUTS, SUMMARIES, Axes, Variant
 from .places import KINDS, GatePlace
 
 Floats = NDArray[np.float32]

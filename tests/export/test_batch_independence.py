@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gatescope.export.parity import random_sample
+from gatescope.export.proof.parity import random_sample
 from gatescope.runtime import GateSession
 from gatescope.runtime.data.prepare import collate
 

@@ -19,8 +19,8 @@ from gatescope.export.demo.dataset import annotation, windows, write_dataset
 from gatescope.export.demo.demo import make_demo
 from gatescope.export.demo.plan import Plan, Query, make_plan
 from gatescope.export.demo.training import model_inputs, write_training
-from gatescope.export.facts import describe
-from gatescope.export.rebuild import rebuild
+from gatescope.export.reading.facts import describe
+from gatescope.export.reading.rebuild import rebuild
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.data.annotations import read_annotations
 from gatescope.runtime.errors import UsageError

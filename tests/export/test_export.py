@@ -11,11 +11,11 @@ import torch
 
 from gatescope.export import Choices, export_checkpoint, load_checkpoint
 from gatescope.export import export as export_module
-from gatescope.export.capture import capture
-from gatescope.export.facts import describe
-from gatescope.export.parity import certify
-from gatescope.export.rebuild import rebuild
-from gatescope.export.variant import Variant, VariantGraph
+from gatescope.export.graph.capture import capture
+from gatescope.export.graph.variant import Variant, VariantGraph
+from gatescope.export.proof.parity import certify
+from gatescope.export.reading.facts import describe
+from gatescope.export.reading.rebuild import rebuild
 from gatescope.runtime import GateSession, read_manifest
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import ExportError, GatescopeError, ParityError, UsageError

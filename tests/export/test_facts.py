@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from gatescope.export import Choices, load_checkpoint
-from gatescope.export.facts import Description, describe
 from gatescope.export.model.config import SsmConfig
-from gatescope.export.rebuild import rebuild
+from gatescope.export.reading.facts import Description, describe
+from gatescope.export.reading.rebuild import rebuild
 from gatescope.runtime.errors import (
     CheckpointError,
     GatescopeError,

@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from gatescope.export import Choices, Variant, export_checkpoint, load_checkpoint
-from gatescope.export.facts import describe
-from gatescope.export.rebuild import rebuild
+from gatescope.export.reading.facts import describe
+from gatescope.export.reading.rebuild import rebuild
 from gatescope.runtime import GateSession
 from gatescope.runtime.data.prepare import collate
 from gatescope.runtime.errors import UsageError

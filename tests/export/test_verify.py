@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from gatescope.export import Choices, VerifyRequest, load_checkpoint
-from gatescope.export.facts import describe
-from gatescope.export.rebuild import rebuild
-from gatescope.export.subject import CheckpointSubject
-from gatescope.export.variant import Variant, VariantGraph
-from gatescope.export.verify import verify
+from gatescope.export.graph.variant import Variant, VariantGraph
+from gatescope.export.proof.subject import CheckpointSubject
+from gatescope.export.proof.verify import verify
+from gatescope.export.reading.facts import describe
+from gatescope.export.reading.rebuild import rebuild
 from gatescope.runtime import read_manifest
 from gatescope.runtime.data.batches import batches
 from gatescope.runtime.errors import DatasetError, UsageError, VerificationError

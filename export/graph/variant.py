@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..runtime.errors import UsageError
-from ..runtime.manifest import SUMMARY_FIELDS, Override, Summary
-from .model.fusion import KINDS, Fused
-from .model.qd_detr import GatedQDDETR
-from .model.summary import summarise
+from ...runtime.errors import UsageError
+from ...runtime.manifest import SUMMARY_FIELDS, Override, Summary
+from ..model.fusion import KINDS, Fused
+from ..model.qd_detr import GatedQDDETR
+from ..model.summary import summarise
 
 OutputsKind = Literal["tracked", "plain", "gates", "summary"]
 

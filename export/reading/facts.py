@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ..runtime.errors import UnknownFactError, UnsupportedModelError, WeightsMismatchError
-from ..runtime.manifest import Fact, Preprocessing
+from ...runtime.errors import UnknownFactError, UnsupportedModelError, WeightsMismatchError
+from ...runtime.manifest import Fact, Preprocessing
+from ..choices import Choices
+from ..model.config import HIDDEN_DIM, Activation, Family, Gating, ModelConfig
 from .checkpoint import Checkpoint
-from .choices import Choices
 from .families import recognise
-from .model.config import HIDDEN_DIM, Activation, Family, Gating, ModelConfig
 from .options import DEFAULT, FAMILY, FLAG, WEIGHTS, Options
 from .preprocessing import find_preprocessing
 from .sizes import find_sizes, find_ssm

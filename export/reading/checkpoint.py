@@ -18,8 +18,8 @@ from typing import Any, Literal, cast
 
 import torch
 
-from ..runtime.errors import CheckpointError, UnsafeCheckpointError
-from ..runtime.model_file import file_sha256
+from ...runtime.errors import CheckpointError, UnsafeCheckpointError
+from ...runtime.model_file import file_sha256
 
 OPTIONS_FILE = "opt.json"
 PARALLEL_PREFIX = "module."

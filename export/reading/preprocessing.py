@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from ..runtime.manifest import Preprocessing, Source
-from .choices import Choices
+from ...runtime.manifest import Preprocessing, Source
+from ..choices import Choices
 from .options import FLAG, Options
 
 TEF_CHANNELS = 2

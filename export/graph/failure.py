@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..runtime.errors import ExportError
+from ...runtime.errors import ExportError
 
 _LIBRARIES = Path(torch.__file__).parent.parent
 

@@ -9,13 +9,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.manifest import Preprocessing
+from ...runtime.manifest import Preprocessing
+from ..choices import Choices
+from ..graph.variant import Axes, Variant, VariantGraph
+from ..reading.checkpoint import Checkpoint
+from ..reading.facts import describe
+from ..reading.rebuild import rebuild
 from .causes import Cause, preprocessing_causes, rebuilding_causes
-from .checkpoint import Checkpoint
-from .choices import Choices
-from .facts import describe
-from .rebuild import rebuild
-from .variant import Axes, Variant, VariantGraph
 
 Floats = NDArray[np.float32]
 

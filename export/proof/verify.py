@@ -15,20 +15,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.data.annotations import Annotation, read_annotations
-from ..runtime.data.features import FeatureReader
-from ..runtime.data.folders import FeatureFolders
-from ..runtime.data.prepare import Sample, collate, prepare
-from ..runtime.errors import DatasetError, GatescopeError, VerificationError
-from ..runtime.manifest import Manifest, Verification
-from ..runtime.model_file import file_sha256
-from ..runtime.predictions import Prediction, read_predictions
+from ...runtime.data.annotations import Annotation, read_annotations
+from ...runtime.data.features import FeatureReader
+from ...runtime.data.folders import FeatureFolders
+from ...runtime.data.prepare import Sample, collate, prepare
+from ...runtime.errors import DatasetError, GatescopeError, VerificationError
+from ...runtime.manifest import Manifest, Verification
+from ...runtime.model_file import file_sha256
+from ...runtime.predictions import Prediction, read_predictions
+from ..choices import Choices
+from ..graph.variant import Variant
 from .agreement import Agreement, Difference, compare_sample, summarise
 from .causes import Cause
-from .choices import Choices
 from .parity import ATOL, Run, valid_entries
 from .subject import Subject
-from .variant import Variant
 
 MOST_SAMPLES = 200
 

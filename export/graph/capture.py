@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from ..runtime.errors import ExportError
+from ...runtime.errors import ExportError
 from .failure import failed_in
 
 # Clips and words of the traced samples. The three axes must have different lengths, none of them 1: an axis

@@ -17,7 +17,7 @@ from onnx_ir.passes.common import (
 )
 from torch.export import ExportedProgram
 
-from ..runtime.errors import ExportError
+from ...runtime.errors import ExportError
 from .capture import innermost, quiet
 
 # Opset 20 with IR 10 runs in every ONNX Runtime this project supports; opset 23's Attention does not.

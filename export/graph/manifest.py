@@ -6,9 +6,9 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from ..runtime.manifest import Gate, Manifest, Tensor
-from .checkpoint import Checkpoint
-from .facts import Description
+from ...runtime.manifest import Gate, Manifest, Tensor
+from ..reading.checkpoint import Checkpoint
+from ..reading.facts import Description
 from .variant import CONTRIBUTION_OUTPUTS, GATE_OUTPUTS, OVERRIDES, SUMMARIES, Axes, VariantGraph
 
 Format = Literal["onnx", "torchscript", "pt2"]

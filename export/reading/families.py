@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from ..runtime.errors import CheckpointError
-from .model.config import Family
+from ...runtime.errors import CheckpointError
+from ..model.config import Family
 
 # A part of a parameter's name that only this family has; the tanh family has none of them.
 _MARKS: tuple[tuple[str, Family], ...] = (

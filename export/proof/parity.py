@@ -9,9 +9,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.data.prepare import Sample, collate
-from ..runtime.errors import ParityError
-from ..runtime.manifest import SUMMARY_FIELDS, Certificate, Manifest, Preprocessing
+from ...runtime.data.prepare import Sample, collate
+from ...runtime.errors import ParityError
+from ...runtime.manifest import SUMMARY_FIELDS, Certificate, Manifest, Preprocessing
 
 ATOL = 1e-4
 OWN_MODEL = "gatescope's own model"

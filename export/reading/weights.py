@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..runtime.errors import WeightsMismatchError
+from ...runtime.errors import WeightsMismatchError
 from .checkpoint import Checkpoint
 from .options import WEIGHTS, Options
 from .preprocessing import TEF_CHANNELS

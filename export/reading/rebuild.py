@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..runtime.errors import WeightsMismatchError
+from ...runtime.errors import WeightsMismatchError
+from ..model.config import ModelConfig
+from ..model.qd_detr import GatedQDDETR
 from .facts import Description
-from .model.config import ModelConfig
-from .model.qd_detr import GatedQDDETR
 
 # Parameters a training run may save that its inference pass never reads.
 TRAINING_ONLY = ("contrastive_align_projection_", "txt_position_embed.")

@@ -1,0 +1,1 @@
+"""From a file of unknown origin to a PyTorch model: read safely, described, rebuilt strictly."""
