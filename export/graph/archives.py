@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,9 +48,14 @@ def to_torchscript(model: nn.Module, example: Mapping[str, Tensor]) -> torch.jit
 
 
 def save_torchscript(module: torch.jit.ScriptModule, manifest: Manifest, path: Path) -> None:
-    """Write a traced model and its manifest."""
+    """Write a traced model and its manifest, without PyTorch's record of whose source files it came from."""
+    saved = io.BytesIO()
     with quiet():
-        torch.jit.save(module, str(path), _extra_files={METADATA_KEY: manifest.to_json()})
+        torch.jit.save(module, saved, _extra_files={METADATA_KEY: manifest.to_json()})
+    with zipfile.ZipFile(saved) as whole, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as kept:
+        for entry in whole.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                kept.writestr(entry, whole.read(entry), zipfile.ZIP_STORED)
 
 
 def save_pt2(program: ExportedProgram, manifest: Manifest, path: Path) -> None:

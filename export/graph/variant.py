@@ -61,7 +61,7 @@ class VariantGraph(nn.Module):
 
     def __init__(self, model: GatedQDDETR, variant: Variant) -> None:
         super().__init__()
-        self.model = model
+        self.model = model if variant.predicts else model.up_to_the_gates()
         self.variant = variant
         for kind in KINDS:
             ranges = torch.tensor([layer[kind] for layer in model.fusion.ranges()])

@@ -7,6 +7,7 @@ because nothing at inference needs them.
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import NamedTuple
 
@@ -100,6 +101,14 @@ class GatedQDDETR(nn.Module):
         if self.config.family != "base_avigate":
             src_vid, src_aud = self.input_vid_proj(src_vid), self.input_aud_proj(src_aud)
         return self.fusion(src_vid, src_aud, src_vid_mask, src_aud_mask, overrides)
+
+    def up_to_the_gates(self) -> GatedQDDETR:
+        """This model, its parameters shared, without what only :meth:`predict` needs."""
+        part = copy.copy(self)
+        kept = ("input_vid_proj", "input_aud_proj", "fusion")
+        part._modules = {name: module for name, module in self._modules.items() if name in kept}
+        part._parameters = {}
+        return part
 
     def predict(
         self, video: Tensor, video_mask: Tensor, src_txt: Tensor, src_txt_mask: Tensor
