@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.errors import UsageError
-from ..runtime.runs.atomic import write_atomically
+from ..runtime.runs.atomic import write_together
 from ..runtime.runs.reader import Run, open_run
 from ..runtime.runs.schema import RUN_FILE
 from .events.planted import planted_events
@@ -66,7 +66,8 @@ def analyze_run(
     """Analyse a run and write the report into the folder ``output``.
 
     The folder may exist: files of an earlier analysis are replaced, others are left alone. Nothing is
-    written before everything is computed. An unfinished run is analysed as far as it goes, with a warning.
+    written before everything is computed, and on a full disk nothing at all. An unfinished run is analysed
+    as far as it goes, with a warning.
 
     - ``annotations``: a JSONL file; where its lines have ``gatescope_events`` (indices of the clips in which
       an audio event is known to be), the report says how well the gates find them.
@@ -160,8 +161,7 @@ def _subtitle(summary: GateSummary) -> str:
 
 def _write(folder: Path, contents: Mapping[str, bytes]) -> tuple[Path, ...]:
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        write_atomically(folder / name, content)
+    write_together(folder, contents)
     if event_report.FIGURE not in contents:  # an earlier report's, which this one does not speak of
         (folder / event_report.FIGURE).unlink(missing_ok=True)
     return tuple(folder / name for name in contents)

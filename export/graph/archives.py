@@ -60,5 +60,7 @@ def save_torchscript(module: torch.jit.ScriptModule, manifest: Manifest, path: P
 
 def save_pt2(program: ExportedProgram, manifest: Manifest, path: Path) -> None:
     """Write a captured program and its manifest."""
-    with quiet(), path.open("wb") as stream:
-        torch.export.save(program, stream, extra_files={METADATA_KEY: manifest.to_json()})
+    saved = io.BytesIO()  # PyTorch's own writer ends the process where a disk is full
+    with quiet():
+        torch.export.save(program, saved, extra_files={METADATA_KEY: manifest.to_json()})
+    path.write_bytes(saved.getbuffer())

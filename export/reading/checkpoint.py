@@ -142,10 +142,27 @@ def _weights(content: dict[str, Any], path: Path) -> dict[str, torch.Tensor]:
         )
     if all(name.startswith(PARALLEL_PREFIX) for name in weights):
         weights = {name.removeprefix(PARALLEL_PREFIX): value for name, value in weights.items()}
+    _refuse_no_numbers(weights, path)
     return {
         name: value.to(torch.float32) if value.is_floating_point() else value
         for name, value in weights.items()
     }
+
+
+def _refuse_no_numbers(weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Refuse tensors no model of ours computes with; whole numbers pass, as buffers (counters) are some."""
+    strange = [
+        f"{name}: {'without values (meta)' if value.is_meta else f'{value.dtype}, {value.layout}'}"
+        for name, value in weights.items()
+        if value.is_meta or value.is_quantized or value.is_complex() or value.layout != torch.strided
+    ]
+    if strange:
+        raise CheckpointError(
+            f"{path} holds {len(strange)} parameters that are not dense real numbers",
+            received="; ".join(strange[:5]),
+            expected="floating-point tensors, neither sparse, quantized nor complex",
+            fix="save the state dict of the model as it was trained, before any conversion",
+        )
 
 
 def _options(content: dict[str, Any], path: Path) -> tuple[dict[str, Any], Literal["opt", "opt.json"] | None]:

@@ -39,7 +39,7 @@ def load_weights(config: ModelConfig, weights: Mapping[str, Tensor]) -> GatedQDD
 def misfits(
     wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor], ignored: tuple[str, ...] = ()
 ) -> dict[str, list[str]]:
-    """What does not fit, by kind: parameters missing, unexpected, of another shape or not finite.
+    """What does not fit, by kind: parameters missing, unexpected, of another shape or type, not finite.
 
     Parameters whose names begin with one of ``ignored`` may be left over. Empty where everything fits.
     """
@@ -55,11 +55,17 @@ def misfits(
         for name in wanted
         if name in weights and (bad := int((~torch.isfinite(weights[name])).sum()))
     ]
+    whole = [
+        f"{name}: {weights[name].dtype}"
+        for name, value in wanted.items()
+        if name in weights and value.is_floating_point() and not weights[name].is_floating_point()
+    ]
     problems = {
         "missing": missing,
         "unexpected": unexpected,
         "of another shape": misshapen,
         "not finite": not_finite,
+        "of whole numbers": whole,
     }
     return {kind: names for kind, names in problems.items() if names}
 
@@ -78,7 +84,8 @@ def refuse_misfits(
     raise WeightsMismatchError(
         "the weights do not fit the model" if not only_broken else "the weights are not finite numbers",
         received="parameters " + "\n    ".join(lines),
-        expected="every parameter of the model once, with its shape and finite values, and no others",
+        expected="every parameter of the model once, with its shape and finite floating-point values, "
+        "and no others",
         fix="training diverged: take an earlier checkpoint"
         if only_broken
         else "give a complete checkpoint of one model; nothing is filled in or left out",

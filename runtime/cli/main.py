@@ -106,8 +106,8 @@ def _explain(error: Exception) -> str:
         where = f": {error.filename}" if error.filename else ""
         advice = {
             errno.ENOSPC: "free some space, or choose another output",
-            errno.EACCES: "choose a place you may write, or change its permissions",
-            errno.EPERM: "choose a place you may write, or change its permissions",
+            errno.EACCES: "choose a place you may read and write, or change its permissions",
+            errno.EPERM: "choose a place you may read and write, or change its permissions",
             errno.EROFS: "choose a place that is not mounted read-only",
         }.get(error.errno or 0)
         return f"{error.strerror or error}{where}" + (f"\n  to do: {advice}" if advice else "")

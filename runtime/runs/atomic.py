@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from ..files import new_file
@@ -14,6 +16,13 @@ def write_atomically(path: Path, content: bytes) -> None:
         partial.write_bytes(content)
     if os.name != "nt":  # Windows has no way to sync a folder
         _sync_folder(path.parent)
+
+
+def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Put several files into ``folder``, none of them before all have found room; the first appears last."""
+    with ExitStack() as files:
+        for name, content in contents.items():
+            files.enter_context(new_file(folder / name)).write_bytes(content)
 
 
 def append_durably(path: Path, content: bytes) -> None:

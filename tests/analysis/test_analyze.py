@@ -301,3 +301,22 @@ def test_importing_the_room_loads_nothing_heavy() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.split("\n")[:2] == ["set()", "set()"]
+
+
+def test_a_full_disk_leaves_the_earlier_report_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = tmp_path / "report"
+    analyze_run(write_run(tmp_path / "run", random_gates(2)), report)
+    before = {path.name: path.read_bytes() for path in report.iterdir()}
+    write, written = Path.write_bytes, list[Path]()
+
+    def fails_the_third_time(path: Path, content: bytes) -> int:
+        written.append(path)
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        return write(path, content)
+
+    run = write_run(tmp_path / "other", random_gates(5))
+    monkeypatch.setattr(Path, "write_bytes", fails_the_third_time)
+    with pytest.raises(OSError, match="No space left"):
+        analyze_run(run, report)
+    assert {path.name: path.read_bytes() for path in report.iterdir()} == before

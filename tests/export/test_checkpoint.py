@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gatescope.export import load_checkpoint
-from gatescope.runtime.errors import CheckpointError, UnsafeCheckpointError
+from gatescope.export import export_checkpoint, load_checkpoint
+from gatescope.export.graph.archives import save_pt2
+from gatescope.runtime.errors import CheckpointError, UnsafeCheckpointError, WeightsMismatchError
 from tests.export import small
 
 
@@ -149,3 +150,38 @@ def test_options_file_that_cannot_be_read(tmp_path, text) -> None:
     (tmp_path / "opt.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(CheckpointError, match=r"opt\.json"):
         load_checkpoint(tmp_path / "m.pth")
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("meta", lambda value: value.to("meta")),
+        ("sparse", lambda value: value.to_sparse()),
+        ("complex", lambda value: value.to(torch.complex64)),
+    ],
+)
+def test_parameters_that_are_not_dense_real_numbers(tmp_path, kind, change) -> None:
+    state = {name: change(value) for name, value in small.weights().items()}
+    with pytest.raises(CheckpointError, match="dense real numbers") as caught:
+        load_checkpoint(small.save(tmp_path / "m.ckpt", state))
+    assert kind in str(caught.value)
+
+
+def test_parameters_of_whole_numbers_do_not_fit(tmp_path) -> None:
+    path = small.save(tmp_path / "m.ckpt", {name: value.int() for name, value in small.weights().items()})
+    with pytest.raises(WeightsMismatchError, match="of whole numbers"):
+        export_checkpoint(path, tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_pt2_on_a_full_disk_is_an_error_and_not_the_end_of_the_process(tmp_path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    program = torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))
+
+    class NoManifest:
+        def to_json(self) -> str:
+            return "{}"
+
+    with pytest.raises(OSError, match="No space left"):
+        save_pt2(program, NoManifest(), Path("/dev/full"))  # type: ignore[arg-type]
