@@ -12,6 +12,14 @@ from filelock import FileLock
 from tests.golden.case import Case, load_case
 
 
+def pytest_configure() -> None:
+    """Give each worker process a core of its own: the numeric libraries take their threads from that."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder for all worker processes of this run."""

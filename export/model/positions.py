@@ -44,4 +44,6 @@ class WordPositions(nn.Module):
 
     def forward(self, words: Tensor) -> Tensor:
         """(B, T, d) → (B, T, d); T up to the table's length."""
-        return self.LayerNorm(words + self.position_embeddings.weight[: words.shape[1]])
+        # Looked up, not sliced: a slice would bound the axis of words when the graph is captured.
+        places = torch.arange(words.shape[1], device=words.device)
+        return self.LayerNorm(words + self.position_embeddings(places))

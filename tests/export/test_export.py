@@ -162,7 +162,7 @@ class Untraceable(torch.nn.Module):
 
 def test_model_that_cannot_be_captured_is_an_export_error() -> None:
     example = {"src_txt": torch.ones(3, 5, 4)}
-    with pytest.raises(ExportError, match="could not capture"):
+    with pytest.raises(ExportError, match="while its graph was captured"):
         capture(Untraceable().eval(), example, {"src_txt": ("batch", "word", 4)})
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from filelock import FileLock
 from torch.nn import functional as F
 
 from gatescope.export import Choices, Variant, export_checkpoint, load_checkpoint
@@ -33,18 +34,23 @@ LENGTHS = ((7, 3), (4, 8), (1, 1))
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(shared_folder):
     """Export once and keep: (gating, variant, suffix) → the open session and the PyTorch model."""
-    folder = tmp_path_factory.mktemp("variants")
+    folder = shared_folder / "variants"
+    folder.mkdir(exist_ok=True)
     cache: dict = {}
 
     def make(gating: str, variant: Variant, suffix: str = ".onnx"):
         key = gating, variant, suffix
         if key not in cache:
-            state = small.weights(gating=gating, fusion_layers=2)
-            path = small.save(folder / f"{gating}.pth", state, gating_type=gating)
+            path = folder / f"{gating}.pth"
             name = f"{gating}-{variant.outputs}-{variant.contribution}-{variant.overridable}{suffix}"
-            export_checkpoint(path, folder / name, variant=variant)
+            with FileLock(folder / f"{gating}.lock"):
+                if not path.exists():
+                    small.save(path, small.weights(gating=gating, fusion_layers=2), gating_type=gating)
+            with FileLock(folder / f"{name}.lock"):
+                if not (folder / name).exists():
+                    export_checkpoint(path, folder / name, variant=variant)
             cache[key] = GateSession(folder / name, device="cpu")
         checkpoint = load_checkpoint(folder / f"{gating}.pth")
         return cache[key], rebuild(describe(checkpoint, Choices()), checkpoint.weights)
