@@ -28,7 +28,7 @@ from .graph.onnx_graph import OPSET, to_onnx
 from .graph.variant import OVERRIDES, Variant, VariantGraph
 from .proof.parity import OWN_MODEL, certify, random_sample
 from .proof.subject import CheckpointSubject, Graph
-from .proof.verify import VerifyRequest, verify
+from .proof.verify import VerifyRequest, refuse_bad_request, verify
 from .reading.checkpoint import load_checkpoint
 from .reading.facts import describe
 from .reading.rebuild import rebuild
@@ -87,6 +87,7 @@ def export_checkpoint(
     manifest = build_manifest(read, description, graph, kind, opset if kind == "onnx" else None)
     certify_with = None
     if verification is not None:
+        refuse_bad_request(verification, manifest)
         certify_with = partial(verify, verification, CheckpointSubject(read), wanted, graph.variant)
     return write_certified(graph, manifest, target, verification=certify_with, tell=tell)
 

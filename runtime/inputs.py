@@ -9,7 +9,7 @@ come first, 0 for padding, and at least one valid entry a row. Inputs that chang
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,12 @@ def check_batch(manifest: Manifest, batch: Mapping[str, Any]) -> dict[str, NDArr
     guessing: (B, L or T, D) numbers for features, (B, L or T) numbers or booleans for masks. Inputs the
     graph does not need are ignored unseen. Raises :class:`InputError` that names the array.
     """
+    if not isinstance(cast(object, batch), Mapping):
+        raise InputError(
+            "a batch maps names of inputs to arrays",
+            received=type(batch).__name__,
+            expected=f"a dict with {', '.join(manifest.input_names)}",
+        )
     declared = [tensor for tensor in manifest.inputs if tensor.name not in manifest.override_names]
     known = tuple(dict.fromkeys((*manifest.input_names, *FULL_SET)))
     unknown = [str(name) for name in batch if name not in known]

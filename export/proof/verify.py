@@ -59,6 +59,7 @@ class _Evidence:
 
     batches: tuple[tuple[Annotation, ...], ...]
     predictions: dict[str, Prediction]
+    batch_size: int
 
     @property
     def samples(self) -> int:
@@ -81,13 +82,7 @@ def verify(
     :class:`VerificationError` naming the causes that were tried where they disagree, and
     :class:`~gatescope.runtime.errors.DatasetError` where the data cannot be read.
     """
-    batch_size = request.batch_size or manifest.eval_batch_size
-    if batch_size is None:
-        raise VerificationError(
-            "the batch size training evaluated with is not recorded, and predictions depend on it",
-            fix="give it: --verify-batch-size N (the training script's default is 100)",
-        )
-    evidence = _evidence(request, batch_size)
+    evidence = _evidence(request, manifest)
     trial = _Trial(request, subject, manifest)
     try:
         agreement = trial.agreement(choices, evidence)
@@ -105,12 +100,23 @@ def verify(
         predictions=request.predictions.name,
         predictions_sha256=file_sha256(request.predictions),
         samples=evidence.samples,
-        batch_size=batch_size,
+        batch_size=evidence.batch_size,
         errors=errors,
     )
 
 
-def _evidence(request: VerifyRequest, batch_size: int) -> _Evidence:
+def refuse_bad_request(request: VerifyRequest, manifest: Manifest) -> None:
+    """Raise what :func:`verify` would raise for its own input, before the long work that comes first."""
+    _evidence(request, manifest)
+
+
+def _evidence(request: VerifyRequest, manifest: Manifest) -> _Evidence:
+    batch_size = request.batch_size or manifest.eval_batch_size
+    if batch_size is None:
+        raise VerificationError(
+            "the batch size training evaluated with is not recorded, and predictions depend on it",
+            fix="give it: --verify-batch-size N (the training script's default is 100)",
+        )
     annotations = read_annotations(request.annotations)
     predictions = {str(line["qid"]): line for line in read_predictions(request.predictions)}
     # A sample's numbers depend on its batch, so batches are taken whole; only the last of the file is short.
@@ -126,7 +132,7 @@ def _evidence(request: VerifyRequest, batch_size: int) -> _Evidence:
             fix="give the annotation file these predictions were made for",
         )
     batches = tuple(tuple(chosen[i : i + batch_size]) for i in range(0, len(chosen), batch_size))
-    return _Evidence(batches, predictions)
+    return _Evidence(batches, predictions, batch_size)
 
 
 class _Trial:

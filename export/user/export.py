@@ -23,7 +23,7 @@ from ..graph.manifest import Format, package_versions
 from ..graph.onnx_graph import OPSET
 from ..graph.variant import GATE_OUTPUTS, SUMMARIES, Variant
 from ..proof.causes import Cause, preprocessing_causes
-from ..proof.verify import VerifyRequest, verify
+from ..proof.verify import VerifyRequest, refuse_bad_request, verify
 from ..reading.checkpoint import Checkpoint, load_checkpoint
 from ..reading.options import Options
 from ..reading.preprocessing import TEF_CHANNELS, find_preprocessing
@@ -190,6 +190,7 @@ def _export(
         manifest = replace(manifest, warnings=(*manifest.warnings, note))
     certify_with = None
     if verification is not None:
+        refuse_bad_request(verification, manifest)
         certify_with = partial(verify, verification, _UserSubject(study_, anatomy), choices, variant)
     return write_certified(
         graph, manifest, target, compared_with=study_.name, verification=certify_with, tell=tell

@@ -18,6 +18,8 @@ from ..errors import DatasetError
 
 _SHOWN = 20
 _BOM = b"\xef\xbb\xbf"
+# Beyond this a duration is a mistake, and near it float32 still tells seconds apart from hours.
+_LONGEST = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +156,8 @@ def _duration(value: Any) -> float:
         seconds = float(value)
     except OverflowError:
         seconds = math.inf
-    if not math.isfinite(seconds) or seconds <= 0:
-        raise _BadLineError(f"duration is {seconds:g}, not a positive finite number")
+    if not 0 < seconds < _LONGEST:
+        raise _BadLineError(f"duration is {seconds:g}, not a positive number of seconds below {_LONGEST:g}")
     return seconds
 
 

@@ -301,3 +301,11 @@ def test_a_tensor_that_requires_gradients_says_what_to_do(session: GateSession, 
 def test_large_finite_values_are_not_taken_for_inf(session: GateSession, batch: Batch) -> None:
     """Their sum overflows, which must not be mistaken for an Inf among them."""
     assert session.run(put(batch, "src_vid", (0, slice(0, 3)), 3e38)) is not None
+
+
+@pytest.mark.parametrize("batch", [None, [1, 2], "text", 3])
+def test_what_is_no_batch_is_named(tmp_path: Path, batch: object) -> None:
+    tiny_model(tmp_path / "m.onnx")
+    session = GateSession(tmp_path / "m.onnx", device="cpu")
+    with session, pytest.raises(InputError, match="maps names"):
+        session.run(batch)  # type: ignore[arg-type]
