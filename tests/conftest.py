@@ -43,11 +43,11 @@ def checkpoint(shared_folder: Path) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def exported(shared_folder: Path, checkpoint: Callable[[str], Path]) -> Callable[..., Path]:
-    """The ONNX file of a golden case in either batching."""
+    """The exported file of a golden case in either batching and any format."""
     from gatescope.export import Choices, export_checkpoint
 
-    def export(name: str, batching: str = "exact") -> Path:
-        path = shared_folder / f"{name}-{batching}.onnx"
+    def export(name: str, batching: str = "exact", suffix: str = ".onnx") -> Path:
+        path = shared_folder / f"{name}-{batching}{suffix}"
         with FileLock(f"{path}.lock"):
             if not path.exists():
                 export_checkpoint(checkpoint(name), path, Choices(batching=batching))
