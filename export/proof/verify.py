@@ -153,6 +153,7 @@ class _Trial:
             for i, (row, sample) in enumerate(zip(rows, samples, strict=True)):
                 one = {name: outputs[name][i] for name in ("pred_logits", "pred_spans", "saliency_scores")}
                 line = evidence.predictions[row.qid]
+                _refuse_other_sizes(line, len(one["pred_logits"]), sample.clips)
                 clip_length = recipe.preprocessing.clip_length
                 differences.append(compare_sample(one, row, sample.clips, clip_length, line))
         return summarise(differences)
@@ -270,6 +271,21 @@ def _disagreement(
         expected="scores within 0.001, saliency within 0.005, windows within a clip's rounding",
         fix=fix,
     )
+
+
+def _refuse_other_sizes(line: Prediction, windows: int, clips: int) -> None:
+    """A file that was cut down, or made from other features, says nothing about the model."""
+    for what, found, wanted, reason in (
+        ("windows", len(line["pred_relevant_windows"]), windows, "give the file without NMS or a top-k cut"),
+        ("saliency scores", len(line["pred_saliency_scores"]), clips, "give the features it was made from"),
+    ):
+        if found != wanted:
+            raise VerificationError(
+                f"the predictions for qid {line['qid']} have another number of {what} than the model gives",
+                received=f"{found} {what}",
+                expected=str(wanted),
+                fix=reason,
+            )
 
 
 def _badness(result: Agreement | GatescopeError) -> float:

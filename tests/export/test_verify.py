@@ -160,6 +160,18 @@ def test_predictions_for_other_queries(try_verify, tmp_path) -> None:
         try_verify(predictions=few)
 
 
+@pytest.mark.parametrize(
+    ("key", "words"), [("pred_relevant_windows", "NMS"), ("pred_saliency_scores", "features")]
+)
+def test_predictions_of_another_size(try_verify, tmp_path, key, words) -> None:
+    lines = [json.loads(line) for line in SUBMISSION.read_text().splitlines()]
+    path = tmp_path / "cut.jsonl"
+    path.write_text("\n".join(json.dumps(line | {key: line[key][:-1]}) for line in lines))
+    with pytest.raises(VerificationError, match="another number") as caught:
+        try_verify(predictions=path)
+    assert words in (caught.value.fix or "")
+
+
 def test_predictions_that_are_not_there(try_verify, tmp_path) -> None:
     with pytest.raises(DatasetError, match="cannot be read"):
         try_verify(predictions=tmp_path / "absent.jsonl")
