@@ -94,11 +94,6 @@ class FusionHooks:
         self._warned = False
         self._local = threading.local()
 
-    @property
-    def attached(self) -> bool:
-        """Whether the hooks are on the model."""
-        return bool(self._handles)
-
     def attach(self) -> None:
         """Put the hooks on; nothing where they are."""
         if self._handles:

@@ -30,8 +30,8 @@ class Anatomy:
     """What was learnt of a user's model by running it.
 
     - ``places``: by kind, each layer's gate. ``ranges``: by kind, each layer's smallest and largest value.
-    - ``predictions``: axes of those predictions it returns. ``widths``: channels of the inputs it takes.
-    - ``input_names``: the inputs its forward takes, by keyword.
+    - ``predictions``: axes of those predictions it returns.
+    - ``input_axes``: axes of the inputs its forward takes by keyword, features with their widths.
     """
 
     places: dict[str, tuple[GatePlace, ...]]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from gatescope.export import Choices, VerifyRequest, load_checkpoint
 from gatescope.export.graph.variant import Variant, VariantGraph
@@ -187,7 +186,3 @@ def test_verify_needs_its_data() -> None:
     for arguments in (["--verify", "p.jsonl"], ["--verify-batch-size", "3"]):
         with pytest.raises(UsageError):
             verification_from(parser.parse_args(["--checkpoint", "m.pth", *arguments]))
-
-
-def test_torch_is_left_as_it_was() -> None:
-    assert torch.is_grad_enabled()
