@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
@@ -37,17 +37,19 @@ class Crew:
         self._threads: list[tuple[threading.Thread, float | None]] = []
         self._working = 0
 
-    def start(self, *works: Callable[[], None], abandon: bool = False) -> None:
-        """Run each of ``works`` in a thread of its own.
+    def start(
+        self, works: Sequence[Callable[[], None]] = (), *, abandonable: Sequence[Callable[[], None]] = ()
+    ) -> None:
+        """Run each work in a thread of its own; once.
 
-        They must end soon after :attr:`stopping` is set. With ``abandon``, one that does not is left behind.
+        They must end soon after :attr:`stopping` is set. An ``abandonable`` one that does not is left behind.
         """
-        with self.changed:
-            self._working += len(works)
-        for work in works:
+        patience = [None] * len(works) + [_PATIENCE] * len(abandonable)
+        self._working = len(patience)
+        for work, seconds in zip([*works, *abandonable], patience, strict=True):
             thread = threading.Thread(target=self._run, args=(work,), name="gatescope", daemon=True)
-            self._threads.append((thread, _PATIENCE if abandon else None))
             thread.start()
+            self._threads.append((thread, seconds))
 
     @property
     def stopping(self) -> bool:

@@ -112,9 +112,11 @@ def run_dataset(
 
     Features are read ahead, and finished parts written, while the model computes. Memory is bounded by four
     batches and three parts of the gate table, and a few hundred bytes a query. An interruption, and whatever
-    goes wrong on the way, leaves a run that can be resumed. Raises what :func:`read_annotations`, :meth:`FeatureFolders.find` and
-    :func:`earlier_run` raise, :class:`~gatescope.runtime.errors.BadSamplesError`, and
-    :class:`~gatescope.runtime.errors.RunFolderError` where the folder cannot be written.
+    goes wrong on the way, leaves a run that can be resumed. Raises what :func:`read_annotations`,
+    :meth:`FeatureFolders.find` and :func:`earlier_run` raise,
+    :class:`~gatescope.runtime.errors.BadSamplesError`, :class:`~gatescope.runtime.errors.DatasetError` where
+    features change meanwhile, and :class:`~gatescope.runtime.errors.RunFolderError` where the folder cannot
+    be written.
     """
     if batch_size < 1:
         raise UsageError("--batch-size must be at least 1", received=str(batch_size))

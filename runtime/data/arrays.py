@@ -59,9 +59,10 @@ def read_array(path: Path, key: str, *, own_key: bool = True, verify: bool = Tru
     """The array of ``path`` as float32, every axis as stored.
 
     An .npz must hold ``key``; where ``own_key`` is false (an .npz in the place of an .npy) a single array of
-    another name will do. ``verify`` compares an archive's checksum, which a file that was verified and has not
-    changed since can do without. Raises :class:`~gatescope.runtime.errors.DatasetError` that names the file
-    and says what is wrong with it: empty, truncated, not an array file, no such key, pickled, not numbers.
+    another name will do. ``verify`` compares an archive's checksum, which a file that was verified before
+    and has not changed since can do without. Raises :class:`~gatescope.runtime.errors.DatasetError` that names
+    the file and says what is wrong with it: empty, truncated, not an array file, no such key, pickled, not
+    numbers.
     """
     try:
         with io.FileIO(path) as raw:

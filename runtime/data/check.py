@@ -86,7 +86,7 @@ def check_samples(
                     return
                 crew.tell(sum(map(check_video, some)))
 
-        crew.start(*[check] * reading_threads(), abandon=True)
+        crew.start(abandonable=[check] * reading_threads())
         for checked in crew.listen():
             if advance is not None:
                 advance(checked)

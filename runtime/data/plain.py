@@ -11,7 +11,7 @@ import io
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.lib import format as npy
@@ -83,8 +83,8 @@ def read_plain(
     if needed > min(member.size, size - member.start) or (member.crc is not None and needed != member.size):
         return None
     flat = np.empty(header.count, header.dtype)
-    content = flat.view(np.uint8)
-    if not _fill(stream, member.start + header.length, memoryview(content)):
+    content = memoryview(cast(Any, flat.view(np.uint8)))
+    if not _fill(stream, member.start + header.length, content):
         return None
     if verify and member.crc is not None and crc32(content, crc32(head[: header.length])) != member.crc:
         return None

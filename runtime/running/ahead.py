@@ -16,7 +16,7 @@ from .loader import SampleLoader
 
 @dataclass(eq=False)
 class Batch:
-    """A batch on its way: ``jobs`` are the rows still to be read, by video; ``left`` counts unfinished ones."""
+    """A batch on its way. ``jobs``: the rows that nobody reads yet, by video. ``left``: those not yet read."""
 
     group: Group
     padded: PaddedBatch

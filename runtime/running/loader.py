@@ -42,7 +42,7 @@ class SampleLoader:
                 error.problem,
                 received=error.received or f"query {sample.qid} of {sample.vid}",
                 expected=error.expected or "features that stay as they were when the run began",
-                fix="see that they are whole and nothing writes to them, then run the same command with --resume",
+                fix="see that nothing writes to these files, then run the same command with --resume",
             ) from error
 
     def _load_clips(self, batch: PaddedBatch, rows: Sequence[int], places: Sequence[int]) -> None:

@@ -18,13 +18,13 @@ from .groups import groups
 from .loader import SampleLoader
 from .parts import assemble
 
-# A call of the session keeps every core busy; with the next one under way, none is idle where one call ends and
-# another begins. More would only hold more batches in memory.
+# A call of the session keeps every core busy; with the next one under way, none is idle where one call ends
+# and another begins. More would only hold more batches in memory.
 _CALLS = 2
 # Batches in memory: those being computed, one that is ready and one that is being read.
 _BATCHES = _CALLS + 2
-# The share of its time that computing spends waiting for another stage before that stage is called the limit.
-# With two calls at a time the share leaps from nothing to a half where the other stage becomes the slower one.
+# The share of its time that computing waits for another stage before that stage is called the limit. With
+# two calls at a time the share leaps from nothing to a half where the other stage becomes the slower one.
 _WAITING_SHARE = 0.25
 # Seconds that the verdict on the limit looks back.
 _LOOK_BACK = 5.0
@@ -62,8 +62,8 @@ def run_parts(session: GateSession, plan: Plan, folders: FeatureFolders, clock: 
         behind = WriteBehind(crew, write, first, info.parts, producers=_CALLS)
         limit = _Limit(ahead.waiting, behind.waiting)
         with progress("running", total, done=info.samples_in(first), note=limit.told) as advance:
-            crew.start(*[ahead.work] * reading_threads(), abandon=True)
-            crew.start(*[compute] * _CALLS, behind.work)
+            reading = [ahead.work] * reading_threads()
+            crew.start([compute] * _CALLS + [behind.work], abandonable=reading)
             for samples in crew.listen():
                 advance(samples)
 

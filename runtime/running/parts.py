@@ -1,4 +1,4 @@
-"""A computed part of a run as what is stored of it: gates, statistics and predictions, in annotation order."""
+"""A computed part of a run as it is stored: gates, statistics and predictions, in annotation order."""
 
 from __future__ import annotations
 
