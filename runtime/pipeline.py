@@ -33,8 +33,8 @@ class RunResult:
     - ``samples``: how many were computed: queries, or videos where ``per_video``. ``queries``: how many they
       answer. ``skipped``: samples left out, and why.
     - ``stored``: what was written: ``predictions``, ``gates``, ``gate statistics``.
-    - ``seconds``: time that passed from the first look at the features to the last part written, earlier
-      sittings of a resumed run included; ``samples_per_second`` follows from it.
+    - ``seconds``: by the clock on the wall, the pass that checks the features and earlier sittings of a
+      resumed run included; ``samples_per_second`` follows from it.
     - ``was_finished``: nothing was left to do for ``resume``.
     """
 

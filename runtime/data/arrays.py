@@ -17,6 +17,7 @@ from numpy.lib import format as npy
 
 from ..errors import DatasetError
 from .plain import NPY_MAGIC, ZIP_MAGIC, read_plain
+from .scratch import Scratch
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
@@ -55,21 +56,28 @@ def find_array_file(folder: Path, name: str, suffix: str) -> Path:
     raise DatasetError(f"no file {folder / name}{suffix}")
 
 
-def read_array(path: Path, key: str, *, own_key: bool = True, verify: bool = True) -> StoredArray:
+def read_array(
+    path: Path,
+    key: str,
+    *,
+    own_key: bool = True,
+    verify: bool = True,
+    scratch: Scratch | None = None,
+) -> StoredArray:
     """The array of ``path`` as float32, every axis as stored.
 
     An .npz must hold ``key``; where ``own_key`` is false (an .npz in the place of an .npy) a single array of
-    another name will do. ``verify`` compares an archive's checksum, which a file that was verified before
-    and has not changed since can do without. Raises :class:`~gatescope.runtime.errors.DatasetError` that names
-    the file and says what is wrong with it: empty, truncated, not an array file, no such key, pickled, not
-    numbers.
+    another name will do. ``verify`` compares an archive's checksum, which is idle for a file that was
+    verified and has not changed. The array may lie in ``scratch`` and is gone with its next reset. Raises
+    :class:`~gatescope.runtime.errors.DatasetError` that names the file and says what is wrong with it: empty,
+    truncated, not an array file, no such key, pickled, not numbers.
     """
     try:
         with io.FileIO(path) as raw:
             size, state = _state(raw)
             if size == 0:
                 raise DatasetError(f"{path} is empty")
-            values = read_plain(raw, size, key, own_key=own_key, verify=verify)
+            values = read_plain(raw, size, key, scratch or Scratch(), own_key=own_key, verify=verify)
             if values is None or _state(raw)[1] != state:
                 raw.seek(0)
                 with io.BufferedReader(raw) as stream:

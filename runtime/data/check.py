@@ -18,6 +18,7 @@ from ..errors import DatasetError
 from .annotations import Annotation
 from .features import read_audio, read_text, read_video
 from .folders import FeatureFolders
+from .scratch import Scratch
 
 # Videos whose progress is told together.
 _TOLD_TOGETHER = 16
@@ -59,16 +60,17 @@ def check_samples(
     states = np.zeros((len(annotations), 2), np.int64)
     reasons: dict[int, str] = {}
 
-    def check_video(vid: str) -> int:
+    def check_video(vid: str, scratch: Scratch) -> int:
+        scratch.reset()
         try:
-            (length, state), problem = _video(folders, vid), None
+            (length, state), problem = _video(folders, vid, scratch), None
         except DatasetError as error:
             length, state, problem = 0, 0, error.problem
         for place in queries[vid]:
             clips[place], states[place, 0] = length, state
             problems = [] if problem is None else [problem]
             try:
-                words[place], states[place, 1] = _text(folders, annotations[place].qid)
+                words[place], states[place, 1] = _text(folders, annotations[place].qid, scratch)
             except DatasetError as error:
                 problems.append(error.problem)
             if problems:
@@ -79,12 +81,13 @@ def check_samples(
         vids = iter(queries)
 
         def check() -> None:
+            scratch = Scratch()
             while not crew.stopping:
                 with crew.changed:
                     some = list(islice(vids, _TOLD_TOGETHER))
                 if not some:
                     return
-                crew.tell(sum(map(check_video, some)))
+                crew.tell(sum(check_video(vid, scratch) for vid in some))
 
         crew.start(abandonable=[check] * reading_threads())
         for checked in crew.listen():
@@ -100,7 +103,7 @@ def check_samples(
     )
 
 
-def _video(folders: FeatureFolders, vid: str) -> tuple[int, int]:
+def _video(folders: FeatureFolders, vid: str, scratch: Scratch) -> tuple[int, int]:
     """L, the shortest of the sources, the audio and max_v_l, and the state of the files.
 
     Raises what is wrong with any of them.
@@ -108,13 +111,13 @@ def _video(folders: FeatureFolders, vid: str) -> tuple[int, int]:
     problems: list[str] = []
     lengths, states = [folders.preprocessing.max_v_l], [0, 0]
     try:
-        video = read_video(folders, vid)
+        video = read_video(folders, vid, scratch=scratch)
         lengths += map(len, video.sources)
         states[0] = video.state
     except DatasetError as error:
         problems.append(error.problem)
     try:
-        audio = read_audio(folders, vid)
+        audio = read_audio(folders, vid, scratch=scratch)
         lengths.append(len(audio.values))
         states[1] = audio.state
     except DatasetError as error:
@@ -124,7 +127,7 @@ def _video(folders: FeatureFolders, vid: str) -> tuple[int, int]:
     return min(lengths), hash(tuple(states))
 
 
-def _text(folders: FeatureFolders, qid: str) -> tuple[int, int]:
+def _text(folders: FeatureFolders, qid: str, scratch: Scratch) -> tuple[int, int]:
     """T, at most max_q_l, and the state of the file; zeros where the model takes no text."""
-    text = read_text(folders, qid)
+    text = read_text(folders, qid, scratch=scratch)
     return (0, 0) if text is None else (min(len(text.values), folders.preprocessing.max_q_l), text.state)

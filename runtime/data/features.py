@@ -13,6 +13,7 @@ from ..errors import DatasetError
 from .annotations import Annotation
 from .arrays import Floats, StoredArray, find_array_file, read_array
 from .folders import FeatureFolders
+from .scratch import Scratch
 
 # Queries of one video follow each other in annotation files, so a few videos are enough.
 _CACHED_VIDEOS = 4
@@ -52,21 +53,24 @@ def read_raw(folders: FeatureFolders, annotation: Annotation) -> RawFeatures:
     )
 
 
-def read_video(folders: FeatureFolders, vid: str, *, verify: bool = True) -> StoredVideo:
+def read_video(
+    folders: FeatureFolders, vid: str, *, verify: bool = True, scratch: Scratch | None = None
+) -> StoredVideo:
     """Every video source of ``vid``; errors as :func:`read_raw`.
 
     Without ``verify`` neither checksums nor NaN and Inf are looked for: enough for files that were verified
-    and whose state is still the same.
+    and whose state is still the same. The arrays may lie in ``scratch`` and are gone with its next reset.
     """
     recipe = folders.preprocessing
     arrays: list[Floats] = []
     states: list[int] = []
     for source, folder in zip(recipe.video, folders.video, strict=True):
         if recipe.dataset == "tvsum":
-            (array, state), path = _read_tvsum_video(folder, vid, verify)
+            (array, state), path = _read_tvsum_video(folder, vid, verify, scratch)
         else:
             path = find_array_file(folder, vid, ".npz")
-            array, state = _checked(path, read_array(path, "features", verify=verify), "clips", verify)
+            stored = read_array(path, "features", verify=verify, scratch=scratch)
+            array, state = _checked(path, stored, "clips", verify)
         if source.width is not None:
             _check_width(path, array, source.width)
         arrays.append(array)
@@ -79,19 +83,23 @@ def read_video(folders: FeatureFolders, vid: str, *, verify: bool = True) -> Sto
     return StoredVideo(tuple(arrays), hash(tuple(states)))
 
 
-def read_audio(folders: FeatureFolders, vid: str, *, verify: bool = True) -> StoredArray:
-    """The audio of ``vid``, (L, D); ``verify`` as for :func:`read_video`, errors as :func:`read_raw`."""
+def read_audio(
+    folders: FeatureFolders, vid: str, *, verify: bool = True, scratch: Scratch | None = None
+) -> StoredArray:
+    """The audio of ``vid``, (L, D); ``verify`` and ``scratch`` as for :func:`read_video`."""
     path = find_array_file(folders.audio, vid, ".npy")
-    stored = _checked(path, read_array(path, "features", own_key=False, verify=verify), "clips", verify)
+    stored = read_array(path, "features", own_key=False, verify=verify, scratch=scratch)
     width = folders.preprocessing.audio_width - (2 if folders.preprocessing.tef else 0)
-    _check_width(path, stored.values, width)
+    _check_width(path, _checked(path, stored, "clips", verify).values, width)
     return stored
 
 
-def read_text(folders: FeatureFolders, qid: str, *, verify: bool = True) -> StoredArray | None:
+def read_text(
+    folders: FeatureFolders, qid: str, *, verify: bool = True, scratch: Scratch | None = None
+) -> StoredArray | None:
     """The words of ``qid``, (T, D), or None where the model takes no text.
 
-    ``verify`` as for :func:`read_video`, errors as :func:`read_raw`.
+    ``verify`` and ``scratch`` as for :func:`read_video`, errors as :func:`read_raw`.
     """
     if folders.text is None:
         return None
@@ -100,7 +108,7 @@ def read_text(folders: FeatureFolders, qid: str, *, verify: bool = True) -> Stor
     else:
         name, key = f"qid{qid}", "last_hidden_state"
     path = find_array_file(folders.text, name, ".npz")
-    array, state = read_array(path, key, verify=verify)
+    array, state = read_array(path, key, verify=verify, scratch=scratch)
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     stored = _checked(path, StoredArray(array, state), "words", verify)
@@ -128,11 +136,18 @@ class FeatureReader:
         return RawFeatures(video, audio, None if text is None else text.values)
 
 
-def _read_tvsum_video(folder: Path, vid: str, verify: bool) -> tuple[StoredArray, Path]:
+def _read_tvsum_video(
+    folder: Path, vid: str, verify: bool, scratch: Scratch | None
+) -> tuple[StoredArray, Path]:
     """TVSum stores the two streams of I3D apart; they are one source and are normalised as one row."""
     paths = [find_array_file(folder, f"{vid}_{stream}", ".npy") for stream in ("rgb", "opt")]
     rgb, flow = (
-        _checked(path, read_array(path, "features", own_key=False, verify=verify), "clips", verify)
+        _checked(
+            path,
+            read_array(path, "features", own_key=False, verify=verify, scratch=scratch),
+            "clips",
+            verify,
+        )
         for path in paths
     )
     if len(rgb.values) != len(flow.values):

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import io
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 from zlib_ng.zlib_ng import crc32  # several times as fast as the standard library's
+
+from .scratch import Scratch
 
 NPY_MAGIC = b"\x93NUMPY"
 ZIP_MAGIC = b"PK"
@@ -31,8 +32,7 @@ _UTF8_NAME = 0x800
 _DATA_DESCRIPTOR = 0x8
 
 
-@dataclass(frozen=True)
-class _Member:
+class _Member(NamedTuple):
     """Where a member's bytes lie in the file, and their CRC-32; an .npy file has none."""
 
     start: int
@@ -40,24 +40,23 @@ class _Member:
     crc: int | None
 
 
-@dataclass(frozen=True)
-class _Header:
+class _Header(NamedTuple):
     """What an .npy header says; ``length`` is its own, in bytes."""
 
     length: int
     shape: tuple[int, ...]
     fortran_order: bool
     dtype: np.dtype[Any]
-    count: int
+    values: int
 
 
 def read_plain(
-    stream: io.FileIO, size: int, key: str, *, own_key: bool, verify: bool
+    stream: io.FileIO, size: int, key: str, scratch: Scratch, *, own_key: bool, verify: bool
 ) -> NDArray[np.float32] | None:
     """The array ``key`` of the file as float32, every axis as stored; None where another way must be found.
 
-    ``stream`` is unbuffered and ``size`` bytes long. ``own_key`` as for
-    :func:`~gatescope.runtime.data.arrays.read_array`. Without ``verify`` a checksum is not looked at.
+    ``stream`` is unbuffered and ``size`` bytes long; the other arguments are those of
+    :func:`~gatescope.runtime.data.arrays.read_array`.
     """
     head = _at(stream, 0, _HEAD)
     if head.startswith(NPY_MAGIC):
@@ -79,24 +78,24 @@ def read_plain(
     header = _header(head)
     if header is None:
         return None
-    needed = header.length + header.count * header.dtype.itemsize
+    needed = header.length + header.values * header.dtype.itemsize
     if needed > min(member.size, size - member.start) or (member.crc is not None and needed != member.size):
         return None
-    flat = np.empty(header.count, header.dtype)
+    flat = scratch.empty(header.values, header.dtype)
     content = memoryview(cast(Any, flat.view(np.uint8)))
     if not _fill(stream, member.start + header.length, content):
         return None
     if verify and member.crc is not None and crc32(content, crc32(head[: header.length])) != member.crc:
         return None
+    array = flat.reshape(header.shape, order="F" if header.fortran_order else "C")
+    if array.dtype == np.float32:
+        return array
     # A value too large for float32 becomes Inf here and is reported as such.
     with np.errstate(over="ignore"):
-        return flat.reshape(header.shape, order="F" if header.fortran_order else "C").astype(
-            np.float32, copy=False
-        )
+        return array.astype(np.float32)
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
     """A member in the archive's directory."""
 
     name: bytes

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ..crew import Crew
 from ..data.padded import BatchMemory, PaddedBatch
+from ..data.scratch import Scratch
 from ..plan import Plan
 from ..runs.stopwatch import Stopwatch
 from .groups import Group
@@ -16,7 +17,7 @@ from .loader import SampleLoader
 
 @dataclass(eq=False)
 class Batch:
-    """A batch on its way. ``jobs``: the rows that nobody reads yet, by video. ``left``: those not yet read."""
+    """A batch on its way. ``jobs``: rows that nobody reads yet, by video. ``left``: those not yet read."""
 
     group: Group
     padded: PaddedBatch
@@ -65,12 +66,14 @@ class ReadAhead:
 
     def work(self) -> None:
         """What each reading thread does: the next video of the next batch, until there is none."""
+        scratch = Scratch()
         while (job := self._next_job()) is not None:
             batch, rows = job
             error: BaseException | None = None
             try:
                 with self._reading:
-                    self._loader.load(batch.padded, rows, [batch.group.places[row] for row in rows])
+                    places = [batch.group.places[row] for row in rows]
+                    self._loader.load(batch.padded, rows, places, scratch)
             except BaseException as failure:
                 # Told when the batch's turn comes: the batches before it are computed and written.
                 error = failure
@@ -99,9 +102,9 @@ class ReadAhead:
         return batch
 
     def release(self, batch: Batch) -> None:
-        """The batch was computed: its memory is free for another one."""
+        """The batch was computed, and nobody looks at its arrays any more."""
         with self._crew.changed:
-            batch.padded.release(self._memory)
+            self._memory.give_back(batch.padded.block)
             self._open -= 1
             self._crew.changed.notify_all()
 

@@ -53,7 +53,7 @@ class Skipped:
 class Timings:
     """Seconds spent so far, resumed runs included.
 
-    - ``seconds``: by the clock on the wall, from the first look at the features to the last part written.
+    - ``seconds``: by the clock on the wall, the pass that checks the features included.
     - ``checking_seconds``: the pass over all features before anything is written.
     - ``reading_seconds``, ``computing_seconds``, ``writing_seconds``: during which at least one thread read
       features, ran the model or wrote results. The three overlap.
