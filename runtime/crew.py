@@ -48,8 +48,9 @@ class Crew:
         self._working = len(patience)
         for work, seconds in zip([*works, *abandonable], patience, strict=True):
             thread = threading.Thread(target=self._run, args=(work,), name="gatescope", daemon=True)
-            thread.start()
+            # First, so that a thread is known even where an interruption comes while it is being started.
             self._threads.append((thread, seconds))
+            thread.start()
 
     @property
     def stopping(self) -> bool:
@@ -93,7 +94,8 @@ class Crew:
             self._stopping = True
             self.changed.notify_all()
         for thread, patience in self._threads:
-            thread.join(patience)
+            if thread.ident is not None:  # it was started
+                thread.join(patience)
         if error is None and self._error is not None:
             raise self._error
 

@@ -87,7 +87,7 @@ def check_samples(
                     some = list(islice(vids, _TOLD_TOGETHER))
                 if not some:
                     return
-                crew.tell(sum(check_video(vid, scratch) for vid in some))
+                crew.tell(sum(0 if crew.stopping else check_video(vid, scratch) for vid in some))
 
         crew.start(abandonable=[check] * reading_threads())
         for checked in crew.listen():

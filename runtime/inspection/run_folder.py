@@ -83,20 +83,21 @@ def _run(info: RunInfo, done: int, parts: int, noun: str) -> tuple[Row, ...]:
         *([Row("left out", str(len(info.skipped)))] if info.skipped else []),
         Row("model SHA-256", f"{info.model.sha256[:16]}…"),
         Row("device", f"{info.device}, batches of {info.batch_size}"),
-        Row("took", f"{told.seconds:.1f} s, {told.samples_per_second:.1f} {noun}s/s", _stages(told)),
+        Row("took", f"{told.seconds:.1f} s, {told.samples_per_second:.1f} {noun}s/s"),
+        *([Row("at work", _stages(told))] if told.seconds else []),
         Row("versions", ", ".join(f"{name} {number}" for name, number in info.versions.items())),
     )
 
 
 def _stages(told: Timings) -> str:
-    """What took how long; the stages but checking go on at the same time."""
-    stages = {
-        "checking": told.checking_seconds,
-        "reading": told.reading_seconds,
-        "computing": told.computing_seconds,
-        "writing": told.writing_seconds,
-    }
-    return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.items() if seconds)
+    """How long each stage went on. Runs of earlier versions did not time the check, nor anything at once."""
+    stages = (
+        f"reading {told.reading_seconds:.1f} s, computing {told.computing_seconds:.1f} s, "
+        f"writing {told.writing_seconds:.1f} s"
+    )
+    return (
+        f"checking {told.checking_seconds:.1f} s, then at once {stages}" if told.checking_seconds else stages
+    )
 
 
 def _stored(info: RunInfo) -> list[str]:

@@ -43,7 +43,7 @@ class SampleLoader:
         except (DatasetError, InputError) as error:
             raise DatasetError(
                 error.problem,
-                received=error.received or f"query {sample.qid} of {sample.vid}",
+                received=", ".join(filter(None, [f"query {sample.qid} of {sample.vid}", error.received])),
                 expected=error.expected or "features that stay as they were when the run began",
                 fix="see that nothing writes to these files, then run the same command with --resume",
             ) from error
