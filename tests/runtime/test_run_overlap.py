@@ -198,36 +198,37 @@ def test_the_progress_line_says_what_is_the_limit(
 
 
 def test_stages_go_on_at_the_same_time(case: TinyCase, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each waits, for a while, for the next of the other kind to begin: one by one, none ever would."""
+    """Each waits, for a while, for another one to begin: one after the other, it never would."""
     monkeypatch.setattr(writer, "_MOST_SAMPLES_PER_PART", 2)
     load, run, write = SampleLoader.load, GateSession.run, writer.RunWriter.write_part
-    read, computing, two = threading.Event(), threading.Event(), threading.Barrier(2)
-    waited: list[bool] = []
+    read_on, written, computed_on = threading.Event(), threading.Event(), threading.Event()
+    two, calls, waited = threading.Barrier(2), iter(range(100)), list[bool]()
 
     def loading(loader: SampleLoader, batch: Any, rows: Any, places: Sequence[int], scratch: Any) -> None:
-        if places[0] >= 4:
-            read.set()
+        if places[0] >= 4:  # of a later batch than the first two
+            read_on.set()
         load(loader, batch, rows, places, scratch)
 
     def running(session: GateSession, batch: Any) -> Any:
-        if not waited:
-            two.wait(10)  # two calls at once
-            waited.append(read.wait(10))
-        elif len(waited) >= 4:
-            computing.set()
+        if next(calls) < 2:
+            two.wait(10)
+            waited.append(read_on.wait(10))
+        else:
+            waited.append(written.wait(10))
+            computed_on.set()
         return run(session, batch)
 
     def writing(self: Any, *args: Any, **options: Any) -> None:
-        if len(waited) < 4:
-            waited.extend([True] * 2)
-            waited.append(computing.wait(10))
+        if not written.is_set():
+            written.set()
+            waited.append(computed_on.wait(10))
         write(self, *args, **options)
 
     monkeypatch.setattr(SampleLoader, "load", loading)
     monkeypatch.setattr(GateSession, "run", running)
     monkeypatch.setattr(writer.RunWriter, "write_part", writing)
     case.run()
-    assert all(waited) and len(waited) >= 4
+    assert all(waited) and len(waited) > 4
 
 
 def test_timings_are_the_clocks(case: TinyCase, monkeypatch: pytest.MonkeyPatch) -> None:
