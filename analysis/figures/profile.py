@@ -11,11 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
+from ...runtime.profiling.parts import OTHER
 from ...runtime.profiling.results import Profile, Row, Trace, Unavailable
 from .style import INK, MISSING, grid, heading, new_figure, png, series_colour, short, style
 
-# Which of the series' colours a kind of part has; the rest is grey.
-_KINDS = {"fusion": 0, "gates": 1, "t2v": 2, "encoder": 2, "decoder": 2, "heads": 2, "projection": 4}
+# Which of the series' colours a kind of part has, where it is not the first.
+_KINDS = {"gates": 1, "t2v": 2, "encoder": 2, "decoder": 2, "heads": 2, "projection": 4}
 _MOST_TICKS = 12
 
 
@@ -139,8 +140,7 @@ def _draw_parts(axes: Axes, trace: Trace) -> None:
 
 def _part_colour(part: str) -> str:
     """Parts of a kind share a colour."""
-    kind = part.partition(".")[0]
-    return MISSING if kind not in _KINDS else series_colour(_KINDS[kind])
+    return MISSING if part == OTHER else series_colour(_KINDS.get(part.partition(".")[0], 0))
 
 
 def _subtitle(profile: Profile, letters: int) -> str:
