@@ -109,7 +109,9 @@ def export_checkpoint(
     if verification is not None:
         refuse_bad_request(verification, manifest)
         certify_with = partial(verify, verification, CheckpointSubject(read), wanted, graph.variant)
-    return write_certified(graph, manifest, target, captured=captured, verification=certify_with, tell=tell)
+    return write_certified(
+        graph, manifest, target, captured=captured, verification=certify_with, tell=tell
+    )
 
 
 def write_certified(

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from ..errors import GatescopeError
+
+Request = TypeVar("Request")
+
+_FIRST_TO_GO = Path("/proc/self/oom_score_adj")
+# The exit code of a fresh process whose failure has a name.
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -27,9 +36,9 @@ class Outcome:
 def in_fresh_process(
     module: str, request: object, *, environment: Mapping[str, str] | None = None
 ) -> Outcome:
-    """Run the ``main`` of a module of this package on ``request``, which it reads with :func:`request_of`.
+    """Run a module of this package, which does :func:`answer`, on ``request``.
 
-    Raises :class:`GatescopeError` with the last thing it said where it fails.
+    A :class:`GatescopeError` there is raised here; any other failure becomes one with the last thing it said.
     """
     done = subprocess.run(
         # -P: a numpy.py in the folder the user stands in is not ours to import.
@@ -41,6 +50,8 @@ def in_fresh_process(
     killed = done.returncode == -getattr(signal, "SIGKILL", 9)
     if done.returncode != 0 and not killed:
         said = done.stderr.decode(errors="replace").strip().splitlines()
+        if done.returncode == _NAMED:
+            raise GatescopeError(**msgspec.json.decode(said[-1]))
         raise GatescopeError(
             "a measurement in a process of its own failed",
             received=said[-1] if said else f"exit code {done.returncode}",
@@ -49,9 +60,19 @@ def in_fresh_process(
     return Outcome(tuple(done.stdout.splitlines()), killed)
 
 
-def request_of(kind: type[Any]) -> Any:
-    """In the fresh process: the request it was started with."""
-    return msgspec.json.decode(sys.argv[1], type=kind)
+def answer(kind: type[Request], work: Callable[[Request], None]) -> None:
+    """In the fresh process: ``work`` on the request it was started with.
+
+    Where memory runs out, the system is asked to end this process before any other.
+    """
+    with contextlib.suppress(OSError):
+        _FIRST_TO_GO.write_text("1000")
+    try:
+        work(msgspec.json.decode(sys.argv[1], type=kind))
+    except GatescopeError as error:
+        told = {name: getattr(error, name) for name in ("problem", "received", "expected", "fix")}
+        print(f"\n{json.dumps(told)}", file=sys.stderr)
+        sys.exit(_NAMED)
 
 
 def tell_parent(document: object) -> None:

@@ -28,7 +28,7 @@ def describe_machine(session: GateSession, *, beside: tuple[str, ...] = ()) -> M
         threads=session.threads,
         cpu=_cpu(),
         cpus=available_cpus(),
-        gpu=_gpu() if session.device == "cuda" else None,
+        gpu=gpu_name() if session.device == "cuda" else None,
         system=platform.platform(),
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         versions=versions(session.versions | {package: version(package) for package in beside}),
@@ -44,7 +44,7 @@ def _cpu() -> str | None:
     return platform.processor() or None
 
 
-def _gpu() -> str | None:
+def gpu_name() -> str | None:
     """The GPUs that nvidia-smi names; None where there is no such program, or it fails."""
     program = shutil.which("nvidia-smi")
     if program is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,9 @@ from .lengths import Lengths, alike, lengths_of_annotations
 from .timing import Budget
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
+# Beyond these a number is a slip of the finger.
+_MOST = 1_000_000
+_MOST_CALLERS = 1_000
 
 
 @dataclass(frozen=True)
@@ -86,9 +90,10 @@ def _check_numbers(request: Request) -> None:
         "--repeats": (request.budget.repeats,),
     }
     for flag, values in numbers.items():
-        wrong = [value for value in values if value is not None and value < 1]
+        most = _MOST_CALLERS if flag == "--concurrency" else _MOST
+        wrong = [value for value in values if value is not None and not 1 <= value <= most]
         if wrong:
-            raise UsageError(f"{flag} must be at least 1", received=str(wrong[0]))
+            raise UsageError(f"{flag} makes no sense", received=str(wrong[0]), expected=f"1 to {most:,}")
     if not request.batch_sizes:
         raise UsageError("there are no batch sizes to measure", expected="at least one")
     if not 0 < request.budget.seconds < math.inf:
@@ -104,15 +109,15 @@ def _refuse_others(path: Path) -> None:
             raise UsageError(
                 f"{path} is a run folder, not a model",
                 expected="a file that 'gatescope export' wrote",
-                fix=f"gatescope profile {read_info(path).model.path}",
+                fix=shlex.join(["gatescope", "profile", read_info(path).model.path]),
             )
         return
     if identify(path) == "checkpoint":
         raise UsageError(
             f"{path} is a checkpoint, not an exported model",
             expected="a file that 'gatescope export' wrote",
-            fix=f"gatescope export --checkpoint {path} --output m.onnx, then "
-            f"gatescope profile m.onnx --checkpoint {path}",
+            fix=f"gatescope export --checkpoint {shlex.quote(str(path))} --output m.onnx, then "
+            f"gatescope profile m.onnx --checkpoint {shlex.quote(str(path))}",
         )
 
 

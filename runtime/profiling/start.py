@@ -17,7 +17,7 @@ import numpy as np
 
 from ..device import Device
 from ..errors import GatescopeError
-from .fresh import in_fresh_process, request_of, tell_parent
+from .fresh import answer, in_fresh_process, tell_parent
 from .memory import peak_memory
 from .results import Start
 from .shortage import out_of_memory
@@ -96,9 +96,8 @@ def measure_start(request: StartRequest) -> tuple[Start, dict[int, Tried]]:
     return start, found
 
 
-def _main() -> None:
+def _work(request: StartRequest) -> None:
     """The fresh process."""
-    request: StartRequest = request_of(StartRequest)
     began = time.perf_counter()
     import_module(_LIBRARY[request.format])
     from ..session import GateSession
@@ -141,4 +140,4 @@ def _above(before: int | None) -> int | None:
 
 
 if __name__ == "__main__":
-    _main()
+    answer(StartRequest, _work)

@@ -75,10 +75,14 @@ def time_calls(call: Callable[[int], object], budget: Budget, *, concurrency: in
         done: list[Call] = []
         start.wait()
         first = time.perf_counter()
-        while not stop.is_set() and not budget.spent(len(done), first):
-            before = time.perf_counter()
-            call(caller + len(done) * concurrency)
-            done.append(Call(before, time.perf_counter()))
+        try:
+            while not stop.is_set() and not budget.spent(len(done), first):
+                before = time.perf_counter()
+                call(caller + len(done) * concurrency)
+                done.append(Call(before, time.perf_counter()))
+        except BaseException:
+            stop.set()
+            raise
         return done
 
     with ThreadPoolExecutor(concurrency) as threads:

@@ -23,7 +23,7 @@ from ..errors import GatescopeError
 from ..inputs import check_batch
 from ..manifest import Manifest
 from ..model_file import ModelFile, read_model_file
-from .fresh import in_fresh_process, request_of, tell_parent
+from .fresh import answer, in_fresh_process, tell_parent
 from .parts import OTHER, in_order, parts_of_nodes
 from .results import Part, Placement, Trace
 from .samples import random_batch
@@ -70,12 +70,6 @@ def measure_trace(request: TraceRequest) -> Trace:
     return msgspec.json.decode(outcome.documents[0], type=Trace)
 
 
-def _main() -> None:
-    """The fresh process."""
-    request: TraceRequest = request_of(TraceRequest)
-    tell_parent(trace(request))
-
-
 def trace(request: TraceRequest) -> Trace:
     """The trace of a model that runs in this process; leaves no file behind."""
     model = read_model_file(request.model)
@@ -83,7 +77,6 @@ def trace(request: TraceRequest) -> Trace:
         events, optimised = _profile(model, request, Path(folder))
     parts = parts_of_nodes(onnx.load_model_from_string(model.content).graph, optimised)
     runs = list(nodes_of_runs(events))[_WARM_UP:]
-    on_cpu = Counter(node.operator for node in runs[0] if node.provider == _CPU)
     arenas = [int(event.get("args", {}).get("mem_arena_held", 0)) for event in events]
     return Trace(
         clips=request.clips,
@@ -92,7 +85,7 @@ def trace(request: TraceRequest) -> Trace:
         runs=len(runs),
         parts=times_of_parts(runs, parts),
         placement=times_of_providers(runs),
-        on_cpu=dict(on_cpu.most_common()) if request.device == "cuda" else {},
+        on_cpu=left_to_the_cpu(runs[0]) if request.device == "cuda" else {},
         arena_bytes=max(arenas, default=0) or None,
     )
 
@@ -133,6 +126,11 @@ def times_of_parts(runs: Sequence[Sequence[Node]], parts: Mapping[str, str]) -> 
         Part(name, ms, share, nodes)
         for name, nodes, ms, share in sorted(_medians(labelled), key=lambda row: in_order(row[0]))
     )
+
+
+def left_to_the_cpu(run: Iterable[Node]) -> dict[str, int]:
+    """The operators that the CPU computed in a run, and how many of each, the most frequent first."""
+    return dict(Counter(node.operator for node in run if node.provider == _CPU).most_common())
 
 
 def times_of_providers(runs: Sequence[Sequence[Node]]) -> tuple[Placement, ...]:
@@ -200,4 +198,4 @@ def _named(events: Iterable[Mapping[str, Any]], name: str) -> list[Mapping[str, 
 
 
 if __name__ == "__main__":
-    _main()
+    answer(TraceRequest, lambda request: tell_parent(trace(request)))
