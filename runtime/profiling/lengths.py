@@ -56,9 +56,10 @@ class Lengths:
         return max(clips for clips, _ in self.pairs), max(words for _, words in self.pairs)
 
 
-def alike(clips: int, words: int) -> Lengths:
-    """Every sample has ``clips`` clips and ``words`` words."""
-    return Lengths(((clips, words),), f"{clips} clips and {words} words in every sample")
+def alike(clips: int, words: int, *, text: bool = True) -> Lengths:
+    """Every sample has ``clips`` clips and ``words`` words; without ``text`` nobody reads the words."""
+    told = f"{clips} clips and {words} words" if text else f"{clips} clips"
+    return Lengths(((clips, words),), f"{told} in every sample")
 
 
 def lengths_of_annotations(path: Path, preprocessing: Preprocessing) -> Lengths:

@@ -147,7 +147,8 @@ def _lengths(request: Request, manifest: Manifest) -> tuple[Lengths, ...]:
             received=f"--words {words}",
             expected=f"at most {recipe.max_q_l}",
         )
-    return tuple(alike(clips, words) for clips in dict.fromkeys(request.clips or (recipe.max_v_l,)))
+    every = dict.fromkeys(request.clips or (recipe.max_v_l,))
+    return tuple(alike(clips, words, text=takes_text) for clips in every)
 
 
 def _check_checkpoint(checkpoint: Path, model: Path, manifest: Manifest) -> None:

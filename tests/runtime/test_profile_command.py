@@ -178,6 +178,12 @@ def test_lengths_of_the_users_annotations(tmp_path: Path, quick: dict[str, Any])
     assert "special tokens" in run(case.model, "--annotations", case.data.annotations, "--repeats", 1)[1]
 
 
+def test_a_graph_that_ends_at_its_gates_reads_no_words(tmp_path: Path, quick: dict[str, Any]) -> None:
+    tiny_model(tmp_path / "m.onnx", outputs_kind="gates")
+    code, out, _ = run(tmp_path / "m.onnx", "--repeats 1 --batch-size 1")
+    assert code == 0 and "random, 75 clips in every sample" in out and "this graph ends at its gates" in out
+
+
 def test_files_of_other_formats_have_no_parts(tmp_path: Path, quick: dict[str, Any]) -> None:
     from .tiny_torch import tiny_torch
 
