@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
+from ...runtime.inspection.inspection import counted
 from ...runtime.profiling.parts import OTHER
 from ...runtime.profiling.results import Profile, Row, Trace, Unavailable
 from .style import INK, MISSING, grid, heading, new_figure, png, series_colour, short, style
@@ -130,7 +131,8 @@ def _draw_parts(axes: Axes, trace: Trace) -> None:
             va="center",
             fontsize=8.5,
         )
-    axes.set_title(f"Where the time of a run goes (batch {trace.batch_size})")
+    at_once = f"{counted(trace.batch_size, 'sample')} on {counted(trace.threads, 'thread')}"
+    axes.set_title(f"Where the time goes ({at_once})")
     axes.set_xlim(0, 1.4 * max(part.share for part in parts))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlabel("share of the time of all nodes")

@@ -5,23 +5,27 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import plugins
-from ..errors import GatescopeError
+from ..device import DeviceOptions
+from ..errors import GatescopeError, OutOfMemoryError
+from ..lanes import chunks
 from ..manifest import Manifest
+from ..memory import ran_out_of_memory
 from ..model_file import file_sha256, read_model_file
 from ..session import GateSession
 from .lengths import Lengths, alike, draw
 from .machine import describe_machine
+from .opening import open_on
 from .pairs import ratio
 from .plain import why_no_plain, write_plain
 from .request import Request, check_request
 from .results import Comparison, Inputs, Profile, Recommendation, Row, Start, Subject, Trace, Unavailable
-from .shortage import out_of_memory
 from .start import StartRequest, measure_start
 from .sweep import recommend, sweep
 from .timing import Budget
@@ -46,7 +50,7 @@ def profile_model(request: Request, *, tell: Tell = lambda _: None) -> Profile:
     another reason than memory, or PyTorch computes something else.
     """
     manifest, lengths = check_request(request)
-    with GateSession(request.model, device=request.device, threads=request.threads) as session:
+    with open_on(request.model, request.wanted) as session:
         machine = describe_machine(session, beside=("torch",) if request.checkpoint else ())
         starts, rows = list[Start](), list[Row]()
         for one in lengths:
@@ -87,8 +91,7 @@ def _measure(request: Request, session: GateSession, lengths: Lengths, tell: Tel
         StartRequest(
             model=str(request.model.absolute()),
             format=session.manifest.format,
-            device=session.device,
-            threads=session.threads,
+            wanted=_found(request, session),
             clips=clips,
             words=words,
             batch_sizes=tuple(sorted(set(request.batch_sizes))),
@@ -113,17 +116,32 @@ def _trace(request: Request, session: GateSession, best: Recommendation, tell: T
     if session.manifest.format != "onnx":
         return Unavailable(_ONLY_ONNX)
     tell("where the time goes")
+    samples, threads = _whole_runs(session, best.batch_size)
     return measure_trace(
         TraceRequest(
             model=str(request.model.absolute()),
-            device=session.device,
-            threads=session.threads,
+            wanted=_found(request, session),
+            threads=threads,
             clips=best.clips,
             words=best.words,
-            batch_size=best.batch_size,
+            batch_size=samples,
             budget=request.budget,
         )
     )
+
+
+def _whole_runs(session: GateSession, batch_size: int) -> tuple[int, int]:
+    """How many samples of a batch ``session`` takes through the graph at once, and on how many threads."""
+    exact = session.manifest.batching == "exact"
+    if session.device == "cpu" and session.threads > 1 and batch_size > 1 and exact:
+        return max(part.stop - part.start for part in chunks(batch_size, session.threads)), 1
+    return batch_size, session.threads
+
+
+def _found(request: Request, session: GateSession) -> DeviceOptions:
+    """What was wanted, with the device and the threads that ``session`` found for it."""
+    graphs = request.wanted.cuda_graphs and session.device == "cuda"
+    return replace(request.wanted, device=session.device, threads=session.threads, cuda_graphs=graphs)
 
 
 def _tracking(
@@ -135,7 +153,7 @@ def _tracking(
     with tempfile.TemporaryDirectory(prefix="gatescope-") as folder:
         path = Path(folder) / "plain.onnx"
         write_plain(read_model_file(request.model), path)
-        with GateSession(path, device=session.device, threads=session.threads) as plain:
+        with open_on(path, _found(request, session)) as plain:
             return _compare(plain.run, session.run, session.manifest, lengths, sizes, request.budget)
 
 
@@ -171,8 +189,8 @@ def _compare(
                     ),
                 )
             )
-    except (GatescopeError, MemoryError) as error:
-        if out_of_memory(error):
+    except Exception as error:  # PyTorch's own too
+        if isinstance(error, OutOfMemoryError) or ran_out_of_memory(error):
             return Unavailable("out of memory")
         raise
     return tuple(found)

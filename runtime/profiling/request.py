@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from ..device import DeviceOptions
 from ..errors import MissingExtraError, UsageError
 from ..inspection.identify import identify
 from ..manifest import Manifest
@@ -29,14 +30,14 @@ class Request:
 
     - ``batch_sizes``: samples in a batch. ``clips``, ``words``: lengths of all samples, by default the most
       the model was trained on; or ``annotations``: a file whose queries give the lengths.
+    - ``wanted``: the device, the CPUs it may use and its options.
     - ``concurrency``: threads that call the session at once. ``budget``: how long each row and each side of a
-      comparison takes. ``threads``: of one operator on the CPU.
+      comparison takes.
     - ``checkpoint``: the file the model was exported from, to compare with PyTorch.
     """
 
     model: Path
-    device: str = "auto"
-    threads: int | None = None
+    wanted: DeviceOptions = field(default_factory=DeviceOptions)
     batch_sizes: tuple[int, ...] = BATCH_SIZES
     clips: tuple[int, ...] = ()
     words: int | None = None

@@ -32,7 +32,7 @@ class Machine:
     """Where it was measured.
 
     - ``device``, ``providers``, ``provider_options``, ``threads``: as the session reports them; ``threads``
-      are those one operator may use on the CPU.
+      are the CPUs it may use.
     - ``cpu``, ``gpu``: their names, where they can be told. ``cpus``: how many this process may use.
     - ``load``: the system's load average over the minute before (None where it has none): a number near
       ``cpus`` says that others were computing too.
@@ -141,6 +141,8 @@ class Placement:
 class Trace:
     """Where the time of a run goes, by ONNX Runtime's own profiler: medians over ``runs`` runs.
 
+    - ``batch_size``, ``threads``: how many samples go through the graph at once, on how many threads of the
+      CPU; where a session cuts batches into chunks for one core each, those of a chunk.
     - ``on_cpu``: where the model runs on CUDA, the operators that the CPU computed, and how many of each.
     - ``arena_bytes``: the most memory ONNX Runtime's arena held, on the device it computes on; None where
       this version does not say.
@@ -149,6 +151,7 @@ class Trace:
     clips: int
     words: int
     batch_size: int
+    threads: int
     runs: int
     parts: tuple[Part, ...]
     placement: tuple[Placement, ...]

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from ..device import Device
-from ..errors import GatescopeError
+from ..device import DeviceOptions
+from ..errors import GatescopeError, OutOfMemoryError
 from .fresh import answer, in_fresh_process, tell_parent
-from .memory import peak_memory
+from .peak_memory import peak_memory
 from .results import Start
-from .shortage import out_of_memory
 
 if TYPE_CHECKING:
     from ..session import GateSession
@@ -35,8 +34,7 @@ class StartRequest:
 
     model: str
     format: str
-    device: Device
-    threads: int
+    wanted: DeviceOptions
     clips: int
     words: int
     batch_sizes: tuple[int, ...]
@@ -100,11 +98,11 @@ def _work(request: StartRequest) -> None:
     """The fresh process."""
     began = time.perf_counter()
     import_module(_LIBRARY[request.format])
-    from ..session import GateSession
+    from .opening import open_on
 
     imported = time.perf_counter()
     libraries, method = peak_memory()
-    with GateSession(request.model, device=request.device, threads=request.threads) as session:
+    with open_on(request.model, request.wanted) as session:
         loaded = time.perf_counter()
         tell_parent(_Opened(imported - began, loaded - imported, libraries, _above(libraries), method))
         for size in request.batch_sizes:
@@ -124,10 +122,8 @@ def _try(session: GateSession, request: StartRequest, size: int, libraries: int 
             for call in calls:
                 call.result()
         return Tried(size, time.perf_counter() - began, _above(libraries))
-    except (GatescopeError, MemoryError) as error:
-        if out_of_memory(error):
-            return Tried(size, failure="out of memory")
-        raise
+    except (OutOfMemoryError, MemoryError):
+        return Tried(size, failure="out of memory")
 
 
 def _run(session: GateSession, batch: dict[str, Any]) -> None:

@@ -8,11 +8,10 @@ from itertools import groupby
 
 import numpy as np
 
-from ..errors import GatescopeError
+from ..errors import OutOfMemoryError
 from ..session import GateSession
 from .lengths import Lengths, draw
 from .results import Recommendation, Row
-from .shortage import out_of_memory
 from .start import Tried
 from .timing import Budget, Call, block_rates, latencies_ms, time_calls, warm_up
 
@@ -68,9 +67,7 @@ class _Series:
             if not self._calls:
                 warm_up(call)
             calls = time_calls(call, budget, concurrency=self._concurrency)
-        except (GatescopeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
+        except (OutOfMemoryError, MemoryError):
             self._row = replace(self._row, failure="out of memory")
             return
         self._calls += calls

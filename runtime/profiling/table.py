@@ -123,8 +123,9 @@ def _trace(trace: Trace | Unavailable) -> str:
     if isinstance(trace, Unavailable):
         return f"Where the time goes\n  {trace.unavailable}"
     lines = [
-        f"Where the time goes, by ONNX Runtime's profiler (batch {trace.batch_size}, {trace.clips} clips, "
-        f"{trace.words} words, {counted(trace.runs, 'run')})"
+        f"Where the time goes, by ONNX Runtime's profiler ({counted(trace.batch_size, 'sample')} at once on "
+        f"{counted(trace.threads, 'thread')}, {trace.clips} clips, {trace.words} words, "
+        f"{counted(trace.runs, 'run')})"
     ]
     most = max(part.share for part in trace.parts)
     longest = max(len(part.name) for part in trace.parts)

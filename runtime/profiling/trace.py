@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import onnx
 
-from ..device import Device
+from ..device import DeviceOptions
 from ..errors import GatescopeError
 from ..inputs import check_batch
 from ..manifest import Manifest
@@ -37,10 +37,10 @@ _CPU = "CPUExecutionProvider"
 
 @dataclass(frozen=True)
 class TraceRequest:
-    """What to run: batches of ``batch_size`` samples, all ``clips`` and ``words`` long."""
+    """What to run: batches of ``batch_size`` samples, all ``clips`` and ``words`` long, on ``threads``."""
 
     model: str
-    device: Device
+    wanted: DeviceOptions
     threads: int
     clips: int
     words: int
@@ -82,10 +82,11 @@ def trace(request: TraceRequest) -> Trace:
         clips=request.clips,
         words=request.words,
         batch_size=request.batch_size,
+        threads=request.threads,
         runs=len(runs),
         parts=times_of_parts(runs, parts),
         placement=times_of_providers(runs),
-        on_cpu=left_to_the_cpu(runs[0]) if request.device == "cuda" else {},
+        on_cpu=left_to_the_cpu(runs[0]) if request.wanted.device == "cuda" else {},
         arena_bytes=max(arenas, default=0) or None,
     )
 
@@ -158,23 +159,16 @@ def _medians(labelled: Sequence[Iterable[tuple[str, Node]]]) -> list[tuple[str, 
 
 def _profile(model: ModelFile, request: TraceRequest, folder: Path) -> tuple[list[Any], onnx.GraphProto]:
     """The profiler's events and the graph that ran."""
-    import onnxruntime
+    from ..backends.onnx_runtime import create_session
 
-    from ..backends.onnx_runtime import assert_device, choose_providers
+    def adjust(options: Any) -> None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(folder / "events")
+        options.optimized_model_filepath = str(folder / "optimised.onnx")
 
-    options: Any = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = request.threads
-    options.enable_profiling = True
-    options.profile_file_prefix = str(folder / "events")
-    options.optimized_model_filepath = str(folder / "optimised.onnx")
-    options.log_severity_level = 3
-    session: Any = onnxruntime.InferenceSession(
-        model.content,
-        options,
-        providers=[(one.name, one.options) for one in choose_providers(request.device)],
-        enable_fallback=0,
-    )
-    assert_device(session, request.device)
+    # Work that CUDA replays from a graph has no nodes.
+    wanted = replace(request.wanted, cuda_graphs=False)
+    session, _ = create_session(model.content, wanted, request.threads, origin=str(model.path), adjust=adjust)
     feeds = _feeds(model.manifest, request)
     for _ in range(_WARM_UP):
         session.run(None, feeds)

@@ -56,7 +56,8 @@ def made_up(**changes: Any) -> Profile:
         "trace": Trace(
             clips=75,
             words=32,
-            batch_size=8,
+            batch_size=4,
+            threads=1,
             runs=5,
             parts=(
                 Part("fusion.0", 60.0, 0.6, 40),

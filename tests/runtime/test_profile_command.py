@@ -19,7 +19,8 @@ import pytest
 
 from gatescope.runtime import plugins
 from gatescope.runtime.cli.main import main
-from gatescope.runtime.errors import GatescopeError, MissingExtraError
+from gatescope.runtime.device import Device, DeviceOptions
+from gatescope.runtime.errors import GatescopeError, MissingExtraError, OutOfMemoryError
 from gatescope.runtime.manifest import Fact
 from gatescope.runtime.model_file import file_sha256
 from gatescope.runtime.profiling import profile as profiling
@@ -31,7 +32,7 @@ from gatescope.runtime.session import GateSession
 
 from .profiles import MB, made_up, row
 from .tiny_case import TinyCase
-from .tiny_model import tiny_manifest, tiny_model, tiny_proto
+from .tiny_model import tiny_batch, tiny_manifest, tiny_model, tiny_proto
 
 PNG = b"\x89PNG"
 
@@ -152,15 +153,60 @@ def test_flags_reach_every_measurement(model: Path, quick: dict[str, Any]) -> No
     assert [(one["clips"], one["words"], one["calls"]) for one in told["rows"]] == [(5, 32, 6), (9, 32, 6)]
     assert told["rows"][0]["peak_bytes"] == 3 * MB
     asked = quick["start"]
-    assert [(one.clips, one.words, one.concurrency, one.threads) for one in asked] == [
-        (5, 32, 2, 1),
-        (9, 32, 2, 1),
-    ]
-    assert asked[0].batch_sizes == (3,) and asked[0].device == "cpu"
+    assert [(one.clips, one.words, one.concurrency) for one in asked] == [(5, 32, 2), (9, 32, 2)]
+    assert asked[0].batch_sizes == (3,) and asked[0].wanted == DeviceOptions("cpu", 1)
     assert (quick["trace"].clips, quick["trace"].batch_size, quick["trace"].budget.repeats) == (9, 3, 3)
     run(model, "--seconds 0.01 --clips 5 --words 2")
     assert quick["start"][-1].batch_sizes == (1, 2, 4, 8, 16, 32, 64) and quick["start"][-1].words == 2
     assert quick["trace"].budget.seconds == 0.01
+
+
+def test_options_of_the_device_reach_every_session(
+    model: Path, quick: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[dict[str, Any]] = []
+    real = GateSession.__init__
+
+    def on_the_cpu(session: GateSession, path: Any, **wanted: Any) -> None:
+        opened.append(wanted)
+        real(session, path, device="cpu", threads=1)
+        session.device = found
+
+    monkeypatch.setattr(GateSession, "__init__", on_the_cpu)
+    found: Device = "cuda"
+    assert run(model, "--tf32 --cuda-graphs --device cuda --repeats 1 --batch-size 1")[0] == 0
+    assert len(opened) == 2  # the file and its plain sibling
+    assert all(one["tf32"] and one["cuda_graphs"] for one in opened) and opened[0]["device"] == "cuda"
+    assert (
+        quick["start"][0].wanted
+        == quick["trace"].wanted
+        == DeviceOptions("cuda", 1, tf32=True, cuda_graphs=True)
+    )
+    found = "cpu"  # what auto comes down to has no graphs to record
+    assert run(model, "--cuda-graphs --repeats 1 --batch-size 1")[0] == 0
+    assert quick["start"][1].wanted == DeviceOptions("cpu", 1)
+
+
+@pytest.mark.parametrize(
+    ("threads", "batching", "size", "expected"),
+    [(2, "exact", 6, (3, 1)), (2, "exact", 1, (1, 2)), (2, "reference", 6, (6, 2)), (1, "exact", 6, (6, 1))],
+)
+def test_the_profiler_sees_what_goes_through_the_graph_at_once(
+    tmp_path: Path, quick: dict[str, Any], threads: int, batching: Any, size: int, expected: tuple[int, int]
+) -> None:
+    import onnx
+
+    onnx.save(tiny_proto(replace(tiny_manifest(), batching=batching)), tmp_path / "m.onnx")
+    assert (
+        run(tmp_path / "m.onnx", f"--device cpu --threads {threads} --batch-size {size} --repeats 1")[0] == 0
+    )
+    assert (quick["trace"].batch_size, quick["trace"].threads) == expected
+    with GateSession(tmp_path / "m.onnx", device="cpu", threads=threads) as session:
+        seen: list[int] = []
+        session._run = session._run_on_lane = lambda arrays: seen.append(len(arrays["src_vid"])) or []
+        with contextlib.suppress(Exception):
+            session.run(tiny_batch(session.manifest, clips=(5,) * size, words=(4,) * size))
+    assert max(seen) == expected[0]
 
 
 def test_lengths_of_the_users_annotations(tmp_path: Path, quick: dict[str, Any]) -> None:
@@ -219,7 +265,7 @@ def test_a_batch_that_memory_cannot_hold_is_a_row_and_the_rest_goes_on(
 
     def short(session: GateSession, batch: Any, **options: Any) -> Any:
         if len(batch["src_vid"]) > 2:
-            raise GatescopeError("it failed", received="Failed to allocate memory for requested buffer")
+            raise OutOfMemoryError("memory ran out at 4 samples at a time")
         return real(session, batch, **options)
 
     monkeypatch.setattr(GateSession, "run", short)

@@ -19,6 +19,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from gatescope.runtime import GateSession
+from gatescope.runtime.device import DeviceOptions
 from gatescope.runtime.errors import GatescopeError
 from gatescope.runtime.model_file import read_model_file
 from gatescope.runtime.profiling import fresh, pairs
@@ -27,7 +28,6 @@ from gatescope.runtime.profiling.parts import in_order, parts_of_nodes
 from gatescope.runtime.profiling.plain import cut_outputs, why_no_plain, write_plain
 from gatescope.runtime.profiling.results import Row
 from gatescope.runtime.profiling.samples import random_batch, random_sample
-from gatescope.runtime.profiling.shortage import out_of_memory
 from gatescope.runtime.profiling.start import KILLED, StartRequest, measure_start
 from gatescope.runtime.profiling.sweep import recommend
 from gatescope.runtime.profiling.timing import Budget, Call, block_rates, latencies_ms, time_calls, warm_up
@@ -44,6 +44,8 @@ from gatescope.runtime.profiling.trace import (
 
 from .profiles import row
 from .tiny_model import tiny_batch, tiny_manifest, tiny_model
+
+ONE_CPU = DeviceOptions("cpu", 1)
 
 # --- samples and their lengths ---
 
@@ -215,9 +217,11 @@ def test_the_profiler_tells_the_time_of_each_part(tmp_path: Path, monkeypatch: p
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     path = named(tmp_path / "m.onnx")
-    found = trace(TraceRequest(str(path), "cpu", 1, clips=6, words=4, batch_size=3, budget=Budget(repeats=4)))
+    found = trace(
+        TraceRequest(str(path), ONE_CPU, 1, clips=6, words=4, batch_size=3, budget=Budget(repeats=4))
+    )
     assert [part.name for part in found.parts] == ["projection.video", "fusion.1", "gates", "other"]
-    assert found.runs == 4 and (found.clips, found.words, found.batch_size) == (6, 4, 3)
+    assert found.runs == 4 and (found.clips, found.words, found.batch_size, found.threads) == (6, 4, 3, 1)
     assert sum(part.share for part in found.parts) == pytest.approx(1)
     assert all(part.ms > 0 for part in found.parts)
     (cpu,) = found.placement
@@ -315,7 +319,7 @@ def test_the_profiled_process_waits_for_every_kernel(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(fresh.subprocess, "run", killed)
     with pytest.raises(GatescopeError, match="not enough memory to profile"):
-        measure_trace(TraceRequest(str(tmp_path), "cuda", 1, 5, 3, 2, Budget()))
+        measure_trace(TraceRequest(str(tmp_path), DeviceOptions("cuda"), 1, 5, 3, 2, Budget()))
     assert seen["CUDA_LAUNCH_BLOCKING"] == "1"
 
 
@@ -402,7 +406,7 @@ def test_files_without_a_plain_sibling(manifest: Any, reason: str) -> None:
 
 
 def start_request(path: Path, sizes: tuple[int, ...]) -> StartRequest:
-    return StartRequest(str(path), "onnx", "cpu", 1, clips=5, words=3, batch_sizes=sizes, concurrency=2)
+    return StartRequest(str(path), "onnx", ONE_CPU, clips=5, words=3, batch_sizes=sizes, concurrency=2)
 
 
 def test_loading_and_memory_are_measured_in_a_fresh_process(tmp_path: Path) -> None:
@@ -440,26 +444,3 @@ def test_sizes_at_which_the_system_ends_the_process_are_out_of_memory(
 def test_a_fresh_process_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(GatescopeError, match=r"absent\.onnx"):
         measure_start(start_request(tmp_path / "absent.onnx", (1,)))
-
-
-@pytest.mark.parametrize(
-    ("error", "short"),
-    [
-        (MemoryError(), True),
-        (
-            RuntimeError("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer of size 9"),
-            True,
-        ),
-        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), True),
-        (
-            RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9"),
-            True,
-        ),
-        (RuntimeError("std::bad_alloc"), True),
-        (ValueError("shapes differ"), False),
-    ],
-)
-def test_a_lack_of_memory_is_known_by_its_words(error: Exception, short: bool) -> None:
-    wrapped = GatescopeError("the run failed")
-    wrapped.__cause__ = error
-    assert out_of_memory(error) == out_of_memory(wrapped) == short
