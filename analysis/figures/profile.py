@@ -9,7 +9,14 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+    PercentFormatter,
+)
 
 from ...runtime.inspection.inspection import counted
 from ...runtime.profiling.parts import OTHER
@@ -134,6 +141,7 @@ def _draw_parts(axes: Axes, trace: Trace) -> None:
     at_once = f"{counted(trace.batch_size, 'sample')} on {counted(trace.threads, 'thread')}"
     axes.set_title(f"Where the time goes ({at_once})")
     axes.set_xlim(0, 1.4 * max(part.share for part in parts))
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlabel("share of the time of all nodes")
     axes.tick_params(axis="y", length=0)
@@ -166,9 +174,7 @@ def _costs(profile: Profile) -> list[str]:
     if not isinstance(profile.tracking, Unavailable):
         cost = profile.tracking[-1]
         sure = "" if cost.ratio.certain else " (not told from none)"
-        told.append(
-            f"Tracking costs {100 * (cost.ratio.median - 1):+.1f} %{sure} at batch {cost.batch_size}."
-        )
+        told.append(f"Tracking: {100 * (cost.ratio.median - 1):+.1f}% time{sure} at batch {cost.batch_size}.")
     if profile.eager is not None and not isinstance(profile.eager, Unavailable):
         slow = profile.eager[-1]
         told.append(f"Eager PyTorch takes {slow.ratio.median:.1f} times as long at batch {slow.batch_size}.")

@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-import numpy as np
-
-from .. import plugins
 from ..device import DeviceOptions
 from ..errors import GatescopeError, OutOfMemoryError
 from ..lanes import chunks
 from ..manifest import Manifest
 from ..memory import ran_out_of_memory
-from ..model_file import file_sha256, read_model_file
+from ..model_file import file_sha256
 from ..session import GateSession
-from .lengths import Lengths, alike, draw
+from .comparisons import cost_of_eager, cost_of_tracking
+from .lengths import Lengths
 from .machine import describe_machine
 from .opening import open_on
-from .pairs import ratio
-from .plain import why_no_plain, write_plain
 from .request import Request, check_request
-from .results import Comparison, Inputs, Profile, Recommendation, Row, Start, Subject, Trace, Unavailable
+from .results import Inputs, Profile, Recommendation, Row, Start, Subject, Trace, Unavailable
 from .start import StartRequest, measure_start
 from .sweep import recommend, sweep
-from .timing import Budget
 from .trace import TraceRequest, measure_trace
 
-EAGER_MODEL = "eager-model"
-
 _ONLY_ONNX = "only for ONNX files"
-# Far above rounding on any device, far below another model's outputs.
-_SAME = 1e-2
 
 Tell = Callable[[str], None]
-Run = Callable[[Mapping[str, Any]], Any]
+Found = TypeVar("Found")
 
 
 def profile_model(request: Request, *, tell: Tell = lambda _: None) -> Profile:
@@ -68,9 +57,15 @@ def profile_model(request: Request, *, tell: Tell = lambda _: None) -> Profile:
         best = max(recommended, key=lambda one: (one.clips, one.words))
         at = next(one for one in lengths if (one.clips, one.words) == (best.clips, best.words))
         sizes = _sizes(rows, best)
-        trace = _trace(request, session, best, tell)
-        tracking = _tracking(request, session, at, sizes, tell)
-        eager = _eager(request, session, at, sizes, tell)
+        tell("where the time goes")
+        trace = _unless_short(lambda: _trace(request, session, best))
+        tell("what tracking costs")
+        wanted, budget = _found(request, session), request.budget
+        tracking = _unless_short(lambda: cost_of_tracking(session, wanted, at, sizes, budget))
+        eager, checkpoint = None, request.checkpoint
+        if checkpoint is not None:
+            tell("against eager PyTorch")
+            eager = _unless_short(lambda: cost_of_eager(session, checkpoint, at, sizes, budget))
     return Profile(
         subject=_subject(request.model, manifest),
         machine=machine,
@@ -112,10 +107,9 @@ def _sizes(rows: Sequence[Row], best: Recommendation) -> tuple[int, ...]:
     return tuple(dict.fromkeys((min(measured), best.batch_size)))
 
 
-def _trace(request: Request, session: GateSession, best: Recommendation, tell: Tell) -> Trace | Unavailable:
+def _trace(request: Request, session: GateSession, best: Recommendation) -> Trace | Unavailable:
     if session.manifest.format != "onnx":
         return Unavailable(_ONLY_ONNX)
-    tell("where the time goes")
     samples, threads = _whole_runs(session, best.batch_size)
     return measure_trace(
         TraceRequest(
@@ -144,75 +138,14 @@ def _found(request: Request, session: GateSession) -> DeviceOptions:
     return replace(request.wanted, device=session.device, threads=session.threads, cuda_graphs=graphs)
 
 
-def _tracking(
-    request: Request, session: GateSession, lengths: Lengths, sizes: Sequence[int], tell: Tell
-) -> tuple[Comparison, ...] | Unavailable:
-    if reason := why_no_plain(session.manifest):
-        return Unavailable(reason)
-    tell("what tracking costs")
-    with tempfile.TemporaryDirectory(prefix="gatescope-") as folder:
-        path = Path(folder) / "plain.onnx"
-        write_plain(read_model_file(request.model), path)
-        with open_on(path, _found(request, session)) as plain:
-            return _compare(plain.run, session.run, session.manifest, lengths, sizes, request.budget)
-
-
-def _eager(
-    request: Request, session: GateSession, lengths: Lengths, sizes: Sequence[int], tell: Tell
-) -> tuple[Comparison, ...] | Unavailable | None:
-    if request.checkpoint is None:
-        return None
-    tell("against eager PyTorch")
-    opened: AbstractContextManager[Run] = plugins.load(plugins.PLUGINS, EAGER_MODEL)(
-        request.checkpoint, session.manifest, device=session.device, threads=session.threads
-    )
-    with opened as eager:
-        _check_same(session, eager, lengths)
-        return _compare(session.run, eager, session.manifest, lengths, sizes, request.budget)
-
-
-def _compare(
-    first: Run, second: Run, manifest: Manifest, lengths: Lengths, sizes: Sequence[int], budget: Budget
-) -> tuple[Comparison, ...] | Unavailable:
-    """How much longer ``second`` takes than ``first``, at each size of batch."""
-    found: list[Comparison] = []
+def _unless_short(measure: Callable[[], Found]) -> Found | Unavailable:
+    """What ``measure`` gives; where memory runs out, that: the rest of the profile is not lost."""
     try:
-        for size in sizes:
-            batches = draw(manifest, lengths, size)
-            found.append(
-                Comparison(
-                    size,
-                    ratio(
-                        lambda number, batches=batches: first(batches[number % len(batches)]),
-                        lambda number, batches=batches: second(batches[number % len(batches)]),
-                        budget,
-                    ),
-                )
-            )
+        return measure()
     except Exception as error:  # PyTorch's own too
         if isinstance(error, OutOfMemoryError) or ran_out_of_memory(error):
             return Unavailable("out of memory")
         raise
-    return tuple(found)
-
-
-def _check_same(session: GateSession, eager: Run, lengths: Lengths) -> None:
-    """Comparing the speed of two different models would say nothing."""
-    (batch,) = draw(session.manifest, alike(*lengths.longest), 1)
-    ours, theirs = session.run(batch).raw, eager(batch)
-    certificate = session.manifest.certificate  # a file in half precision was allowed to differ more
-    tolerance = max(_SAME, certificate.atol if certificate else 0.0)
-    for name in sorted(ours.keys() & theirs.keys()):
-        error = float(np.abs(ours[name] - theirs[name]).max())
-        allowed = tolerance * max(1.0, float(np.abs(theirs[name]).max()))
-        if ours[name].shape != theirs[name].shape or not error <= allowed:
-            raise GatescopeError(
-                "PyTorch computes something else from this checkpoint than the file does",
-                received=f"a difference of {error:.3g} in {name}",
-                expected=f"at most {allowed:.3g}",
-                fix="put the opt.json that was beside the checkpoint at its export back there, or leave "
-                "--checkpoint out",
-            )
 
 
 def _subject(path: Path, manifest: Manifest) -> Subject:

@@ -1,7 +1,7 @@
 """Where the time of a run goes, by ONNX Runtime's profiler, in a fresh process: this file is also that.
 
 On CUDA a node returns before its kernels have run. So that its time is the kernels' too, that process is
-told to wait for each of them (``CUDA_LAUNCH_BLOCKING``), which makes the whole slower, not the shares wrong.
+told to wait for each of them (``CUDA_LAUNCH_BLOCKING``); as a whole a run is slower then.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 
 from ..device import DeviceOptions
-from ..errors import GatescopeError
+from ..errors import OutOfMemoryError
 from ..inputs import check_batch
 from ..manifest import Manifest
 from ..model_file import ModelFile, read_model_file
@@ -59,12 +59,15 @@ class Node:
 
 
 def measure_trace(request: TraceRequest) -> Trace:
-    """Run an ONNX model under the profiler, in a fresh process, and add up."""
+    """Run an ONNX model under the profiler, in a fresh process, and add up.
+
+    Raises :class:`~gatescope.runtime.errors.OutOfMemoryError` where the system ends that process.
+    """
     outcome = in_fresh_process("trace", request, environment={"CUDA_LAUNCH_BLOCKING": "1"})
     if outcome.killed:
-        raise GatescopeError(
-            "there is not enough memory to profile the parts of the graph",
-            received=f"the system ended the process, at batches of {request.batch_size}",
+        raise OutOfMemoryError(
+            "memory ran out under the profiler",
+            received=f"the system ended a process that ran {request.batch_size} samples at once",
             fix="give smaller sizes with --batch-size",
         )
     return msgspec.json.decode(outcome.documents[0], type=Trace)

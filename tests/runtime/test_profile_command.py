@@ -280,6 +280,18 @@ def test_a_batch_that_memory_cannot_hold_is_a_row_and_the_rest_goes_on(
     code, _, err = run(model, "--batch-size 4 --repeats 1")
     assert code == 1 and "no batch could be computed" in err and "batch 4: out of memory" in err
 
+    def profiler(request: TraceRequest) -> Any:
+        raise OutOfMemoryError("memory ran out under the profiler")
+
+    def comparison(*arguments: object) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(GateSession, "run", real)
+    monkeypatch.setattr(profiling, "measure_trace", profiler)
+    monkeypatch.setattr(profiling, "cost_of_tracking", comparison)
+    code, out, _ = run(model, "--batch-size 1 --repeats 1")
+    assert code == 0 and out.count("\n  out of memory") == 2
+
     def broken(session: GateSession, batch: Any, **options: Any) -> Any:
         raise GatescopeError("the shapes differ")
 
