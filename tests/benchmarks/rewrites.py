@@ -23,18 +23,22 @@ NONE = "none"
 def measure_rewrites(settings: Settings, exports: Exports, part: Part, tell: Callable[[str], None]) -> None:
     """Add a table with a row for each rewrite to ``part``."""
     names = list(REWRITES)[: settings.rewrites]
-    choices = [NONE, ALL, *names, *(all_but(name) for name in names)]
+    choices = {NONE: NONE, ALL: ALL} | {name: name for name in names}
+    choices |= {all_but(name): ",".join(one for one in REWRITES if one != name) for name in names}
     suffix = ".ts" if settings.quick_formats else ".onnx"
-    wanted = {choice: Export(settings.gatings[0], "tracked", suffix, optimize=choice) for choice in choices}
+    wanted = {
+        title: Export(settings.gatings[0], "tracked", suffix, optimize=choice)
+        for title, choice in choices.items()
+    }
     exports.make(list(wanted.values()), tell)
     config = read_model(exports.checkpoint(settings.gatings[0])).config
     kinds: list[Kind] = []
     with ExitStack() as stack:
         for size in (1, settings.batch):
             batch = make_batch(config, size, settings.clips, settings.words)
-            for choice, export in wanted.items():
+            for title, export in wanted.items():
                 session = stack.enter_context(GateSession(exports.path(export), device="cpu"))
-                kinds.append(Kind(f"{choice}, batch {size}", exported(session, batch), size))
+                kinds.append(Kind(f"{title}, batch {size}", exported(session, batch), size))
         series = measure(kinds, settings.pace, tell=tell)
     rows = [
         [name, *(cell for size in (1, settings.batch) for cell in _gains(name, size, series))]
@@ -53,8 +57,8 @@ def measure_rewrites(settings: Settings, exports: Exports, part: Part, tell: Cal
 
 
 def all_but(name: str) -> str:
-    """The other rewrites, as ``optimize`` takes them."""
-    return ",".join(one for one in REWRITES if one != name)
+    """What the file with the other rewrites is called."""
+    return f"{ALL} but {name}"
 
 
 def _gains(name: str, size: int, series: Series) -> Sequence[str]:

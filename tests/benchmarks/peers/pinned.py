@@ -1,8 +1,8 @@
 """Our file on CUDA with the bus kept busy: while one batch computes, the next crosses it.
 
 Two slots take turns. Each has page-locked host memory, device memory the graph is bound to, and page-locked
-memory for what comes back; nothing is allocated, and a batch waits only for the one before it in its slot. The
-graph runs on a stream of PyTorch's, so that events order the copies and the computation.
+memory for what comes back; nothing is allocated, and a batch waits only for the one before it in its slot.
+The graph runs on a stream of PyTorch's, so that events order the copies and the computation.
 """
 
 from __future__ import annotations
