@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from gatescope.runtime.manifest import Preprocessing
+from gatescope.runtime.manifest import Preprocessing, Source
 
 TEF = 2
 
@@ -33,7 +34,7 @@ def make_dataset(
     """Write ``queries`` queries, each of a video of its own, all of full length and in float32."""
     rng = np.random.default_rng(0)
     extra = TEF if recipe.tef else 0
-    widths = _shares(recipe.video_width - extra, len(recipe.video))
+    widths = _widths(recipe.video, recipe.video_width - extra)
     sources = [
         *((root / Path(one.path).name, width) for one, width in zip(recipe.video, widths, strict=True)),
         (root / Path(recipe.audio.path).name, recipe.audio_width - extra),
@@ -64,5 +65,10 @@ def make_dataset(
     return Dataset(root, annotations)
 
 
-def _shares(total: int, parts: int) -> list[int]:
-    return [total // parts + (i < total % parts) for i in range(parts)]
+def _widths(sources: Sequence[Source], total: int) -> list[int]:
+    """Of each source; those the manifest does not tell share what is left."""
+    known = [source.width for source in sources if source.width is not None]
+    unknown = len(sources) - len(known)
+    left = total - sum(known)
+    shares = iter(left // unknown + (i < left % unknown) for i in range(unknown))
+    return [next(shares) if source.width is None else source.width for source in sources]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,9 +52,14 @@ def test_the_users_own_way_and_the_clean_model_give_the_references_numbers(check
             np.testing.assert_allclose(seen, expected[name].transpose(0, 2, 1, 3)[valid], atol=1e-4)
 
 
-def test_a_dataset_has_the_models_widths_and_links_for_most_samples(tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [True, False], ids=["widths told", "widths not told"])
+def test_a_dataset_has_the_models_widths_and_links_for_most_samples(tmp_path: Path, told: bool) -> None:
     manifest = tiny_manifest(video_widths=(3, 2))
-    data = make_dataset(tmp_path, manifest.preprocessing, 5, distinct=2, clips=6, words=4)
+    recipe = manifest.preprocessing
+    if not told:
+        recipe = replace(recipe, video=tuple(replace(source, width=None) for source in recipe.video))
+        manifest = replace(manifest, preprocessing=recipe)
+    data = make_dataset(tmp_path, recipe, 5, distinct=2, clips=6, words=4)
     drawn = batches(manifest, data.annotations, features=data.root, batch_size=5)
     ((ids, batch),) = drawn
     assert len(ids) == 5
