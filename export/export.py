@@ -109,9 +109,7 @@ def export_checkpoint(
     if verification is not None:
         refuse_bad_request(verification, manifest)
         certify_with = partial(verify, verification, CheckpointSubject(read), wanted, graph.variant)
-    return write_certified(
-        graph, manifest, target, captured=captured, verification=certify_with, tell=tell
-    )
+    return write_certified(graph, manifest, target, captured=captured, verification=certify_with, tell=tell)
 
 
 def write_certified(
@@ -126,7 +124,8 @@ def write_certified(
 ) -> ExportResult:
     """Capture ``graph``, compare the file with it, and only then let the file appear at ``target``.
 
-    ``captured`` is what goes into the file where that is another way to the same numbers. ``verification`` is called with the manifest, a function that runs the file, and ``tell``.
+    ``captured`` is what goes into the file where that is another way to the same numbers. ``verification``
+    is called with the manifest, a function that runs the file, and ``tell``.
     """
     tell("capturing the graph")
     write = _writer(captured or graph, _example(manifest, graph), manifest)

@@ -37,8 +37,9 @@ def to_onnx(
     """Translate ``program`` to one ONNX graph.
 
     ``defaults`` are values of inputs that may be left out and broadcast. Ensures: inputs and outputs have
-    these names in this order, nothing in the graph is unused, nodes are named by the part of the model they belong
-    to, no source path or other trace of the exporting machine is inside, and the ONNX checker accepts it. Raises :class:`ExportError`.
+    these names in this order, nothing in the graph is unused, nodes are named by the part of the model they
+    belong to, no source path or other trace of the exporting machine is inside, and the ONNX checker accepts
+    it. Raises :class:`ExportError`.
     """
     model = _translate(program, input_names, output_names, opset)
     graph = model.graph

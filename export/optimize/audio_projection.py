@@ -26,6 +26,6 @@ def fold_audio_projection(model: GatedQDDETR) -> bool:
         weight, bias = chain(layer.a_proj, layer.out_proj)
         bias = weight @ norm.bias.double() + bias
         layer.audio_projection = linear(weight * norm.weight.double(), bias, layer.a_proj.weight)
-        model.fusion.audio_norm = nn.LayerNorm(norm.normalized_shape, norm.eps, elementwise_affine=False)
+        model.fusion.audio_norm = nn.LayerNorm(model.config.hidden_dim, norm.eps, elementwise_affine=False)
         del layer.norm1, layer.a_proj, layer.out_proj
     return True

@@ -1,10 +1,10 @@
 """``few_queries``: the decoder's few queries are projected to the clips' space, not the clips to theirs.
 
-Rules, per head with content query q, position query s, clip c and its position p: (1) q·(W_k c + b) + s·(W_p p
-+ b') = (W_kᵀq)·c + (W_pᵀs)·p + a term that is the same for all clips, which softmax does not see; (2) Σ w·(W_v c
-+ b) = W_v(Σ w·c) + b, since the weights w sum to 1. With 10 queries and 75 clips three products of d² a clip
-and layer become products of the few queries: 1 % of a tracked sample a layer. Pays while queries × heads is
-not far above the number of clips.
+Rules, per head with content query q, position query s, clip c and its position p: (1) q·(W_k c + b) +
+s·(W_p p + b') = (W_kᵀq)·c + (W_pᵀs)·p + a term that is the same for all clips, which softmax does not see;
+(2) Σ w·(W_v c + b) = W_v(Σ w·c) + b, since the weights w sum to 1. With 10 queries and 75 clips three
+products of d² a clip and layer become products of the few queries: 1 % of a tracked sample a layer. Pays
+while queries × heads is not far above the number of clips.
 """
 
 from __future__ import annotations

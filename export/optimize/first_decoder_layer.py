@@ -22,8 +22,9 @@ class FirstLayer(nn.Module):
     def __init__(self, layer: DecoderLayer, content: Tensor, asked: Tensor, asked_pos: Tensor) -> None:
         super().__init__()
         self.layer = layer
-        for name, value in (("content", content), ("asked", asked), ("asked_pos", asked_pos)):
-            self.register_parameter(name, nn.Parameter(value, requires_grad=False))
+        self.content = nn.Parameter(content, requires_grad=False)
+        self.asked = nn.Parameter(asked, requires_grad=False)
+        self.asked_pos = nn.Parameter(asked_pos, requires_grad=False)
 
     def forward(
         self, content: Tensor, query_pos: Tensor, sine: Tensor, memory: Tensor, pos: Tensor, allowed: Tensor
