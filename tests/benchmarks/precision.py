@@ -5,26 +5,26 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from gatescope.runtime.backends.onnx_runtime import create_session
-from gatescope.runtime.device import available_cpus
+from gatescope.export.model.fusion import KINDS
+from gatescope.runtime import GateSession
 from gatescope.runtime.manifest import RAIL
 
 from .exports import Export, Exports
 from .peers.clean_eager import clean_eager
+from .peers.exported import exported
+from .peers.gate_hooks import History
 from .report import NOT_JUDGED, Part
 from .settings import Settings
 from .spread import paired
 from .timing import Kind, Series, measure
-from .workload import Batch, as_tensors, make_batch, read_model
+from .workload import as_tensors, make_batch, read_model
 
 FLOAT32, INT8 = "ONNX Runtime, float32", "ONNX Runtime, dynamic int8"
 EAGER, BFLOAT16 = "PyTorch eager, float32", "PyTorch eager, bfloat16 autocast"
-GATES = ("gate_attention", "gate_ffn")
 
 # A precision that moves gates further than this changes which of them count as being on a rail.
 LARGEST_ERROR = RAIL
@@ -36,24 +36,24 @@ def measure_precision(settings: Settings, exports: Exports, part: Part, tell: Ca
     exports.make([export], tell)
     model = read_model(exports.checkpoint(export.gating))
     batch = make_batch(model.config, settings.batch, settings.clips, settings.words)
-    with tempfile.TemporaryDirectory(prefix="gatescope-bench-") as folder:
-        quantized = _quantize(exports.path(export), Path(folder) / "int8.onnx")
-    run32 = _onnx(exports.path(export).read_bytes(), batch)
-    run8 = _onnx(quantized, batch)
+    exact_session = GateSession(exports.path(export), device="cpu")
+    quantized_session = _quantized(exports.path(export))
     eager = clean_eager(model, as_tensors(batch))
 
-    def bfloat16() -> object:
+    def bfloat16() -> History:
         with torch.autocast("cpu", torch.bfloat16):
             return eager()
 
-    names = {FLOAT32: run32, INT8: run8, EAGER: eager, BFLOAT16: bfloat16}
-    kinds = [Kind(name, run, settings.batch) for name, run in names.items()]
-    series = measure(kinds, settings.pace, tell=tell)
-    exact = dict(zip(GATES, run32(), strict=True))
-    errors = {
-        INT8: gate_error(exact, dict(zip(GATES, run8(), strict=True))),
-        BFLOAT16: gate_error(exact, _stacked(bfloat16())),
-    }
+    with exact_session, quantized_session:
+        exact, quantized = exported(exact_session, batch), exported(quantized_session, batch)
+        runs = {FLOAT32: exact, INT8: quantized, EAGER: eager, BFLOAT16: bfloat16}
+        kinds = [Kind(name, run, settings.batch) for name, run in runs.items()]
+        series = measure(kinds, settings.pace, tell=tell)
+        gates = exact().gates
+        errors = {
+            INT8: gate_error(gates, quantized().gates),
+            BFLOAT16: gate_error(gates, _stacked(bfloat16())),
+        }
     rows = [_row(name, errors[name], series) for name in (INT8, BFLOAT16)]
     columns = [
         "",
@@ -71,7 +71,7 @@ def measure_precision(settings: Settings, exports: Exports, part: Part, tell: Ca
 
 def gate_error(exact: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> tuple[float, float]:
     """Largest and mean difference of any gate."""
-    moved = np.concatenate([np.abs(exact[name] - other[name]).ravel() for name in GATES])
+    moved = np.concatenate([np.abs(exact[kind] - other[kind]).ravel() for kind in KINDS])
     return float(moved.max()), float(moved.mean())
 
 
@@ -88,22 +88,16 @@ def _row(name: str, error: tuple[float, float], series: Series) -> list[str]:
     return [name, f"{speed:.2f}×", f"{against_own:.2f}×", f"{largest:.1e}", f"{mean:.1e}", verdict]
 
 
-def _quantize(model: Path, target: Path) -> bytes:
+def _quantized(model: Path) -> GateSession:
+    """The model with its weights in int8 and what they multiply quantised as it comes."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(model, target, weight_type=QuantType.QInt8)
-    return target.read_bytes()
+    with tempfile.TemporaryDirectory(prefix="gatescope-bench-") as folder:
+        target = Path(folder) / "int8.onnx"
+        quantize_dynamic(model, target, weight_type=QuantType.QInt8)
+        return GateSession(target, device="cpu")
 
 
-def _onnx(content: bytes, batch: Batch) -> Callable[[], list[np.ndarray]]:
-    """A call returns the gates; predictions are fetched too."""
-    session: Any
-    session, _ = create_session(content, "cpu", available_cpus(), origin="the benchmark's model")
-    inputs = {one.name: batch[one.name] for one in session.get_inputs()}
-    others = [one.name for one in session.get_outputs() if one.name not in GATES]
-    return lambda: session.run([*GATES, *others], inputs)[: len(GATES)]
-
-
-def _stacked(history: Any) -> dict[str, np.ndarray]:
+def _stacked(history: History) -> dict[str, np.ndarray]:
     """Gates of the layers as hooks copied them, as the graph stacks them."""
-    return {name: np.stack([gates[i] for gates in history], 1) for i, name in enumerate(GATES)}
+    return {kind: np.stack([gates[i] for gates in history], 1) for i, kind in enumerate(KINDS)}

@@ -50,7 +50,7 @@ def _matmul_session(weights: Any) -> Any:
     from onnx import TensorProto, helper, numpy_helper
 
     from gatescope.runtime.backends.onnx_runtime import create_session
-    from gatescope.runtime.device import available_cpus
+    from gatescope.runtime.device import DeviceOptions, available_cpus
 
     shape = list(weights.shape)
     graph = helper.make_graph(
@@ -61,5 +61,6 @@ def _matmul_session(weights: Any) -> Any:
         [numpy_helper.from_array(weights, "b")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    session, _ = create_session(model.SerializeToString(), "cpu", available_cpus(), origin="one MatMul")
+    on_cpu = DeviceOptions("cpu")
+    session, _ = create_session(model.SerializeToString(), on_cpu, available_cpus(), origin="one MatMul")
     return session

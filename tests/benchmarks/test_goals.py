@@ -121,11 +121,9 @@ def test_differences_look_at_valid_clips_and_see_nan() -> None:
 
 
 def test_a_precision_is_worth_it_if_faster_and_within_a_rail() -> None:
-    exact = {"gate_attention": np.zeros(3), "gate_ffn": np.zeros(1)}
-    assert gate_error(exact, {"gate_attention": np.array([0, 0, -0.4]), "gate_ffn": np.zeros(1)}) == (
-        0.4,
-        0.1,
-    )
+    exact = {"attention": np.zeros(3), "ffn": np.zeros(1)}
+    moved = {"attention": np.array([0, 0, -0.4]), "ffn": np.zeros(1)}
+    assert gate_error(exact, moved) == (0.4, 0.1)
     assert worth_it(1.5, 5e-4)
     assert not worth_it(0.9, 5e-4)
     assert not worth_it(3.0, 1e-2)

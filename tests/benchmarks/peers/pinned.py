@@ -14,6 +14,8 @@ import numpy as np
 import onnxruntime
 import torch
 
+from gatescope.runtime.backends.onnx_runtime import assert_device
+
 SLOTS = 2
 
 
@@ -25,8 +27,7 @@ class PinnedPipeline:
     ) -> None:
         self._computing = torch.cuda.Stream()
         self._copying = torch.cuda.Stream()
-        options = {"use_tf32": "0", "user_compute_stream": str(self._computing.cuda_stream)}
-        self._session: Any = cuda_session(content, options)
+        self._session = _session(content, str(self._computing.cuda_stream))
         names = [one.name for one in self._session.get_inputs()]
         self._slots = [
             _Slot(self._session, {name: example[name].shape for name in names}, outputs) for _ in range(SLOTS)
@@ -92,16 +93,18 @@ class _Slot:
         return {name: tensor.numpy() for name, tensor in self.returned.items()}
 
 
-def cuda_session(content: bytes, options: Mapping[str, str]) -> Any:
-    """An ONNX Runtime session on CUDA with these provider options; an error if CUDA did not get it."""
+def _session(content: bytes, stream: str) -> Any:
+    """On CUDA without TF32, computing on ``stream``; an error if CUDA did not get the model."""
     settings: Any = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
     session: Any = onnxruntime.InferenceSession(
         content,
         settings,
-        providers=[("CUDAExecutionProvider", dict(options)), "CPUExecutionProvider"],
+        providers=[
+            ("CUDAExecutionProvider", {"use_tf32": "0", "user_compute_stream": stream}),
+            "CPUExecutionProvider",
+        ],
         enable_fallback=0,
     )
-    if session.get_providers()[0] != "CUDAExecutionProvider":
-        raise RuntimeError(f"ONNX Runtime gave {session.get_providers()} instead of CUDA")
+    assert_device(session, "cuda")
     return session
