@@ -25,8 +25,10 @@ from .graph.archives import save_pt2, save_torchscript, to_torchscript
 from .graph.capture import TRACE_LENGTHS, capture
 from .graph.manifest import Format, build_manifest
 from .graph.onnx_graph import OPSET, to_onnx
-from .graph.variant import OVERRIDES, Variant, VariantGraph
-from .proof.parity import OWN_MODEL, certify, random_sample
+from .graph.variant import OVERRIDES, Precision, Variant, VariantGraph
+from .optimize import choose_rewrites
+from .optimize import optimize as optimized
+from .proof.parity import OWN_MODEL, TOLERANCES, certify, random_sample
 from .proof.subject import CheckpointSubject, Graph
 from .proof.verify import VerifyRequest, refuse_bad_request, verify
 from .reading.checkpoint import load_checkpoint
@@ -62,6 +64,8 @@ def export_checkpoint(
     variant: Variant | None = None,
     file_format: Format | None = None,
     opset: int = OPSET,
+    optimize: str = "all",
+    precision: Precision = "float32",
     verification: VerifyRequest | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> ExportResult:
@@ -70,6 +74,11 @@ def export_checkpoint(
     - ``output`` defaults to the checkpoint's name with the format's suffix; ``file_format`` to what the
       output's suffix says, else ONNX. ``opset``: 18 to 22, of ONNX files.
     - ``variant``: what the graph returns and takes; by default predictions and gates.
+    - ``optimize``: the rewrites that make it faster: ``all``, ``none``, or names of
+      :data:`~gatescope.export.optimize.REWRITES` separated by commas. Whichever they are, the file is
+      compared with the model before any of them.
+    - ``precision``: ``float16`` computes in half precision, for GPUs; inputs and outputs stay float32. The
+      error this causes in each output is measured and kept in the file's certificate.
     - ``verification``: predictions of the training run that the model must reproduce.
     - ``tell`` is called with a line for each step.
 
@@ -83,13 +92,24 @@ def export_checkpoint(
     tell(f"reading {source}")
     read = load_checkpoint(source)
     description = describe(read, wanted)
-    graph = VariantGraph(rebuild(description, read.weights), variant or Variant())
-    manifest = build_manifest(read, description, graph, kind, opset if kind == "onnx" else None)
+    model = rebuild(description, read.weights)
+    graph = VariantGraph(model, variant or Variant())
+    faster, applied = optimized(model, choose_rewrites(optimize))
+    captured = VariantGraph(faster, graph.variant, precision)
+    manifest = build_manifest(
+        read,
+        description,
+        graph,
+        kind,
+        opset if kind == "onnx" else None,
+        precision=precision,
+        rewrites=applied,
+    )
     certify_with = None
     if verification is not None:
         refuse_bad_request(verification, manifest)
         certify_with = partial(verify, verification, CheckpointSubject(read), wanted, graph.variant)
-    return write_certified(graph, manifest, target, verification=certify_with, tell=tell)
+    return write_certified(graph, manifest, target, captured=captured, verification=certify_with, tell=tell)
 
 
 def write_certified(
@@ -97,16 +117,18 @@ def write_certified(
     manifest: Manifest,
     target: Path,
     *,
+    captured: Graph | None = None,
     compared_with: str = OWN_MODEL,
     verification: Callable[..., Verification] | None = None,
     tell: Callable[[str], None],
 ) -> ExportResult:
     """Capture ``graph``, compare the file with it, and only then let the file appear at ``target``.
 
-    ``verification`` is called with the manifest, a function that runs the file, and ``tell``.
+    ``captured`` is what goes into the file where that is another way to the same numbers. ``verification``
+    is called with the manifest, a function that runs the file, and ``tell``.
     """
     tell("capturing the graph")
-    write = _writer(graph, _example(manifest, graph), manifest)
+    write = _writer(captured or graph, _example(manifest, graph), manifest)
     with new_file(target) as unfinished:
         write(manifest, unfinished)
         with GateSession(unfinished, device="cpu") as session:
@@ -115,7 +137,8 @@ def write_certified(
                 return session.run(batch).raw
 
             tell("comparing the file with PyTorch")
-            certificate = certify(graph.run, run, manifest, compared_with=compared_with)
+            atol = TOLERANCES[manifest.precision]
+            certificate = certify(graph.run, run, manifest, compared_with=compared_with, atol=atol)
             if verification is not None:
                 tell("comparing with the predictions of the training run")
                 agreement = verification(manifest, run, tell=tell)

@@ -14,6 +14,7 @@ GatescopeError                  exit code 1
 ├── ModelFileError              an exported file that cannot be run
 │   └── ManifestError           its manifest is absent, damaged or newer than this version
 ├── DeviceError                 the device asked for is not there
+├── OutOfMemoryError            a batch that does not fit, and must not be halved
 ├── InputError                  arrays that do not fit the manifest
 ├── DatasetError                annotations or features that cannot be read
 │   └── BadSamplesError         some samples cannot be run; lists them all
@@ -130,6 +131,10 @@ class ManifestError(ModelFileError):
 
 class DeviceError(GatescopeError):
     """The device asked for is not there, or did not get the model."""
+
+
+class OutOfMemoryError(GatescopeError):
+    """Memory ran out and nothing smaller may be tried."""
 
 
 class InputError(GatescopeError):

@@ -166,6 +166,8 @@ class Manifest:
       change the gates. ``summaries``: by kind, the in-graph statistics of a ``summary`` export.
     - ``facts``: layers, heads, activations, … each with its source.
     - ``eval_batch_size``: the batch size training evaluated with, where it recorded one.
+    - ``precision``: what the graph computes in, ``float32`` or ``float16``; inputs and outputs are float32.
+    - ``rewrites``: what the exporter did to the model to make it faster; see ``gatescope.export.optimize``.
     - ``depends_on_text``: whether the gates need the query; if not, one video has one set of gates.
     """
 
@@ -188,6 +190,7 @@ class Manifest:
     overrides: dict[str, Override] = field(default_factory=dict[str, Override])
     summaries: dict[str, Summary] = field(default_factory=dict[str, Summary])
     eval_batch_size: int | None = None
+    rewrites: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     certificate: Certificate | None = None
     format_version: int = field(default=FORMAT_VERSION)

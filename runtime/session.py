@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backends.backend import Backend, open_backend
-from .device import Device
-from .errors import GatescopeError, UsageError
+from .device import Device, DeviceOptions
+from .errors import GatescopeError
 from .inputs import check_batch
+from .lanes import chunks, run_chunks
 from .manifest import Manifest
+from .memory import FittingRuns
 from .model_file import read_model_file
 from .overrides import Overrides, override_inputs
 from .tracking.session_gates import SessionGates, session_batch
@@ -53,9 +55,15 @@ class GateSession:
 
     ``path`` is a file written by ``gatescope export``, ONNX, TorchScript or pt2; the last two need PyTorch
     and deserve the trust a program deserves. ``device`` is ``cpu``, ``cuda`` (an error where it cannot be
-    had) or ``auto`` (CUDA where it really gets the model, else CPU). ``threads`` limits the threads one
-    operator may use on the CPU; by default every CPU this process may use. For PyTorch it is a setting of
-    the whole process, left alone where no number is given.
+    had) or ``auto`` (CUDA where it really gets the model, else CPU). ``threads`` limits the CPUs it may use;
+    by default every CPU this process may use. For PyTorch it is a setting of the whole process, left alone
+    where no number is given. ``tf32`` lets CUDA round the inputs of matrix products to 10 bits: faster, and
+    gates move by up to 1e-3, ten times the tolerance of the export. ``cuda_graphs`` records the work of each
+    shape of batch once and replays it: for few shapes and small batches.
+
+    On the CPU an ONNX model in exact batching runs a batch in chunks, each on one core
+    (:mod:`gatescope.runtime.lanes`). Where memory runs out, a batch in exact batching is halved until it
+    fits.
 
     ``tracker`` remembers the gates of every run under sample ids once it is switched on
     (:class:`~gatescope.runtime.tracking.tracker.GateTracker`).
@@ -69,15 +77,23 @@ class GateSession:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, device: str = "auto", threads: int | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        tf32: bool = False,
+        cuda_graphs: bool = False,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise UsageError(f"a session cannot run on {threads} threads", expected="at least 1")
+        wanted = DeviceOptions(device, threads, tf32=tf32, cuda_graphs=cuda_graphs)
         model = read_model_file(path)
         self.path = model.path
         self.manifest: Manifest = model.manifest
-        backend = open_backend(model, device, threads)
+        backend = open_backend(model, wanted)
         self._backend: Backend | None = backend
+        names = self.manifest.output_names
+        self._run = FittingRuns(lambda arrays: self._open().run(names, arrays), self.manifest)
+        self._run_on_lane = FittingRuns(lambda arrays: self._open().run_on_lane(names, arrays), self.manifest)
         self.threads = backend.threads
         self.device: Device = backend.device
         self.providers = backend.providers
@@ -114,11 +130,10 @@ class GateSession:
             samples, clips = checked["src_vid"].shape[:2]
             checked |= override_inputs(self.manifest, batch, overrides, samples=samples, clips=clips)
         arrays = {name: checked[name] for name in self.manifest.input_names}
-        names = self.manifest.output_names
         samples = len(next(iter(arrays.values())))
         ids = self.tracker.claim(samples) if self.tracker.track_gates else None
         try:
-            values = backend.run(names, arrays)
+            values = self._compute(backend, arrays, samples)
         except GatescopeError:
             raise
         except Exception as error:  # the libraries' own types share no base of their own
@@ -126,15 +141,26 @@ class GateSession:
             raise GatescopeError(
                 f"{backend.title} failed while running {self.path} on {self.device}",
                 received=f"{(str(error) or type(error).__name__).splitlines()[0]}\n    for {shapes}",
-                fix="use a smaller batch if memory ran out",
             ) from error
-        outputs = self._sort(dict(zip(names, values, strict=True)))
+        outputs = self._sort(dict(zip(self.manifest.output_names, values, strict=True)))
         if ids is not None:
             self.tracker.record(ids, session_batch(self.manifest, outputs.gates, batch))
         return outputs
 
+    def _compute(
+        self, backend: Backend, arrays: dict[str, NDArray[Any]], samples: int
+    ) -> Sequence[NDArray[Any]]:
+        """On all cores at once where samples do not depend on their batch, else whole."""
+        pool = backend.lanes
+        if pool is None or samples == 1 or self.manifest.batching != "exact":
+            return self._run(arrays)
+        parts = chunks(samples, backend.threads)
+        return run_chunks(self._run_on_lane, arrays, self.manifest.inputs, self.manifest.outputs, parts, pool)
+
     def close(self) -> None:
         """Release the model; a later :meth:`run` is an error. Closing twice is not."""
+        if self._backend is not None:
+            self._backend.close()
         self._backend = None
 
     def __enter__(self) -> GateSession:

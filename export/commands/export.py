@@ -126,6 +126,12 @@ def describe_result(result: ExportResult) -> str:
     if manifest.certificate is not None:
         worst = max(manifest.certificate.errors.values())
         lines.append(f"  equal to {manifest.certificate.compared_with} within {worst:.1g}")
+        if manifest.precision == "float16":
+            moved = [
+                f"{kind} gates by up to {manifest.certificate.errors[manifest.gate_output(kind)]:.1g}"
+                for kind in manifest.tracked_kinds
+            ]
+            lines.append(f"  half precision moves {', '.join(moved) or 'outputs as said'}")
         verified = manifest.certificate.verification
         if verified is None:
             lines.append(
@@ -162,6 +168,17 @@ def add_variant_options(parser: ArgumentParser) -> None:
     file.add_argument(
         "--overridable", action="store_true", help="add inputs that change the gates: g' = scale * g + offset"
     )
+    file.add_argument(
+        "--optimize",
+        metavar="all|none|NAMES",
+        help="rewrites that make the graph faster (default all; none; or names separated by commas)",
+    )
+    file.add_argument(
+        "--precision",
+        choices=("fp32", "fp16"),
+        default="fp32",
+        help="fp16: compute in half precision, for GPUs; the error it causes is measured and recorded",
+    )
     file.add_argument("--opset", type=positive, metavar="N", help="ONNX opset, 18 to 22 (default 20)")
 
 
@@ -187,6 +204,8 @@ def _refuse_rebuilding_flags(args: Namespace) -> None:
         "--heads": args.heads,
         "--fusion-heads": args.fusion_heads,
         "--attention-activation": args.attention_activation,
+        "--optimize": args.optimize,
+        "--precision": None if args.precision == "fp32" else args.precision,
     }
     wrong = [flag for flag, value in given.items() if value is not None]
     if wrong:
@@ -210,7 +229,11 @@ def _run(args: Namespace) -> int:
     from ..graph.variant import Variant
     from ..user.export import export_with_factory
 
-    export = export_checkpoint
+    export = partial(
+        export_checkpoint,
+        optimize=args.optimize or "all",
+        precision="float16" if args.precision == "fp16" else "float32",
+    )
     if args.model is not None:
         _refuse_rebuilding_flags(args)
         export = partial(export_with_factory, factory=args.model)

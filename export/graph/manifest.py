@@ -9,7 +9,7 @@ from typing import Literal
 from ...runtime.manifest import Gate, Manifest, Tensor
 from ..reading.checkpoint import Checkpoint
 from ..reading.facts import Description
-from .variant import CONTRIBUTION_OUTPUTS, GATE_OUTPUTS, OVERRIDES, SUMMARIES, Axes, VariantGraph
+from .variant import CONTRIBUTION_OUTPUTS, GATE_OUTPUTS, OVERRIDES, SUMMARIES, Axes, Precision, VariantGraph
 
 Format = Literal["onnx", "torchscript", "pt2"]
 
@@ -26,6 +26,9 @@ def build_manifest(
     graph: VariantGraph,
     file_format: Format,
     opset: int | None,
+    *,
+    precision: Precision = "float32",
+    rewrites: tuple[str, ...] = (),
 ) -> Manifest:
     """Everything the exported ``graph`` has to say about itself, without a certificate yet."""
     config, variant = description.config, graph.variant
@@ -52,7 +55,8 @@ def build_manifest(
         checkpoint_sha256=checkpoint.sha256,
         versions=package_versions(),
         opset=opset,
-        precision="float32",
+        precision=precision,
+        rewrites=rewrites,
         batching=config.batching,
         outputs_kind=variant.outputs,
         depends_on_text=False,

@@ -19,6 +19,7 @@ from torch.export import ExportedProgram
 
 from ...runtime.errors import ExportError
 from .capture import innermost, quiet, unhindered
+from .parts import name_by_part
 
 # Opset 20 with IR 10 runs in every ONNX Runtime this project supports; opset 23's Attention does not.
 OPSET = 20
@@ -36,13 +37,15 @@ def to_onnx(
     """Translate ``program`` to one ONNX graph.
 
     ``defaults`` are values of inputs that may be left out and broadcast. Ensures: inputs and outputs have
-    these names in this order, nothing in the graph is unused, no source path or other trace of the exporting
-    machine is inside, and the ONNX checker accepts it. Raises :class:`ExportError`.
+    these names in this order, nothing in the graph is unused, nodes are named by the part of the model they
+    belong to, no source path or other trace of the exporting machine is inside, and the ONNX checker accepts
+    it. Raises :class:`ExportError`.
     """
     model = _translate(program, input_names, output_names, opset)
     graph = model.graph
     RemoveUnusedNodesPass()(model)
     RemoveUnusedFunctionsPass()(model)
+    name_by_part(graph)
     ClearMetadataAndDocStringPass()(model)
     model.metadata_props.clear()
     graph.metadata_props.clear()

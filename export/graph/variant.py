@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -24,6 +25,7 @@ from ..model.qd_detr import GatedQDDETR
 from ..model.summary import summarise
 
 OutputsKind = Literal["tracked", "plain", "gates", "summary"]
+Precision = Literal["float32", "float16"]
 
 PREDICTIONS = ("pred_logits", "pred_spans", "saliency_scores")
 GATE_OUTPUTS = {kind: f"gate_{kind}" for kind in KINDS}
@@ -57,11 +59,17 @@ class Variant:
 
 
 class VariantGraph(nn.Module):
-    """A model as the graph of one variant: tensors in by name, a tuple out as ``output_axes`` orders it."""
+    """A model as the graph of one variant: tensors in by name, a tuple out as ``output_axes`` orders it.
 
-    def __init__(self, model: GatedQDDETR, variant: Variant) -> None:
+    With ``precision`` float16 it computes in half precision; what it takes and gives stays float32.
+    """
+
+    def __init__(self, model: GatedQDDETR, variant: Variant, precision: Precision = "float32") -> None:
         super().__init__()
         self.model = model if variant.predicts else model.up_to_the_gates()
+        self.half_precision = precision == "float16"
+        if self.half_precision:
+            self.model = copy.deepcopy(self.model).half()
         self.variant = variant
         for kind in KINDS:
             ranges = torch.tensor([layer[kind] for layer in model.fusion.ranges()])
@@ -129,26 +137,36 @@ class VariantGraph(nn.Module):
     ) -> tuple[Tensor, ...]:
         """The outputs named by ``output_axes``, from the inputs named by ``input_axes``."""
         assert src_vid is not None and src_vid_mask is not None and src_aud is not None
+        # Masks stay float32: positions and means are counted in it.
+        src_vid, src_aud = self._narrow(src_vid), self._narrow(src_aud)
         overrides: dict[str, tuple[Tensor, Tensor]] = {}
         if attention_scale is not None and attention_offset is not None:
-            overrides["attention"] = attention_scale, attention_offset
+            overrides["attention"] = self._narrow(attention_scale), self._narrow(attention_offset)
         if ffn_scale is not None and ffn_offset is not None:
-            overrides["ffn"] = ffn_scale, ffn_offset
+            overrides["ffn"] = self._narrow(ffn_scale), self._narrow(ffn_offset)
         audio_mask = src_vid_mask if src_aud_mask is None else src_aud_mask
         fused: Fused = self.model.fuse(src_vid, src_vid_mask, src_aud, audio_mask, overrides)
+        gates = [self._widen(kind) for kind in fused.gates]
         outputs: list[Tensor] = []
         if src_txt is not None and src_txt_mask is not None:
+            src_txt = self._narrow(src_txt)
             outputs += self.model.predict(fused.video, src_vid_mask, src_txt, src_txt_mask)
         if self.variant.outputs in ("tracked", "gates"):
-            outputs += fused.gates
+            outputs += gates
         if self.variant.outputs == "summary":
-            for kind, gates in zip(KINDS, fused.gates, strict=True):
+            for kind, values in zip(KINDS, gates, strict=True):
                 ranges: Tensor = getattr(self, f"{kind}_ranges")
                 pooled = self.model.config.pooled
-                outputs.append(summarise(gates, src_vid_mask, ranges, pooled=pooled))
+                outputs.append(summarise(values, src_vid_mask, ranges, pooled=pooled))
         if self.variant.contribution:
             outputs += fused.contributions
-        return tuple(outputs)
+        return tuple(map(self._widen, outputs))
+
+    def _narrow(self, x: Tensor) -> Tensor:
+        return x.half() if self.half_precision else x
+
+    def _widen(self, x: Tensor) -> Tensor:
+        return x.float() if self.half_precision else x
 
     def run(self, batch: Mapping[str, Floats]) -> dict[str, Floats]:
         """Run in PyTorch on arrays: outputs by name.

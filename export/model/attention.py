@@ -20,8 +20,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor) 
     k = key.unflatten(-1, (heads, -1)).transpose(1, 2)
     v = value.unflatten(-1, (heads, -1)).transpose(1, 2)
     scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(-2, -1)
+    return (weigh(scores, mask) @ v).transpose(1, 2).flatten(-2)
+
+
+def weigh(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax weights of scores (B, heads, Q, S) under a mask as in :func:`attend`; same shape, sums of 1."""
     scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
-    return (scores.softmax(-1) @ v).transpose(1, 2).flatten(-2)
+    return scores.softmax(-1)
 
 
 class MultiheadAttention(nn.Module):

@@ -60,33 +60,47 @@ class DecoderLayer(nn.Module):
         self.linear2 = nn.Linear(config.feedforward, d)
         self.activation = nn.PReLU()
         self.norm3 = nn.LayerNorm(d)
+        # Set by a rewrite: another way to the same reading of the clips.
+        self.clip_reading: nn.Module | None = None
 
     def forward(
         self, content: Tensor, query_pos: Tensor, sine: Tensor, memory: Tensor, pos: Tensor, allowed: Tensor
     ) -> Tensor:
         """Content, its positions and sine codes (B, Q, d); memory and positions (B, L, d) → content."""
-        content = self.norm1(content + self._attend_queries(content, query_pos))
-        content = self.norm2(content + self._attend_clips(content, query_pos, sine, memory, pos, allowed))
-        return self.norm3(content + self.linear2(self.activation(self.linear1(content))))
+        content = self.attend_queries(content, query_pos)
+        return self.read_clips(content, *self.clip_queries(content, query_pos, sine), memory, pos, allowed)
 
-    def _attend_queries(self, content: Tensor, query_pos: Tensor) -> Tensor:
+    def attend_queries(self, content: Tensor, query_pos: Tensor) -> Tensor:
+        """Self-attention of the queries and its norm: (B, Q, d) twice → (B, Q, d)."""
         q = self.sa_qcontent_proj(content) + self.sa_qpos_proj(query_pos)
         k = self.sa_kcontent_proj(content) + self.sa_kpos_proj(query_pos)
         everything = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=content.device)
-        return self.self_attn(attend(q, k, self.sa_v_proj(content), self.heads, everything))
+        read = self.self_attn(attend(q, k, self.sa_v_proj(content), self.heads, everything))
+        return self.norm1(content + read)
+
+    def clip_queries(self, content: Tensor, query_pos: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
+        """What is asked of the clips' content and of their positions, (B, Q, d) each."""
+        asked = self.ca_qcontent_proj(content)
+        if self.ca_qpos_proj is not None:
+            asked = asked + self.ca_qpos_proj(query_pos)
+        return asked, self.ca_qpos_sine_proj(sine)
+
+    def read_clips(
+        self, content: Tensor, asked: Tensor, asked_pos: Tensor, memory: Tensor, pos: Tensor, allowed: Tensor
+    ) -> Tensor:
+        """Cross-attention, FFN and their norms: the layer's content from what its queries ask."""
+        reading = self._attend_clips if self.clip_reading is None else self.clip_reading
+        content = self.norm2(content + self.cross_attn(reading(asked, asked_pos, memory, pos, allowed)))
+        return self.norm3(content + self.linear2(self.activation(self.linear1(content))))
 
     def _attend_clips(
-        self, content: Tensor, query_pos: Tensor, sine: Tensor, memory: Tensor, pos: Tensor, allowed: Tensor
+        self, asked: Tensor, asked_pos: Tensor, memory: Tensor, pos: Tensor, allowed: Tensor
     ) -> Tensor:
-        q = self.ca_qcontent_proj(content)
-        k = self.ca_kcontent_proj(memory)
-        k_pos = self.ca_kpos_proj(pos)
+        k, k_pos = self.ca_kcontent_proj(memory), self.ca_kpos_proj(pos)
         if self.ca_qpos_proj is not None:
-            q = q + self.ca_qpos_proj(query_pos)
             k = k + k_pos
-        q = self._beside(q, self.ca_qpos_sine_proj(sine))
-        k = self._beside(k, k_pos)
-        return self.cross_attn(attend(q, k, self.ca_v_proj(memory), self.heads, allowed))
+        q, k = self._beside(asked, asked_pos), self._beside(k, k_pos)
+        return attend(q, k, self.ca_v_proj(memory), self.heads, allowed)
 
     def _beside(self, content: Tensor, position: Tensor) -> Tensor:
         """Each head's position channels after its content channels: two (B, N, d) → (B, N, 2d)."""
@@ -117,12 +131,16 @@ class Decoder(nn.Module):
         content = torch.zeros_like(points[..., :1]) * memory.new_zeros(memory.shape[-1])
         last = len(self.layers) - 1
         for i, layer in enumerate(self.layers):
-            sine = point_positions(points)
-            query_pos = self.ref_point_head(sine)
-            if i > 0:
-                sine = sine * self.query_scale(content)
-            sine = sine * (self.ref_anchor_head(content).sigmoid() / points[..., 1:])
+            query_pos, sine = self.ask(i, content, points)
             content = layer(content, query_pos, sine, memory, pos, allowed)
             if i < last:
                 points = (self.bbox_embed(content) + inverse_sigmoid(points)).sigmoid()
         return self.norm(content), points
+
+    def ask(self, layer: int, content: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """The queries' positions and sine codes (B, Q, d) that enter ``layer``; ``points`` (B, Q, 2)."""
+        sine = point_positions(points)
+        query_pos = self.ref_point_head(sine)
+        if layer > 0:
+            sine = sine * self.query_scale(content)
+        return query_pos, sine * (self.ref_anchor_head(content).sigmoid() / points[..., 1:])

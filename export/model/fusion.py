@@ -63,6 +63,8 @@ class FusionLayer(nn.Module):
         if config.family == "sigmoid":
             self.delta_norm_mha = nn.LayerNorm(d)
             self.delta_norm_ffn = nn.LayerNorm(d)
+        # Set by a rewrite: the two projections of the audio and the affine part of norm1, as one product.
+        self.audio_projection: nn.Module | None = None
         self.family = config.family
         self.added_masks = config.family == "base_avigate" and config.batching == "reference"
 
@@ -70,15 +72,19 @@ class FusionLayer(nn.Module):
         self,
         video: Tensor,
         audio: Tensor,
+        normed_audio: Tensor,
         video_mask: Tensor,
         audio_mask: Tensor,
         override: Mapping[str, tuple[Tensor, Tensor]],
     ) -> Fused:
-        """Fuse video and audio (B, L, d); ``override`` holds (batch | 1, clip | 1, channel | 1) per kind."""
+        """Fuse video and audio (B, L, d); ``override`` holds (batch | 1, clip | 1, channel | 1) per kind.
+
+        ``normed_audio`` (B, L, d) is the audio as ``Fusion.audio_norm`` leaves it, the same for all layers.
+        """
         gates: Gates = self.gating_function(video, audio, video_mask, audio_mask)
         attention_gate = _overridden(gates.attention, override.get("attention"))
         ffn_gate = _overridden(gates.ffn, override.get("ffn"))
-        moved = attention_gate * self._hear(video, audio, audio_mask)
+        moved = attention_gate * self._hear(video, normed_audio, audio_mask)
         attention_share = _share(moved, video)
         x = video + moved
         thought = self.ffn1(self.norm2(x))
@@ -95,11 +101,15 @@ class FusionLayer(nn.Module):
 
     def _hear(self, video: Tensor, audio: Tensor, audio_mask: Tensor) -> Tensor:
         """What the audio says to each clip, before the gate: (B, L, d)."""
-        audio = self.norm1(audio)
         if self.family == "base_avigate":
+            audio = self.norm1(audio)
             return self.cross_attention(self.norm1(video), audio, audio, self._mask(audio_mask))
         # With an identity score matrix the audio "attention" is these two projections alone.
-        heard = self.out_proj(self.a_proj(audio))
+        heard = (
+            self.out_proj(self.a_proj(self.norm1(audio)))
+            if self.audio_projection is None
+            else self.audio_projection(audio)
+        )
         return self.delta_norm_mha(heard) if self.family == "sigmoid" else heard
 
     def _mask(self, mask: Tensor) -> Tensor:
@@ -115,6 +125,8 @@ class Fusion(nn.Module):
             self.video_proj = nn.Linear(config.video_width, config.hidden_dim)
             self.audio_proj = nn.Linear(config.audio_width, config.hidden_dim)
         self.projects = config.family == "base_avigate"
+        # What layers normalise alike, before their own affine parts; a rewrite puts it here, once for all.
+        self.audio_norm: nn.Module = nn.Identity()
         self.fusion_layers = nn.ModuleList(FusionLayer(config) for _ in range(config.fusion_layers))
 
     def forward(
@@ -128,10 +140,11 @@ class Fusion(nn.Module):
         """Fuse video and audio (B, L, d); base AVIGATE takes raw features and projects them itself."""
         if self.projects:
             video, audio = self.video_proj(video), self.audio_proj(audio)
+        normed_audio = self.audio_norm(audio)
         layers: list[Fused] = []
         for i, layer in enumerate(self.fusion_layers):
             override = {kind: (s[:, i], o[:, i]) for kind, (s, o) in (overrides or {}).items()}
-            layers.append(layer(video, audio, video_mask, audio_mask, override))
+            layers.append(layer(video, audio, normed_audio, video_mask, audio_mask, override))
             video = layers[-1].video
         return Fused(
             video,

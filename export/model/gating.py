@@ -42,15 +42,25 @@ class GatingFunction(nn.Module):
 
     def forward(self, video: Tensor, audio: Tensor, video_mask: Tensor, audio_mask: Tensor) -> Gates:
         """Gates from video and audio (B, L, d) and their masks (B, L)."""
-        joint = self.join(video, audio, video_mask, audio_mask)
-        attention: Tensor = self.mlp_mha(joint)
-        return Gates(attention.sigmoid() if self.sigmoid else attention.tanh(), self.mlp_ffn(joint).tanh())
+        joint = torch.cat(self.pooled_streams(video, audio, video_mask, audio_mask), -1)
+        return self.bound(*(perceptron(joint) for perceptron in self.perceptrons))
 
-    def join(self, video: Tensor, audio: Tensor, video_mask: Tensor, audio_mask: Tensor) -> Tensor:
-        """The features the perceptrons read, (B, L | 1, 2d)."""
+    @property
+    def perceptrons(self) -> list[nn.Sequential]:
+        """What reads the joint features, in the order in which :meth:`bound` takes their results."""
+        return [self.mlp_mha, self.mlp_ffn]
+
+    def bound(self, attention: Tensor, ffn: Tensor) -> Gates:
+        """Gates from what the perceptrons gave, (B, L | 1, 1 | d) each."""
+        return Gates(attention.sigmoid() if self.sigmoid else attention.tanh(), ffn.tanh())
+
+    def pooled_streams(
+        self, video: Tensor, audio: Tensor, video_mask: Tensor, audio_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The two halves of the joint features, (B, L | 1, d) each."""
         if self.pooled:
-            video, audio = self._pool(video, video_mask), self._pool(audio, audio_mask)
-        return torch.cat((video, audio), -1)
+            return self._pool(video, video_mask), self._pool(audio, audio_mask)
+        return video, audio
 
     def _pool(self, x: Tensor, mask: Tensor) -> Tensor:
         """Mean over clips, (B, L, d) → (B, 1, d); over padding too in the reference's batching."""
@@ -75,21 +85,26 @@ class ScaledGatingFunction(GatingFunction):
         self.ffn_alpha = nn.Parameter(torch.empty(()))
         self.temperature = config.gate_temperature
         self.ffn_beta: Tensor | None = None
-        self.mlp_ffn_beta: nn.Module | None = None
+        self.mlp_ffn_beta: nn.Sequential | None = None
         if config.film:
             d = config.hidden_dim
             self.ffn_beta = nn.Parameter(torch.empty(()))
             channels = d if config.gating == "elementwise" else 1
             self.mlp_ffn_beta = two_layers(2 * d, config.gate_hidden, channels)
 
-    def forward(self, video: Tensor, audio: Tensor, video_mask: Tensor, audio_mask: Tensor) -> Gates:
-        """Gates from video and audio (B, L, d) and their masks (B, L)."""
-        joint = self.join(video, audio, video_mask, audio_mask)
-        attention = ((self.mlp_mha(joint) + self.mha_bias) / self.temperature).sigmoid() * self.mha_scale
-        ffn = self.mlp_ffn(joint).tanh() * self.ffn_alpha
-        if self.mlp_ffn_beta is None or self.ffn_beta is None:
+    @property
+    def perceptrons(self) -> list[nn.Sequential]:
+        """What reads the joint features; with FiLM a third that makes the shift."""
+        two = super().perceptrons
+        return two if self.mlp_ffn_beta is None else [*two, self.mlp_ffn_beta]
+
+    def bound(self, attention: Tensor, ffn: Tensor, shift: Tensor | None = None) -> Gates:
+        """Gates, and FiLM's shift, from what the perceptrons gave, (B, L | 1, 1 | d) each."""
+        attention = ((attention + self.mha_bias) / self.temperature).sigmoid() * self.mha_scale
+        ffn = ffn.tanh() * self.ffn_alpha
+        if shift is None or self.ffn_beta is None:
             return Gates(attention, ffn)
-        return Gates(attention, ffn, self.mlp_ffn_beta(joint).tanh() * self.ffn_beta)
+        return Gates(attention, ffn, shift.tanh() * self.ffn_beta)
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:

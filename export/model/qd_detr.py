@@ -73,6 +73,8 @@ class GatedQDDETR(nn.Module):
         self.span_embed = Perceptron(d, d, d, 2)
         self.saliency_proj1 = nn.Linear(d, d)
         self.saliency_proj2 = nn.Linear(d, d)
+        # Set by a rewrite: the same score from the global token (B, d) and the clips (B, L, d).
+        self.saliency_score: nn.Module | None = None
 
     def forward(
         self,
@@ -144,5 +146,7 @@ class GatedQDDETR(nn.Module):
 
     def _saliency(self, summary: Tensor, clips: Tensor) -> Tensor:
         """Agreement of each clip with the global token, (B, L)."""
+        if self.saliency_score is not None:
+            return self.saliency_score(summary, clips)
         product = self.saliency_proj1(clips) * self.saliency_proj2(summary)[:, None]
         return product.sum(-1) / math.sqrt(clips.shape[-1])

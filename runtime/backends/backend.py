@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from ..device import Device
+from ..device import Device, DeviceOptions
 from ..errors import ModelFileError
 from ..extras import missing_extra
 from ..model_file import ModelFile
@@ -17,8 +18,8 @@ class Backend(Protocol):
     """An exported model on one device, taking and giving numpy arrays.
 
     - ``title``: what runs it, for messages. ``versions``: of the packages that compute its numbers.
-    - ``providers``: what computes, the one that comes first first. ``threads``: how many threads one operator
-      may use on the CPU.
+    - ``providers``: what computes, the one that comes first first. ``threads``: how many CPUs it may use.
+    - ``lanes``: one thread for each of them where :meth:`run_on_lane` keeps to one core, else None.
     """
 
     title: str
@@ -26,12 +27,21 @@ class Backend(Protocol):
     providers: tuple[str, ...]
     threads: int
     versions: dict[str, str]
+    lanes: Executor | None
 
-    def run(self, names: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    def run(self, names: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
         """The outputs ``names`` for ``arrays``, which hold every input in the order of the manifest.
 
         Raises whatever the library raises; the session gives it a name.
         """
+        ...
+
+    def run_on_lane(self, names: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        """Like :meth:`run`, on the calling thread alone; only where there are ``lanes``."""
+        ...
+
+    def close(self) -> None:
+        """Release the model and its threads."""
         ...
 
     def provider_options(self) -> dict[str, str]:
@@ -39,8 +49,8 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(model: ModelFile, device: str, threads: int | None) -> Backend:
-    """The back end for ``model`` on ``device`` (``auto``, ``cpu`` or ``cuda``).
+def open_backend(model: ModelFile, wanted: DeviceOptions) -> Backend:
+    """The back end for ``model`` on the device that is ``wanted``.
 
     Only the library that the file needs is imported. Raises
     :class:`~gatescope.runtime.errors.UsageError`, :class:`~gatescope.runtime.errors.DeviceError`,
@@ -52,15 +62,15 @@ def open_backend(model: ModelFile, device: str, threads: int | None) -> Backend:
             case "onnx":
                 from .onnx_runtime import OnnxBackend
 
-                return OnnxBackend(model, device, threads)
+                return OnnxBackend(model, wanted)
             case "torchscript":
                 from .torchscript import TorchScriptBackend
 
-                return TorchScriptBackend(model, device, threads)
+                return TorchScriptBackend(model, wanted)
             case "pt2":
                 from .pt2 import Pt2Backend
 
-                return Pt2Backend(model, device, threads)
+                return Pt2Backend(model, wanted)
             case "live":
                 raise ModelFileError(f"{model.path} stands for a live PyTorch model, which is in no file")
     except ModuleNotFoundError as error:

@@ -11,43 +11,32 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.export
-from numpy.typing import NDArray
 from torch.export.passes import move_to_device_pass
 
-from ..device import Device
+from ..device import DeviceOptions
 from ..errors import ModelFileError
 from ..model_file import ModelFile
-from .torch_device import choose_device, inference, to_arrays, to_tensors, use_threads
+from .torch_device import TorchBackend
 
 
-class Pt2Backend:
+class Pt2Backend(TorchBackend):
     """An exported program, called by the names of its inputs."""
 
     title = "torch.export"
 
-    def __init__(self, model: ModelFile, device: str, threads: int | None) -> None:
-        self.device: Device = choose_device(device)
-        self.threads = use_threads(threads)
-        self.providers: tuple[str, ...] = (f"torch {self.device}",)
-        self.versions = {"torch": str(torch.__version__)}
-        self._declared = model.manifest.output_names
+    def __init__(self, model: ModelFile, wanted: DeviceOptions) -> None:
+        super().__init__(model, wanted)
         self._module = _load(model, self.device)
 
-    def run(self, names: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """The outputs ``names`` for ``arrays``."""
-        with inference():
-            values = self._module(**to_tensors(arrays, self.device))
-        return to_arrays(names, self._declared, values)
-
-    def provider_options(self) -> dict[str, str]:
-        """PyTorch has none."""
-        return {}
+    def call(self, tensors: dict[str, torch.Tensor]) -> object:
+        """What the program returns."""
+        return self._module(**tensors)
 
 
 def _load(model: ModelFile, device: str) -> torch.nn.Module:

@@ -1,16 +1,18 @@
-"""What the TorchScript and pt2 back ends share: the device, threads, and arrays to tensors and back."""
+"""What the TorchScript and pt2 back ends share: device, threads, one run, arrays to tensors and back."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from numpy.typing import NDArray
 
-from ..device import Device, check_device
-from ..errors import DeviceError, GatescopeError
+from ..device import Device, DeviceOptions, check_device
+from ..errors import DeviceError, GatescopeError, UsageError
+from ..model_file import ModelFile
 
 
 def choose_device(wanted: str) -> Device:
@@ -74,10 +76,59 @@ def to_arrays(names: Sequence[str], declared: Sequence[str], values: object) -> 
 
 
 @contextmanager
-def inference() -> Generator[None]:
-    """No gradients, and no TF32 in convolutions, which rounds to 10 bits and moves gates by 1e-3."""
-    with (
-        torch.inference_mode(),
-        torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False),
-    ):
-        yield
+def inference(*, tf32: bool = False) -> Generator[None]:
+    """No gradients; TF32, which rounds to 10 bits and moves gates by 1e-3, only where asked for."""
+    products = torch.backends.cuda.matmul
+    before, products.allow_tf32 = products.allow_tf32, tf32
+    try:
+        with (
+            torch.inference_mode(),
+            torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=tf32),
+        ):
+            yield
+    finally:
+        products.allow_tf32 = before
+
+
+class TorchBackend:
+    """What both back ends are: a model on one device, its batch computed whole.
+
+    PyTorch's threads are the process's, so there are no lanes of one core each.
+    """
+
+    title = "PyTorch"
+    lanes: Executor | None = None
+
+    def __init__(self, model: ModelFile, wanted: DeviceOptions) -> None:
+        if wanted.cuda_graphs:
+            raise UsageError(
+                f"CUDA graphs need an ONNX file, and {model.path} is {model.manifest.format}",
+                fix="export with --format onnx, or leave out --cuda-graphs",
+            )
+        self.device: Device = choose_device(wanted.device)
+        self.threads = use_threads(wanted.threads)
+        self.tf32 = wanted.tf32
+        self.providers: tuple[str, ...] = (f"torch {self.device}",)
+        self.versions = {"torch": str(torch.__version__)}
+        self._declared = model.manifest.output_names
+
+    def run(self, names: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The outputs ``names`` for ``arrays``."""
+        with inference(tf32=self.tf32):
+            values = self.call(to_tensors(arrays, self.device))
+        return to_arrays(names, self._declared, values)
+
+    def call(self, tensors: dict[str, torch.Tensor]) -> object:
+        """What the model returns for ``tensors``, in the order of the manifest's inputs."""
+        raise NotImplementedError
+
+    def run_on_lane(self, names: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """As :meth:`run`: there are no lanes."""
+        return self.run(names, arrays)
+
+    def close(self) -> None:
+        """Nothing to release but the object itself."""
+
+    def provider_options(self) -> dict[str, str]:
+        """PyTorch has none."""
+        return {}

@@ -9,40 +9,28 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 
-from ..device import Device
+from ..device import DeviceOptions
 from ..errors import ModelFileError
 from ..model_file import ModelFile
-from .torch_device import choose_device, inference, to_arrays, to_tensors, use_threads
+from .torch_device import TorchBackend
 
 
-class TorchScriptBackend:
+class TorchScriptBackend(TorchBackend):
     """A traced model, called by position in the order of the manifest's inputs."""
 
     title = "TorchScript"
 
-    def __init__(self, model: ModelFile, device: str, threads: int | None) -> None:
-        self.device: Device = choose_device(device)
-        self.threads = use_threads(threads)
-        self.providers: tuple[str, ...] = (f"torch {self.device}",)
-        self.versions = {"torch": str(torch.__version__)}
-        self._declared = model.manifest.output_names
+    def __init__(self, model: ModelFile, wanted: DeviceOptions) -> None:
+        super().__init__(model, wanted)
         self._module = _load(model, self.device)
 
-    def run(self, names: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """The outputs ``names`` for ``arrays``."""
-        with inference():
-            values = self._module(*to_tensors(arrays, self.device).values())
-        return to_arrays(names, self._declared, values)
-
-    def provider_options(self) -> dict[str, str]:
-        """PyTorch has none."""
-        return {}
+    def call(self, tensors: dict[str, torch.Tensor]) -> object:
+        """What the model returns; its inputs have no names."""
+        return self._module(*tensors.values())
 
 
 def _load(model: ModelFile, device: str) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 import onnx
 
+from ..device import DeviceOptions
 from ..errors import DeviceError, GatescopeError, ModelFileError
 from ..manifest import Manifest, Tensor
 from ..model_file import ModelFile, read_model_file
@@ -149,7 +150,8 @@ def _runtime(model: ModelFile) -> tuple[dict[str, str], tuple[str, ...]]:
     found = {"ONNX Runtime": onnx_runtime.installed_builds()}
     try:
         for device in ("cpu", "cuda"):
-            onnx_runtime.create_session(model.content, device, 1, origin=str(model.path))
+            wanted = DeviceOptions(device, threads=1)
+            onnx_runtime.create_session(model.content, wanted, 1, origin=str(model.path))
             found[device.upper()] = "ready"
     except DeviceError as error:
         found["CUDA"] = f"{error.problem.rpartition(': ')[2]} ({error.fix})"

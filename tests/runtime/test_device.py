@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gatescope.runtime.backends import onnx_runtime as subject
-from gatescope.runtime.device import available_cpus
+from gatescope.runtime.device import DeviceOptions, available_cpus
 from gatescope.runtime.errors import DeviceError, ModelFileError, UsageError
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -48,7 +48,7 @@ class FakeRuntime:
         return SimpleNamespace(entries=entries, add_session_config_entry=entries.__setitem__)
 
     def _session(self, content: bytes, options: Any, **settings: Any) -> Any:
-        assert set(settings) == {"providers", "enable_fallback"}
+        assert set(settings) == {"providers", "enable_fallback", "disabled_optimizers"}
         self.sessions.append({"content": content, "options": options, **settings})
         asked = [name for name, _ in settings["providers"]]
         for name in asked:
@@ -68,20 +68,20 @@ def install(monkeypatch: pytest.MonkeyPatch):
 
 
 def create(device: str) -> str:
-    return subject.create_session(b"model", device, 3, origin="m.onnx")[1]
+    return subject.create_session(b"model", DeviceOptions(device), 3, origin="m.onnx")[1]
 
 
 @pytest.mark.parametrize("word", ["gpu", "CUDA", "", "cuda:0"])
 def test_another_word_is_bad_usage(word: str) -> None:
     with pytest.raises(UsageError, match="auto, cpu or cuda"):
-        subject.choose_providers(word)
+        DeviceOptions(word)
 
 
 @pytest.mark.parametrize("wanted", ["cuda", "auto"])
 def test_cuda_that_works_is_used_without_tf32_and_with_cpu_behind_it(install: Any, wanted: str) -> None:
     fake = install(lists=("TensorrtExecutionProvider", CUDA, CPU))
     assert create(wanted) == "cuda"
-    assert fake.sessions[0]["providers"] == [(CUDA, {"use_tf32": "0"}), (CPU, {})]
+    assert fake.sessions[0]["providers"] == [(CUDA, {"use_tf32": "0", "enable_cuda_graph": "0"}), (CPU, {})]
     assert fake.preloaded == 1
 
 
@@ -154,7 +154,7 @@ def test_a_damaged_installation_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     """Removing one of two builds leaves an empty module behind."""
     monkeypatch.setattr(subject, "onnxruntime", SimpleNamespace())
     with pytest.raises(DeviceError, match="installation of ONNX Runtime is incomplete"):
-        subject.choose_providers("auto")
+        subject.choose_providers(DeviceOptions("auto"))
 
 
 def test_the_session_is_made_from_the_checked_bytes_and_may_not_change_device(install: Any) -> None:

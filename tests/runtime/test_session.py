@@ -119,15 +119,15 @@ def test_a_failure_inside_the_runtime_has_a_name(
 ) -> None:
     class Failing:
         title = "ONNX Runtime"
+        lanes = None
 
         def run(self, *_: object) -> None:
-            raise RuntimeError("Failed to allocate memory for requested buffer of size 123\nstack")
+            raise RuntimeError("Non-zero status code returned while running MatMul\nstack")
 
     monkeypatch.setattr(session, "_backend", Failing())
-    with pytest.raises(GatescopeError, match="Failed to allocate memory") as caught:
+    with pytest.raises(GatescopeError, match="Non-zero status code") as caught:
         session.run(batch)
     assert "src_vid (2, 5, 7)" in str(caught.value)
-    assert "smaller batch" in str(caught.value)
 
 
 # Arrays that fit, in other clothes.
