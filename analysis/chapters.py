@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .clustering.chapter import clustering_chapter
 from .context import Context
 from .events.chapter import events_chapter
 from .figures.layers import layer_figure
 from .figures.overall import overall_figure
 from .figures.patterns import pattern_figure
 from .figures.style import png
+from .relations.chapter import beside_means_chapter, relations_chapter
 from .report.markdown import counted
 from .report.numbers import gate_numbers
 from .report.provenance import provenance
@@ -68,7 +70,10 @@ CHAPTERS: list[Chapter] = [
     numbers_chapter,
     saying_chapter,
     limits_chapter,
+    beside_means_chapter,
     pictures_chapter,
+    relations_chapter,
+    clustering_chapter,
     events_chapter,
     provenance_chapter,
 ]
