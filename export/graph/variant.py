@@ -87,7 +87,7 @@ class VariantGraph(nn.Module):
         if self.variant.predicts or config.gates_read_video_mask:
             axes["src_vid_mask"] = "batch", "clip"
         axes["src_aud"] = "batch", "clip", config.audio_width
-        if config.reads_audio_mask:
+        if config.reads_audio_mask if self.variant.predicts else config.gates_read_audio_mask:
             axes["src_aud_mask"] = ("batch", "clip")
         if self.variant.overridable:
             for override in OVERRIDES.values():
