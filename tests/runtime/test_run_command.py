@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from gatescope.runtime import open_run, plan
 from gatescope.runtime.cli.main import main
+from gatescope.runtime.running import loop
 from gatescope.runtime.runs import writer
 from gatescope.runtime.session import GateSession
 
@@ -123,12 +125,14 @@ def test_an_interrupted_run_says_how_to_go_on(
     def signalled(session: GateSession, batch: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == 3:
+        if calls == 2:
             os.kill(os.getpid(), number)
+            time.sleep(0.3)  # what is under way is finished; by then the interruption has come through
         return run(session, batch)
 
     handler = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
+        patch.setattr(loop, "_CALLS", 1)
         patch.setattr(GateSession, "run", signalled)
         assert main(command(case, "--sample", "100", "--sample", "105", "--sample", "104", "--sample", "106",
                             "--sample", "103", "--skip-bad")) == 130  # fmt: skip
