@@ -1,4 +1,4 @@
-"""One run folder in, one folder with a report, its statistics and its figures out."""
+"""One run in, one folder with a report, its statistics and its figures out."""
 
 from __future__ import annotations
 
@@ -11,31 +11,18 @@ from ..runtime.errors import UsageError
 from ..runtime.runs.atomic import write_together
 from ..runtime.runs.reader import Run, open_run
 from ..runtime.runs.schema import RUN_FILE
-from .events.planted import planted_events
-from .events.recovery import EventRecovery, recover_events, why_no_recovery
-from .figures.events import event_figure
-from .figures.layers import layer_figure
-from .figures.overall import overall_figure
-from .figures.patterns import pattern_figure
-from .figures.style import png
+from .chapters import CHAPTERS
+from .context import Context, Options
 from .report import events as event_report
 from .report.document import statistics_document, to_json
-from .report.markdown import counted
-from .report.numbers import gate_numbers
-from .report.provenance import provenance
-from .report.reading import what_gates_cannot_say, what_gates_say
 from .report.report import report
 from .report.section import Section
 from .report.warnings import run_warnings
-from .statistics.patterns import sample_patterns
 from .statistics.summary import GateSummary, summarise
 from .statistics.videos import spread_over_videos, videos_of
 
 REPORT = "ANALYSIS_REPORT.md"
 STATISTICS = "overall_statistics.json"
-OVERALL = "overall_statistics.png"
-LAYERS = "layer_distributions.png"
-PATTERNS = "activation_patterns.png"
 
 
 @dataclass(frozen=True)
@@ -44,7 +31,6 @@ class AnalysisResult:
 
     - ``files``: everything written, the report first. ``document``: the content of the JSON file.
     - ``warnings``: what to know before believing it, in plain text.
-    - ``recovery``: the comparison with planted events, where the annotations name some.
     """
 
     output: Path
@@ -52,7 +38,6 @@ class AnalysisResult:
     summary: GateSummary
     document: dict[str, Any]
     warnings: tuple[str, ...]
-    recovery: EventRecovery | None
 
 
 def analyze_run(
@@ -60,6 +45,7 @@ def analyze_run(
     output: str | Path,
     *,
     annotations: str | Path | None = None,
+    options: Options | None = None,
     sections: Sequence[Section | tuple[str, str, Mapping[str, bytes]]] = (),
     progress: Callable[[], object] | None = None,
 ) -> AnalysisResult:
@@ -70,7 +56,8 @@ def analyze_run(
     as far as it goes, with a warning.
 
     - ``annotations``: a JSONL file; where its lines have ``gatescope_events`` (indices of the clips in which
-      an audio event is known to be), the report says how well the gates find them.
+      an audio event is known to be), the report says how well the gates find them. The same as in
+      ``options``, which see for the rest.
     - ``sections``: (title, Markdown, PNG files by name), appended to the report.
     - ``progress``: called twice a sample.
 
@@ -81,36 +68,39 @@ def analyze_run(
     run = run if isinstance(run, Run) else open_run(run)
     folder = Path(output)
     _check_output(folder)
-    events = None if annotations is None else planted_events(Path(annotations))
+    chosen = options or Options(None if annotations is None else Path(annotations))
 
     summary = summarise(run, progress=progress)
-    videos = videos_of(run.samples.collect())
+    queries = run.samples.collect()
+    videos = videos_of(queries)
     spread = spread_over_videos(summary.per_sample, videos)
-    warnings = run_warnings(run, summary)
-    recovery, event_sections = None, list[Section]()
-    if events:  # ordinary annotations name none, and a report on them has nothing to say of events
-        recovery, section = _events(run, events)
-        event_sections.append(section)
+    warnings = tuple(run_warnings(run, summary))
+    context = Context(run, summary, spread, queries, videos, warnings, chosen, progress or (lambda: None))
+    *body, last = [section for chapter in CHAPTERS if (section := chapter(context)) is not None]
+    chapters = [*body, *(_as_section(section) for section in sections), last]
     document = statistics_document(
-        summary, spread, videos["vid"].n_unique(), finished=run.finished, warnings=warnings, recovery=recovery
+        summary, spread, videos["vid"].n_unique(), finished=run.finished, warnings=warnings
     )
-    chapters = [
-        gate_numbers(summary, spread)._replace(figures=_overall(summary)),
-        what_gates_say(summary, spread),
-        what_gates_cannot_say(summary),
-        Section("Layers and samples in pictures", "", _pictures(summary)),
-        *event_sections,
-        *(Section(*section) for section in sections),
-        provenance(run, summary, document["total_videos"]),
-    ]
+    for chapter in chapters:
+        document |= chapter.document
     contents = {REPORT: report(warnings, chapters).encode(), STATISTICS: to_json(document).encode()}
     for chapter in chapters:
-        for name, image in chapter.figures.items():
-            if name in contents or Path(name).name != name:
-                raise ValueError(f"a section's figure cannot be called '{name}'")
-            contents[name] = image
+        for name, content in (*chapter.figures.items(), *chapter.files.items()):
+            if name in contents or not _is_inside(name):
+                raise ValueError(f"a section's file cannot be called '{name}'")
+            contents[name] = content
     files = _write(folder, contents)
-    return AnalysisResult(folder, files, summary, document, tuple(warnings), recovery)
+    return AnalysisResult(folder, files, summary, document, warnings)
+
+
+def _as_section(given: Section | tuple[str, str, Mapping[str, bytes]]) -> Section:
+    return given if isinstance(given, Section) else Section(*given)
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a file's name leads to a place below the report's folder."""
+    path = Path(name)
+    return bool(path.name) and not path.is_absolute() and ".." not in path.parts
 
 
 def _check_output(folder: Path) -> None:
@@ -123,44 +113,9 @@ def _check_output(folder: Path) -> None:
         raise UsageError(f"{folder} is a file", expected="a folder, or a name that is free")
 
 
-def _events(run: Run, events: Mapping[str, frozenset[int]]) -> tuple[EventRecovery | None, Section]:
-    if reason := why_no_recovery(run, events):
-        return None, Section(event_report.TITLE, f"Not computed. {reason}")
-    recovery = recover_events(run, events)
-    figure = event_figure(
-        recovery.gates,
-        recovery.curves,
-        recovery.example,
-        recovery.example_id,
-        event_report.compared(recovery),
-    )
-    return recovery, event_report.event_section(recovery, png(figure))
-
-
-def _overall(summary: GateSummary) -> dict[str, bytes]:
-    return {
-        OVERALL: png(
-            overall_figure(summary.overall, summary.by_layer, summary.distribution, _subtitle(summary))
-        )
-    }
-
-
-def _pictures(summary: GateSummary) -> dict[str, bytes]:
-    subtitle = _subtitle(summary)
-    patterns = sample_patterns(summary.per_sample)
-    return {
-        LAYERS: png(layer_figure(summary.by_layer, summary.distribution, subtitle)),
-        PATTERNS: png(pattern_figure(patterns, summary.ranges, subtitle)),
-    }
-
-
-def _subtitle(summary: GateSummary) -> str:
-    layers, samples = counted(len(summary.layers), "layer"), counted(summary.samples, "sample")
-    return f"{summary.gating.capitalize()} gating, {layers}, {samples}."
-
-
 def _write(folder: Path, contents: Mapping[str, bytes]) -> tuple[Path, ...]:
-    folder.mkdir(parents=True, exist_ok=True)
+    for parent in {(folder / name).parent for name in contents}:
+        parent.mkdir(parents=True, exist_ok=True)
     write_together(folder, contents)
     if event_report.FIGURE not in contents:  # an earlier report's, which this one does not speak of
         (folder / event_report.FIGURE).unlink(missing_ok=True)

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import polars as pl
 
-from ..events.recovery import EventRecovery
 from ..statistics.summary import GateSummary
 
 _PERCENTILES = {"25": "p25", "75": "p75", "95": "p95"}
@@ -37,7 +36,6 @@ def statistics_document(
     *,
     finished: bool,
     warnings: Sequence[str],
-    recovery: EventRecovery | None = None,
 ) -> dict[str, Any]:
     """The document.
 
@@ -67,13 +65,6 @@ def statistics_document(
             "std_within_videos": row["within"],
         }
     document["layer_statistics"] = layers
-    if recovery is not None:
-        document["event_recovery"] = {
-            "videos": recovery.videos,
-            "clips": recovery.clips,
-            "event_clips": recovery.event_clips,
-            "gates": recovery.gates.to_dicts(),
-        }
     return document
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Section(NamedTuple):
-    """A heading and what stands under it. A plain tuple of the same three does as well.
+    """A heading and what stands under it. A plain tuple of the first three does as well.
 
     - ``title``, ``text``: Markdown. Foreign text in it must have gone through
       :func:`~gatescope.analysis.report.markdown.plain`.
     - ``figures``: PNG files by file name; each is written beside the report and shown after the text.
+    - ``document``: entries of ``overall_statistics.json``.
+    - ``files``: other files by path below the report's folder, such as ``sample_rankings.csv``.
     """
 
     title: str
     text: str
     figures: Mapping[str, bytes] = {}
+    document: Mapping[str, Any] = {}
+    files: Mapping[str, bytes] = {}

@@ -1,0 +1,74 @@
+"""The chapters of a report, in their order: each takes the context and gives a section, or None."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .context import Context
+from .events.chapter import events_chapter
+from .figures.layers import layer_figure
+from .figures.overall import overall_figure
+from .figures.patterns import pattern_figure
+from .figures.style import png
+from .report.markdown import counted
+from .report.numbers import gate_numbers
+from .report.provenance import provenance
+from .report.reading import what_gates_cannot_say, what_gates_say
+from .report.section import Section
+from .statistics.patterns import sample_patterns
+from .statistics.summary import GateSummary
+
+Chapter = Callable[[Context], Section | None]
+
+OVERALL = "overall_statistics.png"
+LAYERS = "layer_distributions.png"
+PATTERNS = "activation_patterns.png"
+
+
+def numbers_chapter(context: Context) -> Section:
+    """The first screen: the layer by gate numbers and their picture."""
+    summary = context.summary
+    figure = overall_figure(summary.overall, summary.by_layer, summary.distribution, subtitle(summary))
+    return gate_numbers(summary, context.spread)._replace(figures={OVERALL: png(figure)})
+
+
+def saying_chapter(context: Context) -> Section:
+    """What the values say, in words with numbers."""
+    return what_gates_say(context.summary, context.spread)
+
+
+def limits_chapter(context: Context) -> Section:
+    """What they cannot say."""
+    return what_gates_cannot_say(context.summary)
+
+
+def pictures_chapter(context: Context) -> Section:
+    """Layers and samples in pictures."""
+    summary = context.summary
+    patterns = sample_patterns(summary.per_sample)
+    figures = {
+        LAYERS: png(layer_figure(summary.by_layer, summary.distribution, subtitle(summary))),
+        PATTERNS: png(pattern_figure(patterns, summary.ranges, subtitle(summary))),
+    }
+    return Section("Layers and samples in pictures", "", figures)
+
+
+def provenance_chapter(context: Context) -> Section:
+    """What was analysed."""
+    return provenance(context.run, context.summary, context.videos["vid"].n_unique())
+
+
+def subtitle(summary: GateSummary) -> str:
+    """What a figure of the whole run shows, in a line."""
+    layers, samples = counted(len(summary.layers), "layer"), counted(summary.samples, "sample")
+    return f"{summary.gating.capitalize()} gating, {layers}, {samples}."
+
+
+CHAPTERS: list[Chapter] = [
+    numbers_chapter,
+    saying_chapter,
+    limits_chapter,
+    pictures_chapter,
+    events_chapter,
+    provenance_chapter,
+]

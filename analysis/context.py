@@ -1,0 +1,49 @@
+"""What every chapter of a report may draw on, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from ..runtime.runs.reader import Run
+from .statistics.summary import GateSummary
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller of an analysis chose.
+
+    - ``annotations``: the benchmark's JSONL, for everything that needs ground truth; None without.
+    - ``subsets``: by name, the qids that belong to it. ``samples``: ids to show one by one; None: a choice of
+      exemplars. ``compare``: ids to set side by side; None: none, empty: the first five.
+    - ``raw``: write the gates of these samples as ``.npy`` files too.
+    """
+
+    annotations: Path | None = None
+    subsets: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    samples: tuple[str, ...] | None = None
+    compare: tuple[str, ...] | None = None
+    raw: bool = False
+
+
+@dataclass(frozen=True)
+class Context:
+    """One run under analysis.
+
+    - ``summary``: all statistics of its gates. ``spread``: of each gate between and within videos.
+    - ``queries``: the run's samples (``sample_id, qid, vid, clips, duration``), one row a query.
+    - ``videos``: ``sample_id, vid``, one row a sample. ``warnings``: what to know first, in plain text.
+    - ``progress``: called now and then by what takes long.
+    """
+
+    run: Run
+    summary: GateSummary
+    spread: pl.DataFrame
+    queries: pl.DataFrame
+    videos: pl.DataFrame
+    warnings: tuple[str, ...]
+    options: Options = Options()
+    progress: Callable[[], object] = lambda: None
