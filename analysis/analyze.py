@@ -11,17 +11,20 @@ from ..runtime.errors import UsageError
 from ..runtime.runs.atomic import write_together
 from ..runtime.runs.reader import Run, open_run
 from ..runtime.runs.schema import RUN_FILE
-from .chapters import CHAPTERS
+from .chapters import CHAPTERS, subtitle
 from .context import Context, Options
 from .report import events as event_report
 from .report.document import statistics_document, to_json
-from .report.report import report
+from .report.html.page import page
+from .report.html.payload import payload
+from .report.report import TITLE, report
 from .report.section import Section
 from .report.warnings import run_warnings
 from .statistics.summary import GateSummary, summarise
 from .statistics.videos import spread_over_videos, videos_of
 
 REPORT = "ANALYSIS_REPORT.md"
+PAGE = "report.html"
 STATISTICS = "overall_statistics.json"
 
 
@@ -83,7 +86,11 @@ def analyze_run(
     )
     for chapter in chapters:
         document |= chapter.document
-    contents = {REPORT: report(warnings, chapters).encode(), STATISTICS: to_json(document).encode()}
+    contents = {
+        REPORT: report(warnings, chapters).encode(),
+        PAGE: _page(context, chapters).encode(),
+        STATISTICS: to_json(document).encode(),
+    }
     for chapter in chapters:
         for name, content in (*chapter.figures.items(), *chapter.files.items()):
             if name in contents or not _is_inside(name):
@@ -91,6 +98,13 @@ def analyze_run(
             contents[name] = content
     files = _write(folder, contents)
     return AnalysisResult(folder, files, summary, document, warnings)
+
+
+def _page(context: Context, chapters: Sequence[Section]) -> str:
+    summary, levels = context.summary, context.levels
+    data = payload(summary, context.queries, levels, context.texts, context.timelines)
+    where = f"{subtitle(summary)} Run {context.run.path.name}, model {Path(context.run.record.model.path).name}."
+    return page(chapters, data, levels, title=TITLE, subtitle=where, warnings=context.warnings)
 
 
 def _as_section(given: Section | tuple[str, str, Mapping[str, bytes]]) -> Section:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import polars as pl
 
 from ..runtime.runs.reader import Run
+from .statistics.levels import gate_levels
 from .statistics.summary import GateSummary
+from .timelines.exemplars import choose_exemplars
+from .timelines.timeline import Timeline, timelines
+from .timelines.truth import query_texts
 
 
 @dataclass(frozen=True)
@@ -47,3 +52,23 @@ class Context:
     warnings: tuple[str, ...]
     options: Options = Options()
     progress: Callable[[], object] = lambda: None
+
+    @cached_property
+    def levels(self) -> pl.DataFrame:
+        """Every gate's level with its interval; see :func:`gate_levels`."""
+        return gate_levels(self.summary.per_sample, self.videos)
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """The queries' words by qid, from the annotations, else from the predictions; empty with neither."""
+        if self.options.annotations is not None:
+            return query_texts(self.options.annotations)
+        return {str(row.get("qid")): str(row.get("query", "")) for row in self.run.predictions()}
+
+    @cached_property
+    def timelines(self) -> tuple[Timeline, ...]:
+        """The queries worth a look, over time."""
+        exemplars = choose_exemplars(
+            self.queries, self.summary.per_sample, asked=self.options.samples or ()
+        )
+        return tuple(timelines(self.run, self.queries, exemplars, self.texts, self.options.annotations))
