@@ -17,11 +17,14 @@ from .report import events as event_report
 from .report.document import statistics_document, to_json
 from .report.html.page import page
 from .report.html.payload import payload
+from .report.markdown import counted
 from .report.report import TITLE, report
 from .report.section import Section
 from .report.warnings import run_warnings
 from .statistics.summary import GateSummary, summarise
 from .statistics.videos import spread_over_videos, videos_of
+from .timelines.chapter import FIGURES as TIMELINE_FIGURES
+from .timelines.chapter import TITLE as TIMELINES
 
 REPORT = "ANALYSIS_REPORT.md"
 PAGE = "report.html"
@@ -103,8 +106,11 @@ def analyze_run(
 def _page(context: Context, chapters: Sequence[Section]) -> str:
     summary, levels = context.summary, context.levels
     data = payload(summary, context.queries, levels, context.texts, context.timelines)
-    where = f"{subtitle(summary)} Run {context.run.path.name}, model {Path(context.run.record.model.path).name}."
-    return page(chapters, data, levels, title=TITLE, subtitle=where, warnings=context.warnings)
+    videos = counted(context.videos["vid"].n_unique(), "video")
+    where = f"{subtitle(summary)} {videos}. Model: {context.run.record.model.path}"
+    # The page draws timelines itself, all of them.
+    shown = [one._replace(figures={}) if one.title == TIMELINES else one for one in chapters]
+    return page(shown, data, levels, title=TITLE, subtitle=where, warnings=context.warnings)
 
 
 def _as_section(given: Section | tuple[str, str, Mapping[str, bytes]]) -> Section:
@@ -131,6 +137,7 @@ def _write(folder: Path, contents: Mapping[str, bytes]) -> tuple[Path, ...]:
     for parent in {(folder / name).parent for name in contents}:
         parent.mkdir(parents=True, exist_ok=True)
     write_together(folder, contents)
-    if event_report.FIGURE not in contents:  # an earlier report's, which this one does not speak of
-        (folder / event_report.FIGURE).unlink(missing_ok=True)
+    for name in {event_report.FIGURE, *TIMELINE_FIGURES} - contents.keys():
+        # An earlier report's, which this one does not speak of.
+        (folder / name).unlink(missing_ok=True)
     return tuple(folder / name for name in contents)

@@ -7,6 +7,7 @@ import math
 import polars as pl
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from .style import QUIET, grid, heading, kind_colour, kind_name, new_figure, style
 
@@ -71,6 +72,9 @@ def kinds_figure(per_sample: pl.DataFrame, subtitle: str) -> Figure:
                 one.set_norm(LogNorm(1, max(most, 2)))  # type: ignore[attr-defined]
             bar = figure.colorbar(drawn[0], ax=panels, pad=0.01, aspect=30)  # type: ignore[arg-type]
             bar.set_label("samples in a hexagon")
+            # Matplotlib writes powers of ten as formulas, which the house style does not read.
+            bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:g}"))
+            bar.ax.yaxis.set_minor_formatter(NullFormatter())
             bar.outline.set_visible(False)  # type: ignore[operator]
         what = "Hexagons count samples." if dense else "One point a sample."
         heading(figure, f"{kind_name(kinds[0])} against {kind_name(kinds[1])}", f"{what} {subtitle}")

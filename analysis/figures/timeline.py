@@ -32,9 +32,12 @@ def timeline_figure(
     """
     kinds = [kind for kind in ranges if (gates["gate"] == kind).any()]
     layers = sorted(gates["layer"].unique().to_list())
-    windows = _some(truth) or _some(predicted)
-    below = _some(saliency) or _some(rated)
-    heights = [0.75] * windows + [1.0] * len(layers) + [0.9] * below
+    truth, predicted, saliency, rated = (
+        None if frame is None or frame.is_empty() else frame for frame in (truth, predicted, saliency, rated)
+    )
+    windows = (truth is not None) + (0 if predicted is None else min(_WINDOWS, predicted.height))
+    below = saliency is not None or rated is not None
+    heights = [0.1 + 0.13 * windows] * (windows > 0) + [1.0] * len(layers) + [0.9] * below
     with style():
         figure = new_figure(10, 1.3 + _ROW * sum(heights))
         panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
@@ -65,10 +68,6 @@ def timeline_figure(
     return figure
 
 
-def _some(frame: pl.DataFrame | None) -> bool:
-    return frame is not None and frame.height > 0
-
-
 def _span(gates: pl.DataFrame) -> tuple[float, float]:
     """What all rows show: from the lowest to the highest value, 0 within, with some room."""
     shown = gates.filter(pl.col("value").is_finite())["value"].to_list()
@@ -87,11 +86,11 @@ def _draw_gate(axes: Axes, own: pl.DataFrame, colour: str, label: str) -> None:
 
 def _draw_windows(axes: Axes, truth: pl.DataFrame | None, predicted: pl.DataFrame | None) -> None:
     marks: list[tuple[float, str]] = []
-    if truth is not None and truth.height:
+    if truth is not None:
         for start, end, _ in truth.iter_rows():
             axes.barh(0, end - start, left=start, height=0.8, color=EVENT)
         marks.append((0, "true"))
-    if predicted is not None and predicted.height:
+    if predicted is not None:
         shown = predicted.head(_WINDOWS)
         for place, (start, end, score) in enumerate(shown.iter_rows(), start=1):
             strength = 0.25 + 0.75 * min(max(score, 0.0), 1.0)
@@ -104,16 +103,16 @@ def _draw_windows(axes: Axes, truth: pl.DataFrame | None, predicted: pl.DataFram
 
 
 def _draw_saliency(axes: Axes, saliency: pl.DataFrame | None, rated: pl.DataFrame | None) -> None:
-    if saliency is not None and saliency.height:
+    if saliency is not None:
         edges = [*saliency["start"].to_list(), saliency["end"][-1]]
         values = saliency["value"].to_list()
         low = min(values)
         axes.stairs(values, edges, baseline=low, fill=True, color=QUIET, alpha=0.55)
-    axes.set_ylabel("saliency", fontweight="bold")
-    if rated is not None and rated.height:
-        other = axes.twinx()
+        axes.set_ylabel("saliency", fontweight="bold")
+    if rated is not None:
+        own = axes if saliency is None else axes.twinx()
         middles = ((rated["start"] + rated["end"]) / 2).to_list()
-        other.plot(middles, rated["value"].to_list(), "o", color=INK, markersize=2.6)
-        other.set_ylim(-0.2, 4.2)
-        other.set_yticks([0, 2, 4])
-        other.set_ylabel("rated (dots)")
+        own.plot(middles, rated["value"].to_list(), "o", color=INK, markersize=2.6)
+        own.set_ylim(-0.2, 4.2)
+        own.set_yticks([0, 2, 4])
+        own.set_ylabel("rated (dots)", fontweight="bold" if saliency is None else "normal")

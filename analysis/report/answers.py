@@ -45,7 +45,7 @@ def interval(row: dict[str, Any], of: str) -> str:
     low, high = row[f"{of}_low"], row[f"{of}_high"]
     if low is None or low != low:
         return number(row[of])
-    return f"{number(row[of])} \\[{number(low)}, {number(high)}\\]"
+    return f"{number(row[of])} \\[{number(low)},\u00a0{number(high)}\\]"
 
 
 def _used(summary: GateSummary, audio: str, own: pl.DataFrame) -> str:
@@ -87,7 +87,7 @@ def _layers(own: pl.DataFrame) -> str:
     if subtracted:
         text += f" On average it is negative, so that it subtracts, in {_listed(sorted(subtracted))}."
     if most["mean_abs_low"] <= second["mean_abs_high"]:
-        text += f" Layers {most['layer']} and {second['layer']} are not clearly apart: their intervals overlap."
+        text += f" The intervals of layers {most['layer']} and {second['layer']} overlap."
     return text
 
 
@@ -108,10 +108,10 @@ def _videos(summary: GateSummary, spread: pl.DataFrame) -> str:
             continue
         share = "does not vary" if total == 0 else f"{percent(between / total)} of the variance is between videos"
         said.append(
-            f"{plain(kind)} gate: {share}; most in layer {widest['layer']}, where videos' means reach from "
+            f"The {plain(kind)} gate: {share}; most in layer {widest['layer']}, where videos' means reach from "
             f"{number(widest['lowest'])} to {number(widest['highest'])}"
         )
-    return f"{'; '.join(said)}." if said else "Nothing can be said."
+    return f"{'. '.join(said)}." if said else "Nothing can be said."
 
 
 def _unusual(summary: GateSummary) -> str:

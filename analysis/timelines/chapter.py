@@ -11,8 +11,12 @@ from ..report.markdown import plain, table
 from ..report.section import Section
 from .timeline import Timeline
 
+TITLE = "Samples over time"
+
 # Half a second each: the rest is in report.html, which draws them itself.
 _DRAWN = 6
+#: Every name that a figure of this chapter can have.
+FIGURES = tuple(f"timeline_{place}.png" for place in range(1, _DRAWN + 1))
 
 
 def timelines_section(
@@ -23,7 +27,7 @@ def timelines_section(
         return None
     drawn = _most_different(timelines)
     figures = {
-        f"timeline_{place}.png": png(
+        name: png(
             timeline_figure(
                 one.gates,
                 ranges,
@@ -35,7 +39,7 @@ def timelines_section(
                 rated=one.rated,
             )
         )
-        for place, one in enumerate(drawn, start=1)
+        for name, one in zip(FIGURES, drawn, strict=False)
     }
     number_of = {one.exemplar.qid: str(place) for place, one in enumerate(drawn, start=1)}
     rows = [
@@ -54,7 +58,7 @@ def timelines_section(
         "shown. All are drawn in `report.html`.\n\n"
         + table(["query", "video", "text", "why", "timeline"], rows, text_columns=4)
     )
-    return Section("Samples over time", text, figures)
+    return Section(TITLE, text, figures)
 
 
 def _most_different(timelines: Sequence[Timeline]) -> list[Timeline]:

@@ -158,12 +158,14 @@
     ...(layered ? data.layers.map((layer, at) => make("option", { value: at + 1 }, String(layer))) : []));
 
   function axes() {
-    const at = Number(layerChoice.value), of = valueChoice.value;
-    const name = of === "mean" ? "mean" : "mean |g|";
-    if (kinds.length > 1) return kinds.slice(0, 2).map((kind) => ({ label: `${kindName(kind)}, ${name}`, values: data.gates[kind][of][at] }));
-    const [kind] = kinds;
-    return [{ label: `${kindName(kind)}, mean`, values: data.gates[kind].mean[at] },
-      { label: `${kindName(kind)}, mean |g|`, values: data.gates[kind].mean_abs[at] }];
+    const at = Number(layerChoice.value);
+    const axis = (kind, of) => {
+      const columns = data.gates[kind][of];
+      // Single layers are on one scale, so that they can be compared.
+      return { label: `${kindName(kind)}, ${of === "mean" ? "mean" : "mean |g|"}`, values: columns[at], compared: at === 0 ? [columns[0]] : columns.slice(1) };
+    };
+    // With two kinds of gate one is set against the other, with one kind its mean against its size.
+    return kinds.length > 1 ? [axis(kinds[0], valueChoice.value), axis(kinds[1], valueChoice.value)] : [axis(kinds[0], "mean"), axis(kinds[0], "mean_abs")];
   }
   function sampleLines(row) {
     const at = Number(layerChoice.value);
@@ -175,11 +177,7 @@
     const left = 46, right = 10, top = 20, bottom = 40;
     const height = Math.round(Math.max(260, Math.min(460, 0.5 * width)));
     const [horizontal, vertical] = axes();
-    // All layers are on one scale, so that they can be compared.
-    const every = (values, kind) => span((data.gates[kind][valueChoice.value] || [values]).flat());
-    const [kindX, kindY] = kinds.length > 1 ? kinds : [kinds[0], kinds[0]];
-    const spanX = kinds.length > 1 ? every(horizontal.values, kindX) : span(data.gates[kindX].mean.flat());
-    const spanY = kinds.length > 1 ? every(vertical.values, kindY) : span(data.gates[kindY].mean_abs.flat());
+    const spanX = span(horizontal.compared.flat()), spanY = span(vertical.compared.flat());
     const x = scale(...spanX, left, width - right), y = scale(...spanY, height - bottom, top);
     const svg = draw("svg", { width, height, tabindex: 0, role: "application",
       "aria-label": `Samples: ${horizontal.label} against ${vertical.label}. Arrow keys move from sample to sample.` });
@@ -234,7 +232,7 @@
     svg.addEventListener("blur", hideTip);
     svg.addEventListener("click", (event) => { const at = nearest(event); if (at >= 0) choose(points[at].row); });
     svg.addEventListener("keydown", (event) => {
-      const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+      const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, Home: -points.length, End: points.length }[event.key];
       if (step && points.length) { show(Math.max(0, Math.min(points.length - 1, current + step))); event.preventDefault(); }
       if (event.key === "Enter" && current >= 0) choose(points[current].row);
     });
@@ -287,7 +285,7 @@
       y += rowHeight + gap;
     }
     if (below) {
-      body.append(text(0, y + 10, "saliency", "start", true));
+      body.append(text(0, y + 10, one.saliency.length ? "saliency" : "rated", "start", true));
       const scores = one.saliency.map((at) => at[2]).filter((at) => !absent(at));
       const value = scale(Math.min(...scores), Math.max(...scores), y + 56, y + 2);
       for (const [from, to, score] of one.saliency) {
@@ -333,7 +331,7 @@
     svg.addEventListener("pointerleave", leave);
     svg.addEventListener("blur", leave);
     svg.addEventListener("keydown", (event) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      const step = { ArrowRight: 1, ArrowLeft: -1, Home: -longest.length, End: longest.length }[event.key];
       if (step && longest.length) { show(Math.max(0, Math.min(longest.length - 1, clip + step))); event.preventDefault(); }
     });
     return svg;
@@ -346,7 +344,7 @@
   function legendOf(one) {
     const signs = kinds.map((kind, place) => sign(kindName(kind), draw("path", { d: "M1 6H21", class: `curve kind-${place % 5}` })));
     if (one.truth.length) signs.push(sign("true window", draw("rect", { x: 1, y: 1, width: 20, height: 10, rx: 2, class: "truth" })));
-    if (one.predicted.length) signs.push(sign(`predicted windows, top ${Math.min(5, one.predicted.length)} (darker: surer)`, draw("rect", { x: 1, y: 2, width: 20, height: 8, rx: 2, class: "window" })));
+    if (one.predicted.length) signs.push(sign(`predicted windows, top ${Math.min(5, one.predicted.length)} (stronger: surer)`, draw("rect", { x: 1, y: 2, width: 20, height: 8, rx: 2, class: "window" })));
     if (one.saliency.length) signs.push(sign("saliency, predicted", draw("rect", { x: 1, y: 1, width: 20, height: 10, class: "saliency" })));
     if (one.rated.length) signs.push(sign("rated by people, 0–4", draw("circle", { cx: 11, cy: 6, r: 2.4, class: "rated" })));
     return make("div", { class: "legend" }, ...signs);
