@@ -7,7 +7,11 @@ BIN    := $(VENV)/bin
 ORT    := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 STAMP  := $(VENV)/.installed-$(ORT)
 
-.PHONY: demo test quick check format clean setup
+# What the benchmarks are given: --output FILE (JSON), --cache DIR (keeps exported files), --rounds N.
+BENCH_ARGS ?=
+BENCH  := $(BIN)/python -m tests.benchmarks
+
+.PHONY: demo test quick check format clean setup bench bench-rewrites bench-precision bench-cuda bench-smoke
 
 setup: $(STAMP)
 
@@ -21,6 +25,7 @@ demo: $(STAMP)  ## export, run and analyse a model and data it makes itself; pri
 
 test: $(STAMP) check  ## everything CI runs
 	$(BIN)/python -m pytest -n 2
+	$(MAKE) bench-smoke
 
 quick: $(STAMP)  ## the tests that take no more than seconds
 	$(BIN)/python -m pytest -n 2 -m "not slow"
@@ -30,6 +35,21 @@ check: $(STAMP)  ## lint, formatting, strict types; the import and layout tests 
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest tests/test_layout.py
+
+bench: $(STAMP)  ## every goal of speed against what users could do instead; the machine must be idle
+	$(BENCH) goals $(BENCH_ARGS)
+
+bench-rewrites: $(STAMP)  ## what each rewrite of the export gains
+	$(BENCH) rewrites $(BENCH_ARGS)
+
+bench-precision: $(STAMP)  ## int8 and bfloat16 on the CPU: speed, gate error, and whether that is worth it
+	$(BENCH) precision $(BENCH_ARGS)
+
+bench-cuda: $(STAMP)  ## parity, throughput and floors on a GPU
+	$(BENCH) cuda $(BENCH_ARGS)
+
+bench-smoke: $(STAMP)  ## the benchmarks at tiny sizes, so that they cannot rot; part of `make test`
+	$(BENCH) goals rewrites precision --smoke
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ..runtime.data.prepare import collate
 from ..runtime.errors import ExportError, UsageError
 from ..runtime.files import new_file
 from ..runtime.manifest import Manifest, Verification
 from ..runtime.model_file import write_manifest_onnx
+from ..runtime.profiling.samples import random_batch
 from ..runtime.session import GateSession
 from .choices import Choices
 from .graph.archives import save_pt2, save_torchscript, to_torchscript
@@ -28,7 +28,7 @@ from .graph.onnx_graph import OPSET, to_onnx
 from .graph.variant import OVERRIDES, Precision, Variant, VariantGraph
 from .optimize import choose_rewrites
 from .optimize import optimize as optimized
-from .proof.parity import OWN_MODEL, TOLERANCES, certify, random_sample
+from .proof.parity import OWN_MODEL, TOLERANCES, certify
 from .proof.subject import CheckpointSubject, Graph
 from .proof.verify import VerifyRequest, refuse_bad_request, verify
 from .reading.checkpoint import load_checkpoint
@@ -243,7 +243,7 @@ def _refuse_target(target: Path, source: Path) -> None:
 def _example(manifest: Manifest, graph: Graph) -> dict[str, torch.Tensor]:
     """Padded inputs at the traced sizes, in the graph's order."""
     rng = np.random.default_rng(0)
-    batch = collate([random_sample(manifest.preprocessing, *pair, rng) for pair in TRACE_LENGTHS])
+    batch = random_batch(manifest.preprocessing, TRACE_LENGTHS, rng)
     lengths = {"batch": len(TRACE_LENGTHS), "clip": max(clips for clips, _ in TRACE_LENGTHS)}
     for name, axes in graph.input_axes.items():
         if name not in batch:

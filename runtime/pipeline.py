@@ -1,4 +1,4 @@
-"""The straight path of a run: annotations → features → batches → gates and predictions → run folder."""
+"""The whole path of a run: annotations → features → batches → gates and predictions → run folder."""
 
 from __future__ import annotations
 
@@ -8,23 +8,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .data.annotations import Annotation, read_annotations
-from .data.batches import grouped, read_batch
-from .data.features import FeatureReader
+from .data.annotations import read_annotations
 from .data.folders import FeatureFolders
 from .data.selection import select
-from .errors import DatasetError, UsageError
-from .plan import Plan, begin_run, resume_run, sample_id
-from .predictions import format_prediction, prediction_line
-from .progress import progress
+from .errors import UsageError
+from .plan import begin_run, resume_run
 from .provenance import feature_ref, file_ref, versions
+from .running.loop import run_parts
 from .runs.folder import earlier_run, writing
 from .runs.info import RunInfo, Selection, Skipped
-from .runs.stopwatch import Stopwatch
-from .runs.summary_table import SampleSummary, cut_summary
-from .runs.table import SampleGates, cut_sample
+from .runs.stopwatch import RunClock
 from .runs.writer import samples_per_part
-from .session import GateSession, Outputs
+from .session import GateSession
 
 _log = logging.getLogger("gatescope")
 
@@ -38,8 +33,8 @@ class RunResult:
     - ``samples``: how many were computed: queries, or videos where ``per_video``. ``queries``: how many they
       answer. ``skipped``: samples left out, and why.
     - ``stored``: what was written: ``predictions``, ``gates``, ``gate statistics``.
-    - ``seconds``: time spent reading, computing and writing, earlier sittings of a resumed run included;
-      ``samples_per_second`` follows from it.
+    - ``seconds``: by the clock on the wall, the pass that checks the features and earlier sittings of a
+      resumed run included; ``samples_per_second`` follows from it.
     - ``was_finished``: nothing was left to do for ``resume``.
     """
 
@@ -64,14 +59,19 @@ def run_model(
     audio_features: str | Path | None = None,
     text_features: str | Path | None = None,
     device: str = "auto",
+    tf32: bool = False,
+    cuda_graphs: bool = False,
     batch_size: int = 32,
     max_samples: int | None = None,
     sample_ids: Sequence[str] | None = None,
     skip_bad: bool = False,
     resume: bool = False,
 ) -> RunResult:
-    """Open the exported ``model`` on ``device`` and run it on a dataset; the rest as :func:`run_dataset`."""
-    with GateSession(model, device=device) as session:
+    """Open the exported ``model`` on ``device`` and run it on a dataset; the rest as :func:`run_dataset`.
+
+    ``device``, ``tf32`` and ``cuda_graphs`` are those of :class:`~gatescope.runtime.session.GateSession`.
+    """
+    with GateSession(model, device=device, tf32=tf32, cuda_graphs=cuda_graphs) as session:
         return run_dataset(
             session,
             annotations,
@@ -115,14 +115,17 @@ def run_dataset(
     - ``skip_bad``: leave out samples whose features cannot be used instead of stopping before anything is
       written. ``resume``: go on with the unfinished run in ``output``; where there is none, start one.
 
-    Memory is bounded by one part of the gate table, whatever the number of queries. An interruption
-    leaves a run that can be resumed. Raises what :func:`read_annotations`, :meth:`FeatureFolders.find` and
-    :func:`earlier_run` raise, :class:`~gatescope.runtime.errors.BadSamplesError`, and
-    :class:`~gatescope.runtime.errors.RunFolderError` where the folder cannot be written.
+    Features are read ahead, and finished parts written, while the model computes. Memory is bounded by four
+    batches and three parts of the gate table, and a few hundred bytes a query. An interruption, and whatever
+    goes wrong on the way, leaves a run that can be resumed. Raises what :func:`read_annotations`,
+    :meth:`FeatureFolders.find` and :func:`earlier_run` raise,
+    :class:`~gatescope.runtime.errors.BadSamplesError`, :class:`~gatescope.runtime.errors.DatasetError` where
+    features change meanwhile, and :class:`~gatescope.runtime.errors.RunFolderError` where the folder cannot
+    be written.
     """
     if batch_size < 1:
         raise UsageError("--batch-size must be at least 1", received=str(batch_size))
-    folder = Path(output)
+    folder, clock = Path(output), RunClock()
     with ExitStack() as stack:
         with writing(folder):
             earlier = earlier_run(folder, stack, resume=resume)
@@ -139,6 +142,7 @@ def run_dataset(
             selection=Selection(max_samples, None if sample_ids is None else tuple(sorted(set(sample_ids)))),
             batch_size=batch_size,
             device=session.device,
+            tf32=session.tf32,
             samples=len(queries),
             samples_per_part=samples_per_part(manifest, batch_size),
             predictions=set(_PREDICTIONS) <= set(manifest.output_names),
@@ -150,15 +154,16 @@ def run_dataset(
         _refuse_nothing(info)
         _warn_of_batching(info)
         if earlier is None:
-            plan = begin_run(folder, stack, info, folders, queries, skip_bad=skip_bad)
+            plan = begin_run(folder, stack, info, folders, queries, clock, skip_bad=skip_bad)
         else:
             info.check_continues(earlier, folder)
             if earlier.finished:
                 return _result(folder, earlier, was_finished=True)
-            plan = resume_run(folder, earlier, folders, queries)
-        _run_parts(session, plan, FeatureReader(folders))
+            clock.continue_from(earlier.timings)
+            plan = resume_run(folder, earlier, folders, queries, clock)
+        run_parts(session, plan, folders, clock)
         with writing(folder):
-            return _result(folder, plan.writer.finish())
+            return _result(folder, plan.writer.finish(clock.timings(info.samples)))
 
 
 def _refuse_nothing(info: RunInfo) -> None:
@@ -168,84 +173,6 @@ def _refuse_nothing(info: RunInfo) -> None:
             received=f"outputs {', '.join(info.manifest.output_names)}",
             expected=f"gates, gate statistics, or {', '.join(_PREDICTIONS)}",
         )
-
-
-def _run_parts(session: GateSession, plan: Plan, reader: FeatureReader) -> None:
-    writer, samples, clips = plan.writer, plan.samples, plan.clips
-    info = writer.info
-    size = info.samples_per_part
-    stopwatch = Stopwatch(info.timings)
-    first = writer.next_part * size
-    with progress("running", len(samples), done=min(first, len(samples))) as advance:
-        for start in range(first, len(samples), size):
-            part = _Part()
-            place = start
-            for group in grouped(samples[start : start + size], info.batch_size):
-                with stopwatch.reading():
-                    batch = read_batch(info.manifest, reader, group)
-                    lengths = batch["src_vid_mask"].sum(axis=1).astype(int).tolist()
-                    _check_unchanged(group, lengths, clips[place : place + len(group)])
-                with stopwatch.computing():
-                    outputs = session.run(batch)
-                with stopwatch.writing():
-                    part.add(info, group, outputs, lengths)
-                place += len(group)
-                advance(len(group))
-            with stopwatch.writing(), writing(writer.folder):
-                writer.write_part(part.gates, part.lines, stopwatch.timings(place), summaries=part.summaries)
-
-
-class _Part:
-    """One part while it grows: whatever of gates, statistics and predictions the run stores."""
-
-    def __init__(self) -> None:
-        self.gates: list[SampleGates] = []
-        self.summaries: list[SampleSummary] = []
-        self.lines: list[str] = []
-
-    def add(
-        self, info: RunInfo, group: Sequence[Annotation], outputs: Outputs, lengths: Sequence[int]
-    ) -> None:
-        for row, sample in enumerate(group):
-            name = sample_id(info, sample)
-            if info.gates:
-                self.gates.append(cut_sample(name, outputs.gates, row, lengths[row], outputs.contributions))
-            if info.summaries:
-                self.summaries.append(cut_summary(name, outputs.summaries, row))
-        if info.predictions:
-            self.lines += _prediction_lines(info, group, outputs, lengths)
-
-
-def _check_unchanged(group: Sequence[Annotation], lengths: list[int], planned: Sequence[int]) -> None:
-    for query, found, expected in zip(group, lengths, planned, strict=True):
-        if found != expected:
-            raise DatasetError(
-                f"the features of {query.vid} changed while the run was going on",
-                received=f"{found} clips",
-                expected=f"{expected} clips, as when they were checked",
-            )
-
-
-def _prediction_lines(
-    info: RunInfo, group: Sequence[Annotation], outputs: Outputs, lengths: Sequence[int]
-) -> list[str]:
-    logits, spans, saliency = (outputs.predictions[name] for name in _PREDICTIONS)
-    return [
-        prediction_line(
-            format_prediction(
-                qid=query.json_qid,
-                query=query.query,
-                vid=query.vid,
-                duration=query.duration,
-                logits=logits[row],
-                spans=spans[row],
-                saliency=saliency[row],
-                clips=lengths[row],
-                clip_length=info.manifest.preprocessing.clip_length,
-            )
-        )
-        for row, query in enumerate(group)
-    ]
 
 
 def _result(folder: Path, info: RunInfo, *, was_finished: bool = False) -> RunResult:

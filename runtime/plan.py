@@ -6,7 +6,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from .data.annotations import Annotation
 from .data.check import check_samples
@@ -17,21 +19,25 @@ from .runs.folder import claim_new, writing
 from .runs.info import RunInfo, Skipped
 from .runs.reader import planned_samples
 from .runs.schema import SAMPLES_SCHEMA
+from .runs.stopwatch import RunClock
 from .runs.writer import RunWriter
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """A run that may begin or go on.
 
     - ``writer``: at the first part that is missing.
     - ``samples``: everything the run computes, in order: queries, or the first query of each video.
-    - ``clips``: L of each.
+    - ``clips``, ``words``: L and T of each. ``states``: int64 (samples, 2), what the state of its video and
+      text files was when they were checked. Words and states of samples that are done are not known.
     """
 
     writer: RunWriter
     samples: list[Annotation]
     clips: list[int]
+    words: list[int]
+    states: NDArray[np.int64]
 
 
 def sample_id(info: RunInfo, query: Annotation) -> str:
@@ -45,6 +51,7 @@ def begin_run(
     info: RunInfo,
     folders: FeatureFolders,
     queries: list[Annotation],
+    clock: RunClock,
     *,
     skip_bad: bool,
 ) -> Plan:
@@ -54,7 +61,7 @@ def begin_run(
     :class:`DatasetError` where none is left.
     """
     samples = _samples_of(info, queries)
-    with progress("checking features", len(samples)) as advance:
+    with clock.checking, progress("checking features", len(samples)) as advance:
         checked = check_samples(folders, samples, advance=advance)
     name = {sample.qid: sample_id(info, sample) for sample in samples}
     bad = [(name[qid], reason) for qid, reason in checked.bad]
@@ -81,10 +88,13 @@ def begin_run(
     info = replace(info, samples=len(checked.good), queries=len(queries), skipped=skipped)
     with writing(folder):
         claim_new(folder, stack)
-        return Plan(RunWriter.begin(folder, info, table), checked.good, checked.clips)
+        writer = RunWriter.begin(folder, info, table)
+    return Plan(writer, checked.good, checked.clips, checked.words, checked.states)
 
 
-def resume_run(folder: Path, earlier: RunInfo, folders: FeatureFolders, queries: list[Annotation]) -> Plan:
+def resume_run(
+    folder: Path, earlier: RunInfo, folders: FeatureFolders, queries: list[Annotation], clock: RunClock
+) -> Plan:
     """Go on with ``earlier``: its choice of samples stands, those that are left are checked again.
 
     Raises :class:`RunFolderError` where the folder was changed, :class:`DatasetError` where a sample that
@@ -103,8 +113,9 @@ def resume_run(folder: Path, earlier: RunInfo, folders: FeatureFolders, queries:
             expected=f"the {len(queries)} that were chosen when it began",
             fix="the folder was changed by hand; run again into another one",
         )
-    left = samples[earlier.samples_in(writer.next_part) :]
-    with progress("checking features", len(left)) as advance:
+    done = earlier.samples_in(writer.next_part)
+    left = samples[done:]
+    with clock.checking, progress("checking features", len(left)) as advance:
         checked = check_samples(folders, left, advance=advance)
     if checked.bad:
         raise DatasetError(
@@ -113,7 +124,9 @@ def resume_run(folder: Path, earlier: RunInfo, folders: FeatureFolders, queries:
             fix="mend these files and resume again, or run into another folder",
         )
     clips = planned.unique("sample_id", keep="first", maintain_order=True)["clips"]
-    return Plan(writer, samples, clips.to_list())
+    words = [0] * done + checked.words
+    states = np.concatenate([np.zeros((done, 2), np.int64), checked.states])
+    return Plan(writer, samples, clips.to_list(), words, states)
 
 
 def _samples_of(info: RunInfo, queries: list[Annotation]) -> list[Annotation]:

@@ -68,7 +68,7 @@ def format_prediction(
         "qid": qid,
         "query": query,
         "vid": vid,
-        "pred_relevant_windows": [[start, end, _four(score)] for start, end, score in rows.tolist()],
+        "pred_relevant_windows": rows.tolist(),
         "pred_saliency_scores": curve.tolist(),
     }
 
@@ -130,19 +130,27 @@ def _decode(decoder: msgspec.json.Decoder[Prediction], line: bytes, where: str) 
 
 def _windows(
     logits: NDArray[np.float32], spans: NDArray[np.float32], duration: np.float32, clip_length: float
-) -> NDArray[np.float32]:
-    """(Q, 3) start, end, score, best first; every step in float32."""
+) -> NDArray[np.float64]:
+    """(Q, 3) start, end, score, best first; every step but the last rounding in float32."""
     exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
     scores = exponents[:, 0] / exponents.sum(axis=1)
     centre, half = spans[:, 0], np.float32(0.5) * spans[:, 1]
-    rows = np.stack([(centre - half) * duration, (centre + half) * duration, scores], axis=1)
+    ends = (centre - half) * duration, (centre + half) * duration
+    rows: NDArray[np.float32] = np.stack([*ends, scores], axis=1, dtype=np.float32)
     rows = rows[np.argsort(-scores, kind="stable")]
-    # Four decimals are taken in text, as the reference does, before windows snap to whole clips.
-    rounded = np.asarray([[_four(value) for value in row] for row in rows.tolist()], np.float32)
+    # Windows are rounded twice: to four decimals with the scores, as the reference does, then to whole clips.
+    rounded = _four(rows)
     step = np.float32(clip_length)
-    rounded[:, :2] = np.round(np.clip(rounded[:, :2], 0, np.float32(LONGEST_SECONDS)) / step) * step
+    windows = rounded[:, :2].astype(np.float32)
+    rounded[:, :2] = np.round(np.clip(windows, 0, np.float32(LONGEST_SECONDS)) / step) * step
     return rounded
 
 
-def _four(value: float) -> float:
-    return float(f"{value:.4f}")
+def _four(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """``values`` with four decimals, exactly as ``float(f"{value:.4f}")`` gives each of them.
+
+    A float32 has 24 binary digits and 10,000 = 2^4 · 625 adds 10, so their product is exact in float64:
+    rounding it to a whole number, half to even, is what the text does. Dividing again gives the nearest
+    float64, which is what reading the text gives.
+    """
+    return np.rint(values.astype(np.float64) * 10_000) / 10_000

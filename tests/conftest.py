@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
 
-from tests.golden.case import Case, load_case
+if TYPE_CHECKING:
+    from tests.golden.case import Case
 
 
 def pytest_configure() -> None:
-    """Give each worker process a core of its own: the numeric libraries take their threads from that."""
+    """Give each worker process a core of its own: the numeric libraries take their threads from that.
+
+    They count cores once, when they are loaded: nothing may import torch or numpy before this, this file's
+    own imports included. Two threads that wait for each other on one core are slower than one by far.
+    """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker and hasattr(os, "sched_setaffinity"):
+        assert "numpy" not in sys.modules and "torch" not in sys.modules
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
@@ -32,6 +40,8 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def checkpoint(shared_folder: Path) -> Callable[[str], Path]:
     """The checkpoint of a golden case, written as a training run writes it."""
+
+    from tests.golden.case import load_case
 
     def write(name: str) -> Path:
         path = shared_folder / f"{name}.ckpt"
@@ -59,6 +69,8 @@ def exported(shared_folder: Path, checkpoint: Callable[[str], Path]) -> Callable
 @pytest.fixture(scope="session")
 def dataset(shared_folder: Path) -> tuple[Case, Path]:
     """The golden dataset on disk: the case and its annotation file, features beside it."""
+    from tests.golden.case import load_case
+
     case = load_case("dataset_clipwise")
     root = shared_folder / "dataset"
     with FileLock(f"{root}.lock"):

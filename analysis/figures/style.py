@@ -88,6 +88,11 @@ def kind_colour(kinds: Sequence[str], kind: str) -> str:
     return _KIND_COLOURS[kinds.index(kind) % len(_KIND_COLOURS)]
 
 
+def series_colour(place: int) -> str:
+    """The colour of one of several series that are no kinds of gates; ``place`` counts from 0."""
+    return _KIND_COLOURS[place % len(_KIND_COLOURS)]
+
+
 def kind_name(kind: str) -> str:
     """A kind of gate as a reader calls it."""
     return {"attention": "Attention gate", "ffn": "FFN gate"}.get(kind, f"{kind} gate")

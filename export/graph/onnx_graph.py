@@ -18,7 +18,7 @@ from onnx_ir.passes.common import (
 from torch.export import ExportedProgram
 
 from ...runtime.errors import ExportError
-from .capture import innermost, quiet
+from .capture import innermost, quiet, unhindered
 from .parts import name_by_part
 
 # Opset 20 with IR 10 runs in every ONNX Runtime this project supports; opset 23's Attention does not.
@@ -70,7 +70,7 @@ def _translate(
     program: ExportedProgram, input_names: Sequence[str], output_names: Sequence[str], opset: int
 ) -> onnx_ir.Model:
     try:
-        with quiet():
+        with quiet(), unhindered():
             translated: Any = torch.onnx.export(
                 program,
                 dynamo=True,

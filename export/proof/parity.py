@@ -9,9 +9,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ...runtime.data.prepare import Sample, collate
 from ...runtime.errors import ParityError
 from ...runtime.manifest import SUMMARY_FIELDS, Certificate, Manifest, Preprocessing
+from ...runtime.profiling.samples import random_batch
 
 ATOL = 1e-4
 # By precision. Half precision keeps 11 bits: its errors are measured and recorded, and bounded only to tell
@@ -43,22 +43,6 @@ def shapes(preprocessing: Preprocessing) -> tuple[Shape, ...]:
         Shape((some, some), (words, words)),
         Shape((1,), (1,)),
     )
-
-
-def random_sample(preprocessing: Preprocessing, clips: int, words: int, rng: np.random.Generator) -> Sample:
-    """A sample with rows of unit length and TEF where the recipe has it, as real ones have."""
-
-    def rows(count: int, width: int) -> Floats:
-        x = rng.standard_normal((count, width)).astype(np.float32)
-        return x / np.linalg.norm(x, axis=1, keepdims=True)
-
-    video, audio = rows(clips, preprocessing.video_width), rows(clips, preprocessing.audio_width)
-    if preprocessing.tef:
-        start = np.arange(clips, dtype=np.float32) / clips
-        endpoints = np.stack((start, start + np.float32(1 / clips)), 1)
-        video[:, -2:] = endpoints
-        audio[:, -2:] = endpoints
-    return Sample(video, audio, rows(words, preprocessing.text_width))
 
 
 def certify(
@@ -96,12 +80,7 @@ def _batches(
 ) -> Iterator[tuple[Shape, dict[str, Floats]]]:
     """Each shape once as it is; where gates can be overridden, once more with random overrides."""
     for shape in used:
-        batch = collate(
-            [
-                random_sample(manifest.preprocessing, clips, words, rng)
-                for clips, words in zip(shape.clips, shape.words, strict=True)
-            ]
-        )
+        batch = random_batch(manifest.preprocessing, zip(shape.clips, shape.words, strict=True), rng)
         yield shape, batch
         if manifest.overrides:
             lengths = {

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from ...runtime.data.prepare import collate
 from ...runtime.errors import ExportError, UnsupportedModelError
 from ...runtime.manifest import Preprocessing
+from ...runtime.profiling.samples import random_batch, random_sample
 from ..graph.failure import failed_in
 from ..graph.variant import Axes, Variant
 from ..live.find import GatedFusion, find_fusion
-from ..proof.parity import random_sample, valid_entries
+from ..proof.parity import valid_entries
 from .graph import PREDICTION_AXES, Anatomy, UserGraph
 from .places import KINDS, GatePlace, find_places
 
@@ -113,7 +114,7 @@ def depends_on_batch(model: nn.Module, anatomy: Anatomy, recipe: Preprocessing) 
 
 def _batch(recipe: Preprocessing, seed: int = 0) -> dict[str, Floats]:
     rng = np.random.default_rng(seed)
-    return collate([random_sample(recipe, *lengths, rng) for lengths in _LENGTHS])
+    return random_batch(recipe, _LENGTHS, rng)
 
 
 def _call(model: nn.Module, tensors: Mapping[str, Tensor]) -> Any:

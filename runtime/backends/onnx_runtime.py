@@ -8,7 +8,7 @@ really got is checked: CUDA asked for and not given is an error, never a slow su
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -156,16 +156,24 @@ def assert_device(session: HasProviders, wanted: str) -> Device:
     return "cpu"
 
 
-def create_session(content: bytes, wanted: DeviceOptions, threads: int, *, origin: str) -> tuple[Any, Device]:
+def create_session(
+    content: bytes,
+    wanted: DeviceOptions,
+    threads: int,
+    *,
+    origin: str,
+    adjust: Callable[[Any], None] = lambda options: None,
+) -> tuple[Any, Device]:
     """An ``onnxruntime.InferenceSession`` for the model in ``content``, and the device it runs on.
 
-    ``threads`` is the number of threads one operator may use; ``origin`` names the file in errors.
+    ``threads`` is the number of threads one operator may use; ``origin`` names the file in errors;
+    ``adjust`` is given the ``SessionOptions`` before the session is made (a profiler's, say).
     Raises :class:`UsageError` and :class:`DeviceError` as above, :class:`ModelFileError` where ONNX
     Runtime refuses the model.
     """
     providers = choose_providers(wanted)
     try:
-        session = _create(content, providers, threads)
+        session = _create(content, providers, threads, adjust)
     except Exception as error:
         # ONNX Runtime raises the same few types for a bad model and for a provider that fails to start.
         if providers[0].name != CUDA:
@@ -180,7 +188,7 @@ def create_session(content: bytes, wanted: DeviceOptions, threads: int, *, origi
         if wanted.device == "cuda":
             raise _no_cuda(_first_line(error)) from error
         try:
-            session = _create(content, (CPU_PROVIDER,), threads)
+            session = _create(content, (CPU_PROVIDER,), threads, adjust)
         except Exception as cpu_error:
             raise _refused(origin, cpu_error) from cpu_error
     return session, assert_device(session, wanted.device)
@@ -197,7 +205,9 @@ def installed_builds() -> str:
     return ", ".join(found) or "ONNX Runtime of unknown origin"
 
 
-def _create(content: bytes, providers: tuple[Provider, ...], threads: int) -> Any:
+def _create(
+    content: bytes, providers: tuple[Provider, ...], threads: int, adjust: Callable[[Any], None]
+) -> Any:
     options: Any = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads
@@ -205,6 +215,7 @@ def _create(content: bytes, providers: tuple[Provider, ...], threads: int) -> An
     # go on spinning after the call only burn the CPU the caller needs to prepare the next batch.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3  # errors only: its warnings are about its own optimiser
+    adjust(options)
     # The fallback would move a session to the CPU in the middle of a run after one failure on CUDA.
     return onnxruntime.InferenceSession(
         content,

@@ -5,21 +5,28 @@ Nothing is unpickled, and no memory is set aside for a size that the file only c
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import zipfile
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 from numpy.lib import format as npy
 
 from ..errors import DatasetError
+from .plain import NPY_MAGIC, ZIP_MAGIC, read_plain
+from .scratch import Scratch
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
-_NPY_MAGIC = b"\x93NUMPY"
-_ZIP_MAGIC = b"PK"
+
+class StoredArray(NamedTuple):
+    """An array, and the state of its file: a number that changes when size or modification time do."""
+
+    values: Floats
+    state: int
 
 
 def find_array_file(folder: Path, name: str, suffix: str) -> Path:
@@ -49,26 +56,49 @@ def find_array_file(folder: Path, name: str, suffix: str) -> Path:
     raise DatasetError(f"no file {folder / name}{suffix}")
 
 
-def read_array(path: Path, key: str, *, own_key: bool = True) -> Floats:
+def read_array(
+    path: Path,
+    key: str,
+    *,
+    own_key: bool = True,
+    verify: bool = True,
+    scratch: Scratch | None = None,
+) -> StoredArray:
     """The array of ``path`` as float32, every axis as stored.
 
     An .npz must hold ``key``; where ``own_key`` is false (an .npz in the place of an .npy) a single array of
-    another name will do. Raises :class:`~gatescope.runtime.errors.DatasetError` that names the file and says
-    what is wrong with it: empty, truncated, not an array file, no such key, pickled, not numbers.
+    another name will do. ``verify`` compares an archive's checksum, which is idle for a file that was
+    verified and has not changed. The array may lie in ``scratch`` and is gone with its next reset. Raises
+    :class:`~gatescope.runtime.errors.DatasetError` that names the file and says what is wrong with it: empty,
+    truncated, not an array file, no such key, pickled, not numbers.
     """
     try:
-        with path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            magic = stream.read(len(_NPY_MAGIC))
-            stream.seek(0)
+        with io.FileIO(path) as raw:
+            size, state = _state(raw)
             if size == 0:
                 raise DatasetError(f"{path} is empty")
-            if magic == _NPY_MAGIC:
-                return _read_npy(path, stream, size)
-            if magic.startswith(_ZIP_MAGIC):
-                return _read_npz(path, stream, key, own_key)
+            values = read_plain(raw, size, key, scratch or Scratch(), own_key=own_key, verify=verify)
+            if values is None or _state(raw)[1] != state:
+                raw.seek(0)
+                with io.BufferedReader(raw) as stream:
+                    values = _read_any(path, stream, size, key, own_key)
+            return StoredArray(values, state)
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _state(stream: io.FileIO) -> tuple[int, int]:
+    status = os.fstat(stream.fileno())
+    return status.st_size, hash((status.st_size, status.st_mtime_ns))
+
+
+def _read_any(path: Path, stream: BinaryIO, size: int, key: str, own_key: bool) -> Floats:
+    magic = stream.read(len(NPY_MAGIC))
+    stream.seek(0)
+    if magic == NPY_MAGIC:
+        return _read_npy(path, stream, size)
+    if magic.startswith(ZIP_MAGIC):
+        return _read_npz(path, stream, key, own_key)
     raise DatasetError(f"{path} is neither an .npy nor an .npz file")
 
 

@@ -1,36 +1,44 @@
 """The pass over a dataset before a run: reads every feature file once and finds the samples that cannot run.
 
 It has to read the data and not only the headers, since NaN and Inf hide there; what it reads stays in the
-system's file cache for the run that follows.
+system's file cache for the run that follows. The run need not verify again what has not changed since.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..crew import Crew, reading_threads
 from ..errors import DatasetError
 from .annotations import Annotation
 from .features import read_audio, read_text, read_video
 from .folders import FeatureFolders
+from .scratch import Scratch
 
-# Reading, checksums and numpy release the interpreter's lock, so a few threads read at the disk's speed.
-_THREADS = 4
-# Videos handed to the threads at a time: bounds what waits, and lets an interruption take effect.
-_CHUNK = 64
+# Videos whose progress is told together.
+_TOLD_TOGETHER = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CheckedSamples:
     """What the pass found.
 
-    - ``good``: the annotations that can run, in their order. ``clips``: L of each, the model's clips.
+    - ``good``: the annotations that can run, in their order.
+    - ``clips``, ``words``: L and T of each, as the model gets them; T is 0 where it takes no text.
+    - ``states``: int64 (good, 2), the state of each one's video and text files, another number once they
+      change.
     - ``bad``: (qid, reason) of the others, in their order.
     """
 
     good: list[Annotation]
     clips: list[int]
+    words: list[int]
+    states: NDArray[np.int64]
     bad: list[tuple[str, str]]
 
 
@@ -48,54 +56,78 @@ def check_samples(
     for place, annotation in enumerate(annotations):
         queries.setdefault(annotation.vid, []).append(place)
     clips = [0] * len(annotations)
+    words = [0] * len(annotations)
+    states = np.zeros((len(annotations), 2), np.int64)
     reasons: dict[int, str] = {}
 
-    def check_video(vid: str) -> int:
+    def check_video(vid: str, scratch: Scratch) -> int:
+        scratch.reset()
         try:
-            length, problem = _clips_of(folders, vid), None
+            (length, state), problem = _video(folders, vid, scratch), None
         except DatasetError as error:
-            length, problem = 0, error.problem
+            length, state, problem = 0, 0, error.problem
         for place in queries[vid]:
-            clips[place] = length
-            both = [problem, _text_problem(folders, annotations[place].qid)]
-            if told := "; ".join(text for text in both if text is not None):
-                reasons[place] = told
+            clips[place], states[place, 0] = length, state
+            problems = [] if problem is None else [problem]
+            try:
+                words[place], states[place, 1] = _text(folders, annotations[place].qid, scratch)
+            except DatasetError as error:
+                problems.append(error.problem)
+            if problems:
+                reasons[place] = "; ".join(problems)
         return len(queries[vid])
 
-    vids = list(queries)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for start in range(0, len(vids), _CHUNK):
-            for checked in pool.map(check_video, vids[start : start + _CHUNK]):
-                if advance is not None:
-                    advance(checked)
+    with Crew() as crew:
+        vids = iter(queries)
+
+        def check() -> None:
+            scratch = Scratch()
+            while not crew.stopping:
+                with crew.changed:
+                    some = list(islice(vids, _TOLD_TOGETHER))
+                if not some:
+                    return
+                crew.tell(sum(0 if crew.stopping else check_video(vid, scratch) for vid in some))
+
+        crew.start(abandonable=[check] * reading_threads())
+        for checked in crew.listen():
+            if advance is not None:
+                advance(checked)
     good = [place for place in range(len(annotations)) if place not in reasons]
     return CheckedSamples(
         good=[annotations[place] for place in good],
         clips=[clips[place] for place in good],
+        words=[words[place] for place in good],
+        states=states[good],
         bad=[(annotations[place].qid, reasons[place]) for place in sorted(reasons)],
     )
 
 
-def _clips_of(folders: FeatureFolders, vid: str) -> int:
-    """L: the shortest of the sources, the audio and max_v_l. Raises on what is wrong with any of them."""
+def _video(folders: FeatureFolders, vid: str, scratch: Scratch) -> tuple[int, int]:
+    """L, the shortest of the sources, the audio and max_v_l, and the state of the files.
+
+    Raises what is wrong with any of them.
+    """
     problems: list[str] = []
-    lengths = [folders.preprocessing.max_v_l]
+    lengths, states = [folders.preprocessing.max_v_l], [0, 0]
     try:
-        lengths += [len(array) for array in read_video(folders, vid)]
+        video = read_video(folders, vid, scratch=scratch)
+        lengths += map(len, video.sources)
+        states[0] = video.state
     except DatasetError as error:
         problems.append(error.problem)
     try:
-        lengths.append(len(read_audio(folders, vid)))
+        audio = read_audio(folders, vid, scratch=scratch)
+        lengths.append(len(audio.values))
+        states[1] = audio.state
     except DatasetError as error:
         problems.append(error.problem)
     if problems:
         raise DatasetError("; ".join(problems))
-    return min(lengths)
+    return min(lengths), hash(tuple(states))
 
 
-def _text_problem(folders: FeatureFolders, qid: str) -> str | None:
-    try:
-        read_text(folders, qid)
-    except DatasetError as error:
-        return error.problem
-    return None
+def _text(folders: FeatureFolders, qid: str, scratch: Scratch) -> tuple[int, int]:
+    """T, at most max_q_l, and the state of the file; zeros where the model takes no text."""
+    text = read_text(folders, qid, scratch=scratch)
+    return (0, 0) if text is None else (min(len(text.values), folders.preprocessing.max_q_l), text.state)

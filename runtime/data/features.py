@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import DatasetError
 from .annotations import Annotation
-from .arrays import Floats, find_array_file, read_array
+from .arrays import Floats, StoredArray, find_array_file, read_array
 from .folders import FeatureFolders
+from .scratch import Scratch
 
 # Queries of one video follow each other in annotation files, so a few videos are enough.
 _CACHED_VIDEOS = 4
@@ -30,50 +32,75 @@ class RawFeatures:
     text: Floats | None
 
 
+class StoredVideo(NamedTuple):
+    """Every video source of one video, each (L_i, D_i), and the state of their files together."""
+
+    sources: tuple[Floats, ...]
+    state: int
+
+
 def read_raw(folders: FeatureFolders, annotation: Annotation) -> RawFeatures:
     """The features of one query.
 
     Raises :class:`~gatescope.runtime.errors.DatasetError` that names the file: missing, empty, truncated,
     not an array file, without its key, NaN or Inf, no clips, another width than the model takes.
     """
+    text = read_text(folders, annotation.qid)
     return RawFeatures(
-        read_video(folders, annotation.vid),
-        read_audio(folders, annotation.vid),
-        read_text(folders, annotation.qid),
+        read_video(folders, annotation.vid).sources,
+        read_audio(folders, annotation.vid).values,
+        None if text is None else text.values,
     )
 
 
-def read_video(folders: FeatureFolders, vid: str) -> tuple[Floats, ...]:
-    """Every video source of ``vid``, each (L_i, D_i); errors as :func:`read_raw`."""
+def read_video(
+    folders: FeatureFolders, vid: str, *, verify: bool = True, scratch: Scratch | None = None
+) -> StoredVideo:
+    """Every video source of ``vid``; errors as :func:`read_raw`.
+
+    Without ``verify`` neither checksums nor NaN and Inf are looked for: enough for files that were verified
+    and whose state is still the same. The arrays may lie in ``scratch`` and are gone with its next reset.
+    """
     recipe = folders.preprocessing
     arrays: list[Floats] = []
+    states: list[int] = []
     for source, folder in zip(recipe.video, folders.video, strict=True):
         if recipe.dataset == "tvsum":
-            array, path = _read_tvsum_video(folder, vid)
+            (array, state), path = _read_tvsum_video(folder, vid, verify, scratch)
         else:
             path = find_array_file(folder, vid, ".npz")
-            array = _checked(path, read_array(path, "features"), "clips")
+            stored = read_array(path, "features", verify=verify, scratch=scratch)
+            array, state = _checked(path, stored, "clips", verify)
         if source.width is not None:
             _check_width(path, array, source.width)
         arrays.append(array)
+        states.append(state)
     width = sum(array.shape[1] for array in arrays)
     expected = recipe.video_width - (2 if recipe.tef else 0)
     if width != expected:
         parts = " + ".join(str(array.shape[1]) for array in arrays)
         raise DatasetError(f"video features of {vid} are {parts} wide; the model takes {expected} in all")
-    return tuple(arrays)
+    return StoredVideo(tuple(arrays), hash(tuple(states)))
 
 
-def read_audio(folders: FeatureFolders, vid: str) -> Floats:
-    """The audio of ``vid``, (L, D); errors as :func:`read_raw`."""
+def read_audio(
+    folders: FeatureFolders, vid: str, *, verify: bool = True, scratch: Scratch | None = None
+) -> StoredArray:
+    """The audio of ``vid``, (L, D); ``verify`` and ``scratch`` as for :func:`read_video`."""
     path = find_array_file(folders.audio, vid, ".npy")
-    array = _checked(path, read_array(path, "features", own_key=False), "clips")
-    _check_width(path, array, folders.preprocessing.audio_width - (2 if folders.preprocessing.tef else 0))
-    return array
+    stored = read_array(path, "features", own_key=False, verify=verify, scratch=scratch)
+    width = folders.preprocessing.audio_width - (2 if folders.preprocessing.tef else 0)
+    _check_width(path, _checked(path, stored, "clips", verify).values, width)
+    return stored
 
 
-def read_text(folders: FeatureFolders, qid: str) -> Floats | None:
-    """The words of ``qid``, (T, D), or None where the model takes no text; errors as :func:`read_raw`."""
+def read_text(
+    folders: FeatureFolders, qid: str, *, verify: bool = True, scratch: Scratch | None = None
+) -> StoredArray | None:
+    """The words of ``qid``, (T, D), or None where the model takes no text.
+
+    ``verify`` and ``scratch`` as for :func:`read_video`, errors as :func:`read_raw`.
+    """
     if folders.text is None:
         return None
     if folders.preprocessing.dataset == "tvsum":
@@ -81,12 +108,12 @@ def read_text(folders: FeatureFolders, qid: str) -> Floats | None:
     else:
         name, key = f"qid{qid}", "last_hidden_state"
     path = find_array_file(folders.text, name, ".npz")
-    array = read_array(path, key)
+    array, state = read_array(path, key, verify=verify, scratch=scratch)
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
-    array = _checked(path, array, "words")
-    _check_width(path, array, folders.preprocessing.text_width)
-    return array
+    stored = _checked(path, StoredArray(array, state), "words", verify)
+    _check_width(path, stored.values, folders.preprocessing.text_width)
+    return stored
 
 
 class FeatureReader:
@@ -100,37 +127,54 @@ class FeatureReader:
         """Like :func:`read_raw`, without reading the same video again for its next query."""
         vid = annotation.vid
         if vid not in self._videos:
-            self._videos[vid] = read_video(self._folders, vid), read_audio(self._folders, vid)
+            self._videos[vid] = read_video(self._folders, vid).sources, read_audio(self._folders, vid).values
             if len(self._videos) > _CACHED_VIDEOS:
                 self._videos.popitem(last=False)
         self._videos.move_to_end(vid)
         video, audio = self._videos[vid]
-        return RawFeatures(video, audio, read_text(self._folders, annotation.qid))
+        text = read_text(self._folders, annotation.qid)
+        return RawFeatures(video, audio, None if text is None else text.values)
 
 
-def _read_tvsum_video(folder: Path, vid: str) -> tuple[Floats, Path]:
+def _read_tvsum_video(
+    folder: Path, vid: str, verify: bool, scratch: Scratch | None
+) -> tuple[StoredArray, Path]:
     """TVSum stores the two streams of I3D apart; they are one source and are normalised as one row."""
     paths = [find_array_file(folder, f"{vid}_{stream}", ".npy") for stream in ("rgb", "opt")]
-    rgb, flow = (_checked(path, read_array(path, "features", own_key=False), "clips") for path in paths)
-    if len(rgb) != len(flow):
-        raise DatasetError(f"{paths[0]} has {len(rgb)} clips, {paths[1].name} has {len(flow)}")
-    return np.concatenate([rgb, flow], axis=1), paths[0]
+    rgb, flow = (
+        _checked(
+            path,
+            read_array(path, "features", own_key=False, verify=verify, scratch=scratch),
+            "clips",
+            verify,
+        )
+        for path in paths
+    )
+    if len(rgb.values) != len(flow.values):
+        raise DatasetError(f"{paths[0]} has {len(rgb.values)} clips, {paths[1].name} has {len(flow.values)}")
+    both = np.concatenate([rgb.values, flow.values], axis=1)
+    return StoredArray(both, hash((rgb.state, flow.state))), paths[0]
 
 
-def _checked(path: Path, array: Floats, rows: str) -> Floats:
+def _checked(path: Path, stored: StoredArray, rows: str, verify: bool) -> StoredArray:
+    array = stored.values
     if array.ndim != 2:
         raise DatasetError(f"{path} has shape {array.shape}, not ({rows}, width)")
     if array.shape[0] == 0:
         raise DatasetError(f"{path} holds no {rows}: its shape is {array.shape}")
+    if not verify:
+        return stored
     with np.errstate(over="ignore", invalid="ignore"):
+        # A row's sum of squares is finite only if all of it is: one look at (rows,) is enough for most files.
+        if np.isfinite(np.vecdot(array, array)).all():
+            return stored
         norms = np.linalg.norm(array, axis=1)
-    # A row's norm is finite only if all of it is: one look at (rows,) is enough for most files.
     if not np.isfinite(norms).all():
         count = array.size - int(np.isfinite(array).sum())
         what = f"{count} NaN or Inf values" if count else "values too large for float32"
         first = int(np.flatnonzero(~np.isfinite(norms))[0])
         raise DatasetError(f"{path} holds {what}, the first in row {first} (from 0)")
-    return array
+    return stored
 
 
 def _check_width(path: Path, array: Floats, width: int) -> None:

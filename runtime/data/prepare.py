@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
 from ..inputs import as_numbers
-from ..manifest import Manifest, Source
+from ..manifest import Manifest, Preprocessing, Source
 
 Features = NDArray[np.float32]
 
@@ -91,17 +91,43 @@ def prepare(
     _check_total("video", clipwise, recipe.video_width - tef)
     sound = _rows(f"audio source {recipe.audio.path}", audio, recipe.audio_width - tef)
     length = min(recipe.max_v_l, *(len(array) for array in [*clipwise, sound]))
-    names = [f"video source {source.path}" for source in recipe.video] + [f"audio source {recipe.audio.path}"]
-    prepared = [
-        _finish(name, array[:length], normalize=recipe.normalize_video)
-        for name, array in zip(names, [*clipwise, sound], strict=True)
-    ]
-    position = [tef_channels(length)] if recipe.tef else []
-    return Sample(
-        video=np.concatenate([*prepared[:-1], *position], axis=1),
-        audio=np.concatenate([prepared[-1], *position], axis=1),
-        text=_prepare_text(manifest, text),
+    rows = (
+        np.empty((length, recipe.video_width), np.float32),
+        np.empty((length, recipe.audio_width), np.float32),
     )
+    write_clips(recipe, clipwise, sound, *rows)
+    return Sample(*rows, text=_prepare_text(manifest, text))
+
+
+def write_clips(
+    recipe: Preprocessing,
+    video: Sequence[NDArray[Any]],
+    audio: NDArray[Any],
+    video_rows: Features,
+    audio_rows: Features,
+) -> None:
+    """Prepare ``video``, one (≥ L, width) array per source, and ``audio`` (≥ L, width) into rows of a batch.
+
+    ``video_rows`` is (L, Dv) and ``audio_rows`` (L, Da). The arrays' axes and widths must have been checked;
+    raises :class:`~gatescope.runtime.errors.InputError` where their first L rows hold NaN or Inf.
+    """
+    length = len(video_rows)
+    column = 0
+    for source, array in zip(recipe.video, video, strict=True):
+        columns = video_rows[:, column : column + array.shape[1]]
+        _finish(f"video source {source.path}", array[:length], columns, normalize=recipe.normalize_video)
+        column += array.shape[1]
+    own = audio_rows[:, : audio.shape[1]]
+    _finish(f"audio source {recipe.audio.path}", audio[:length], own, normalize=recipe.normalize_video)
+    if recipe.tef:
+        position = tef_channels(length)
+        video_rows[:, column:] = position
+        audio_rows[:, audio.shape[1] :] = position
+
+
+def write_words(recipe: Preprocessing, text: NDArray[Any], rows: Features) -> None:
+    """Prepare the first T words of ``text`` (≥ T, Dt) into ``rows`` (T, Dt); as :func:`write_clips`."""
+    _finish(f"text source {recipe.text.path}", text[: len(rows)], rows, normalize=recipe.normalize_text)
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, Features]:
@@ -148,7 +174,9 @@ def _prepare_text(manifest: Manifest, text: ArrayLike | None) -> Features | None
     if array.ndim == 3 and len(array) == 1:
         array = array[0]
     words = _rows(name, array, recipe.text_width)[: recipe.max_q_l]
-    return _finish(name, words, normalize=recipe.normalize_text)
+    rows = np.empty(words.shape, np.float32)
+    write_words(recipe, words, rows)
+    return rows
 
 
 def _rows(name: str, value: ArrayLike, width: int | None) -> NDArray[Any]:
@@ -183,11 +211,13 @@ def _check_total(what: str, arrays: Sequence[NDArray[Any]], width: int) -> None:
         )
 
 
-def _finish(name: str, rows: NDArray[Any], *, normalize: bool) -> Features:
-    """float32, every value finite, each row divided by its length where training did so."""
+def _finish(name: str, rows: NDArray[Any], target: Features, *, normalize: bool) -> None:
+    """``rows`` as float32 into ``target``, each row divided by its length where training did so."""
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes Inf and is refused below
         features = np.asarray(rows, dtype=np.float32)
-        norms = np.linalg.norm(features, axis=1, keepdims=True)
+        # As np.linalg.norm computes it, to the bit, but without memory of its own.
+        squares = np.multiply(features, features, out=target)
+        norms = np.sqrt(np.add.reduce(squares, axis=1, keepdims=True))
     # A row's norm is finite only if all of it is (and its squares fit): one look at (rows, 1) is enough.
     if not np.isfinite(norms).all():
         row = int(np.flatnonzero(~np.isfinite(norms))[0])
@@ -197,7 +227,10 @@ def _finish(name: str, rows: NDArray[Any], *, normalize: bool) -> Features:
             received=f"first in row {row} (from 0)",
             expected="finite features",
         )
-    return features / (norms + np.float32(NORM_EPS)) if normalize else features
+    if normalize:
+        np.divide(features, norms + np.float32(NORM_EPS), out=target)
+    else:
+        target[:] = features
 
 
 def _described(source: Source) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import RunFolderError
 from ..model_file import file_sha256
-from ..runs.info import FileRef, RunInfo, read_info
+from ..runs.info import FileRef, RunInfo, Timings, read_info
 from ..runs.reader import open_run
 from ..runs.writer import finished_parts
 from .inspection import Inspection, Row, Section, counted
@@ -74,7 +74,7 @@ def inspect_run(path: Path) -> Inspection:
 
 def _run(info: RunInfo, done: int, parts: int, noun: str) -> tuple[Row, ...]:
     queries = info.samples if info.queries is None else info.queries
-    seconds = info.timings.seconds
+    told = info.timings
     return (
         Row("holds", ", ".join(_stored(info)) or "nothing"),
         Row(f"{noun}s", f"{done} of {info.samples}" if done < info.samples else str(info.samples)),
@@ -83,8 +83,20 @@ def _run(info: RunInfo, done: int, parts: int, noun: str) -> tuple[Row, ...]:
         *([Row("left out", str(len(info.skipped)))] if info.skipped else []),
         Row("model SHA-256", f"{info.model.sha256[:16]}…"),
         Row("device", f"{info.device}, batches of {info.batch_size}"),
-        Row("took", f"{seconds:.1f} s, {info.timings.samples_per_second:.1f} {noun}s/s"),
+        Row("took", f"{told.seconds:.1f} s, {told.samples_per_second:.1f} {noun}s/s"),
+        *([Row("at work", _stages(told))] if told.seconds else []),
         Row("versions", ", ".join(f"{name} {number}" for name, number in info.versions.items())),
+    )
+
+
+def _stages(told: Timings) -> str:
+    """How long each stage went on. Runs of earlier versions did not time the check, nor anything at once."""
+    stages = (
+        f"reading {told.reading_seconds:.1f} s, computing {told.computing_seconds:.1f} s, "
+        f"writing {told.writing_seconds:.1f} s"
+    )
+    return (
+        f"checking {told.checking_seconds:.1f} s, then at once {stages}" if told.checking_seconds else stages
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,17 +51,21 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds spent so far, resumed runs included, and samples per second of all three together."""
+    """Seconds spent so far, resumed runs included.
+
+    - ``seconds``: by the clock on the wall, the pass that checks the features included.
+    - ``checking_seconds``: the pass over all features before anything is written.
+    - ``reading_seconds``, ``computing_seconds``, ``writing_seconds``: during which at least one thread read
+      features, ran the model or wrote results. The three overlap.
+    - ``samples_per_second``: samples run, divided by ``seconds``.
+    """
 
     reading_seconds: float = 0.0
     computing_seconds: float = 0.0
     writing_seconds: float = 0.0
     samples_per_second: float = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """All three together."""
-        return self.reading_seconds + self.computing_seconds + self.writing_seconds
+    checking_seconds: float = 0.0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class RunInfo:
     - ``predictions``, ``gates``, ``summaries``: what the model gives, and so what is stored.
     - ``per_video``: a sample is a video, computed once for all its queries; else it is a query.
     - ``queries``: how many queries the samples answer; None in a run that has one query a sample.
-    - ``device``: ``cpu`` or ``cuda``.
+    - ``device``: ``cpu`` or ``cuda``. ``tf32``: whether CUDA might round products' inputs to 10 bits.
     - ``versions``: of gatescope and of what computed and wrote the numbers.
     """
 
@@ -92,6 +96,7 @@ class RunInfo:
     summaries: bool = False
     per_video: bool = False
     queries: int | None = None
+    tf32: bool = False
     skipped: tuple[Skipped, ...] = ()
     timings: Timings = field(default_factory=Timings)
     finished: bool = False
@@ -127,6 +132,7 @@ class RunInfo:
             ("--sample", earlier.selection.samples, self.selection.samples),
             ("--batch-size", earlier.batch_size, self.batch_size),
             ("device", earlier.device, self.device),
+            ("TF32", earlier.tf32, self.tf32),
         ]
         different = [(name, was, now) for name, was, now in pairs if was != now]
         if different:
@@ -161,12 +167,21 @@ def read_info(folder: Path) -> RunInfo:
             fix="update gatescope",
         )
     try:
-        info = msgspec.convert(raw, RunInfo)
+        info = _with_wall_clock(msgspec.convert(raw, RunInfo))
     except (msgspec.ValidationError, ManifestError) as error:
         raise _damaged(path, error) from error
     if info.samples < 1 or info.samples_per_part < 1:
         raise _damaged(path, ValueError(f"{info.samples} samples, {info.samples_per_part} per part"))
     return info
+
+
+def _with_wall_clock(info: RunInfo) -> RunInfo:
+    """In runs of earlier versions one stage followed the other, and their sum was not written down."""
+    told = info.timings
+    if told.seconds:
+        return info
+    seconds = told.reading_seconds + told.computing_seconds + told.writing_seconds
+    return replace(info, timings=replace(told, seconds=seconds))
 
 
 def _damaged(path: Path, error: Exception) -> RunFolderError:

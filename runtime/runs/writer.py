@@ -119,11 +119,11 @@ class RunWriter:
         self.info = replace(self.info, timings=timings)
         self._write_info()
 
-    def finish(self) -> RunInfo:
-        """Mark the run as finished; every part must have been written."""
+    def finish(self, timings: Timings | None = None) -> RunInfo:
+        """Mark the run as finished; every part must have been written. ``timings`` are those of all of it."""
         if self.next_part != self.info.parts:
             raise RunFolderError(f"part {self.next_part} of {self.info.parts} was not written")
-        self.info = replace(self.info, finished=True)
+        self.info = replace(self.info, finished=True, timings=timings or self.info.timings)
         self._write_info()
         return self.info
 

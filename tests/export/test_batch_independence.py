@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gatescope.export.proof.parity import random_sample
 from gatescope.runtime import GateSession
 from gatescope.runtime.data.prepare import collate
+from gatescope.runtime.profiling.samples import random_sample
 
 pytestmark = pytest.mark.slow
 

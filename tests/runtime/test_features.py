@@ -292,7 +292,7 @@ def test_big_endian_column_order_and_half_precision_are_read(tmp_path: Path) -> 
     array = np.arange(12.0).reshape(4, 3)
     for i, stored in enumerate((array.astype(">f8"), np.asfortranarray(array), array.astype(np.float16))):
         np.save(tmp_path / f"{i}.npy", stored)
-        read = read_array(tmp_path / f"{i}.npy", "features")
+        read = read_array(tmp_path / f"{i}.npy", "features").values
         np.testing.assert_array_equal(read, array)
         assert read.dtype == np.float32
 
@@ -307,7 +307,7 @@ def test_a_damaged_file_is_read_or_named_but_never_breaks(
     path = tmp_path / "damaged.npz"
     path.write_bytes(bytes(content[: max(len(content) - cut, 0)]) if byte % 2 else bytes(content))
     try:
-        array = read_array(path, "features")
+        array = read_array(path, "features").values
     except DatasetError as error:
         assert str(path) in str(error)
     else:

@@ -16,6 +16,7 @@ import pytest
 
 from gatescope.runtime import open_run
 from gatescope.runtime.errors import DatasetError, RunFolderError, RunLockedError, RunMismatchError
+from gatescope.runtime.running import loop
 from gatescope.runtime.runs import writer
 from gatescope.runtime.runs.atomic import append_durably, write_atomically
 from gatescope.runtime.runs.lock import lock_run
@@ -179,6 +180,7 @@ def test_stopped_while_computing(
         return run(session, batch)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop, "_CALLS", 1)
         patch.setattr(GateSession, "run", second_batch_dies)
         case.run()
     assert open_run(case.output).parts == 1
@@ -191,6 +193,7 @@ import os, signal, sys
 from pathlib import Path
 import pytest
 from gatescope.runtime.pipeline import run_model
+from gatescope.runtime.running import loop
 from gatescope.runtime.runs import writer
 from tests.runtime.test_resume import stop_at_write
 

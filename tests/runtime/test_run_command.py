@@ -8,13 +8,16 @@ import os
 import shlex
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gatescope.runtime import open_run, plan
+from gatescope.runtime import open_run, pipeline, plan
 from gatescope.runtime.cli.main import main
+from gatescope.runtime.errors import UsageError
+from gatescope.runtime.running import loop
 from gatescope.runtime.runs import writer
 from gatescope.runtime.session import GateSession
 
@@ -123,12 +126,14 @@ def test_an_interrupted_run_says_how_to_go_on(
     def signalled(session: GateSession, batch: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == 3:
+        if calls == 2:
             os.kill(os.getpid(), number)
+            time.sleep(0.3)  # what is under way is finished; by then the interruption has come through
         return run(session, batch)
 
     handler = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
+        patch.setattr(loop, "_CALLS", 1)
         patch.setattr(GateSession, "run", signalled)
         assert main(command(case, "--sample", "100", "--sample", "105", "--sample", "104", "--sample", "106",
                             "--sample", "103", "--skip-bad")) == 130  # fmt: skip
@@ -204,3 +209,16 @@ def test_reference_batching_warns_of_another_batch_size(
     assert not caplog.records
     case.run(batch_size=2, output=tmp_path / "other")
     assert "training evaluated with batches of 4, not 2" in caplog.text
+
+
+def test_flags_of_cuda_reach_the_session(case: TinyCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+
+    class Refusing:
+        def __init__(self, *_: object, **options: object) -> None:
+            asked.append(options)
+            raise UsageError("seen")
+
+    monkeypatch.setattr(pipeline, "GateSession", Refusing)
+    assert main(command(case, "--tf32", "--cuda-graphs")) == 2
+    assert asked == [{"device": "cpu", "tf32": True, "cuda_graphs": True}]

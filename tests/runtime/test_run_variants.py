@@ -16,6 +16,7 @@ from gatescope.runtime import pipeline
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import BadSamplesError, RunFolderError, UsageError
 from gatescope.runtime.manifest import SUMMARY_FIELDS
+from gatescope.runtime.running import loop
 from gatescope.runtime.runs.reader import open_run
 from gatescope.runtime.runs.schema import SUMMARY_SCHEMA, gate_schema
 from gatescope.runtime.session import GateSession, Outputs
@@ -117,7 +118,7 @@ def test_each_video_is_computed_and_stored_once(tmp_path: Path, monkeypatch: pyt
     mix(case)
     sizes = count_videos(monkeypatch)
     result = case.run(batch_size=3)
-    assert sizes == [3, 1] and len(vids(case)) == 4
+    assert sum(sizes) == len(vids(case)) == 4
     assert (result.samples, result.queries, result.per_video) == (4, 7, True)
     run = open_run(case.output)
     assert run.info["samples"] == 4 and run.info["queries"] == 7
@@ -193,6 +194,7 @@ class StopError(Exception):
 
 def interrupted(case: TinyCase, monkeypatch: pytest.MonkeyPatch, batches: int, output: Path) -> None:
     """Run ``case`` with a part for every two samples, and stop after ``batches`` batches."""
+    monkeypatch.setattr(loop, "_CALLS", 1)
     run, left = GateSession.run, [batches]
 
     def stopping(self: GateSession, batch: Any, **options: Any) -> Outputs:

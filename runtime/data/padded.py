@@ -1,0 +1,91 @@
+"""A batch whose arrays are laid out before its samples are there, so that each is prepared into its place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..manifest import Preprocessing
+
+Features = NDArray[np.float32]
+
+# Arrays begin at a multiple of so many numbers, 64 bytes: whole lines of the processor's cache.
+_ALIGNED = 16
+
+
+class BatchMemory:
+    """Memory of batches that are done with, for batches to come.
+
+    The system clears memory before it hands it out, which for a batch takes as long as reading its features.
+    A batch has one block, which is large enough to go back to the system whole. Not for several threads at
+    once.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[Features] = []
+
+    def take(self, size: int) -> Features:
+        """At least ``size`` numbers that hold anything; in use until :meth:`give_back`."""
+        while self._free:
+            block = self._free.pop()
+            if block.size >= size:
+                return block
+        return np.empty(size, np.float32)
+
+    def give_back(self, block: Features) -> None:
+        """Nobody looks any more at ``block``, which :meth:`take` gave."""
+        self._free.append(block)
+
+
+@dataclass(frozen=True, eq=False)
+class PaddedBatch:
+    """B samples as :func:`~gatescope.runtime.data.prepare.collate` pads them, their rows yet to be filled.
+
+    - ``arrays``: ``src_vid``, ``src_aud`` (B, L, D), where the model takes text ``src_txt`` (B, T, D), and
+      for each ``…_mask``. Padding is zero.
+    - ``clips``, ``words``: of each sample. ``block``: what the features lie in.
+    """
+
+    arrays: dict[str, Features]
+    clips: Sequence[int]
+    words: Sequence[int]
+    block: Features
+
+    @classmethod
+    def lay_out(
+        cls,
+        recipe: Preprocessing,
+        clips: Sequence[int],
+        words: Sequence[int],
+        memory: BatchMemory,
+        *,
+        text: bool,
+    ) -> PaddedBatch:
+        """Without ``text`` there is no ``src_txt``."""
+        sources = [("src_vid", clips, recipe.video_width), ("src_aud", clips, recipe.audio_width)]
+        if text:
+            sources.append(("src_txt", words, recipe.text_width))
+        shapes = [(len(lengths), max(lengths), width) for _, lengths, width in sources]
+        begins = np.cumsum([0, *(-(-math.prod(shape) // _ALIGNED) * _ALIGNED for shape in shapes)]).tolist()
+        block = memory.take(begins[-1])
+        arrays: dict[str, Features] = {}
+        for (name, lengths, _), shape, begin in zip(sources, shapes, begins, strict=False):
+            arrays[name] = block[begin : begin + math.prod(shape)].reshape(shape)
+            mask = np.arange(shape[1]) < np.asarray(lengths)[:, None]
+            arrays[f"{name}_mask"] = mask.astype(np.float32)
+            for row, length in enumerate(lengths):
+                arrays[name][row, length:] = 0
+        return cls(arrays, clips, words, block)
+
+    def clip_rows(self, row: int) -> tuple[Features, Features]:
+        """Where the video (L, Dv) and the audio (L, Da) of sample ``row`` go."""
+        length = self.clips[row]
+        return self.arrays["src_vid"][row, :length], self.arrays["src_aud"][row, :length]
+
+    def word_rows(self, row: int) -> Features:
+        """Where the words (T, Dt) of sample ``row`` go."""
+        return self.arrays["src_txt"][row, : self.words[row]]

@@ -1,0 +1,1 @@
+"""Speed, memory and the cost of tracking of an exported model, measured on this machine."""

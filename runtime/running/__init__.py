@@ -1,0 +1,1 @@
+"""The production line of a run: features read ahead of the device, results written behind it."""

@@ -1,0 +1,1 @@
+"""How fast gatescope is, measured beside what its users could do instead."""

@@ -1,0 +1,331 @@
+"""A run reads, computes and writes at once, in batches of its own; the result is that of one by one."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import polars as pl
+import pytest
+
+from gatescope.runtime import open_run
+from gatescope.runtime.cli.main import main
+from gatescope.runtime.crew import reading_threads
+from gatescope.runtime.data.annotations import read_annotations
+from gatescope.runtime.data.batches import read_batch
+from gatescope.runtime.data.check import check_samples
+from gatescope.runtime.data.features import FeatureReader
+from gatescope.runtime.data.folders import FeatureFolders
+from gatescope.runtime.data.padded import BatchMemory, PaddedBatch
+from gatescope.runtime.data.scratch import Scratch
+from gatescope.runtime.manifest import Manifest
+from gatescope.runtime.plan import Plan
+from gatescope.runtime.predictions import read_predictions
+from gatescope.runtime.running import loop
+from gatescope.runtime.running.loader import SampleLoader
+from gatescope.runtime.runs import writer
+from gatescope.runtime.runs.info import read_info
+from gatescope.runtime.runs.stopwatch import Stopwatch
+from gatescope.runtime.session import GateSession
+
+from .tiny_case import TinyCase
+from .tiny_dataset import TinyDataset, tiny_dataset
+from .tiny_model import tiny_manifest, tiny_proto
+
+# Lengths far enough apart to be worth batches of their own, in an order that mixes them.
+MIXED = (60, 3, 61, 60, 4, 30, 60, 3, 62, 61, 60)
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> TinyCase:
+    made = TinyCase(tmp_path)
+    made.data = tiny_dataset(tmp_path / "mixed", made.manifest, 30, videos=22, clips=MIXED)
+    return made
+
+
+def seen_batches(patch: pytest.MonkeyPatch) -> list[dict[str, np.ndarray]]:
+    """Copies of what the model is run on from here on."""
+    seen: list[dict[str, np.ndarray]] = []
+    run = GateSession.run
+
+    def remembered(session: GateSession, batch: Any) -> Any:
+        seen.append({name: array.copy() for name, array in batch.items()})
+        return run(session, batch)
+
+    patch.setattr(GateSession, "run", remembered)
+    return seen
+
+
+@pytest.mark.parametrize("part", [4, 12, 256])
+def test_buckets_change_the_batches_and_nothing_else(
+    case: TinyCase, part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_MOST_SAMPLES_PER_PART", part)
+    case.run(output=case.folder / "alone", batch_size=1)
+    batches = seen_batches(monkeypatch)
+    case.run(batch_size=4)
+    assert max(len(batch["src_vid"]) for batch in batches) <= 4
+    one, other = open_run(case.folder / "alone"), open_run(case.output)
+    keys = ["sample_id", "layer", "gate", "clip"]
+    left, right = one.gates.collect(), other.gates.collect()
+    assert left.select(keys).equals(right.select(keys))
+    np.testing.assert_allclose(left["value"], right["value"], atol=1e-6)
+    for a, b in zip(*(read_predictions(run.path / "predictions.jsonl") for run in (one, other)), strict=True):
+        assert (a["qid"], a["vid"]) == (b["qid"], b["vid"])
+        np.testing.assert_allclose(a["pred_saliency_scores"], b["pred_saliency_scores"], atol=2e-3)
+    if part == 256:  # room enough to find samples of the same kind
+        padding = sum(int((batch["src_vid_mask"] == 0).sum()) for batch in batches)
+        clips = sum(int(batch["src_vid_mask"].sum()) for batch in batches)
+        assert padding < 0.05 * clips
+
+
+def test_reference_batching_keeps_file_order_and_batch_size(
+    case: TinyCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx.save(tiny_proto(replace(tiny_manifest(), batching="reference", eval_batch_size=4)), case.model)
+    monkeypatch.setattr(loop, "_CALLS", 1)
+    batches = seen_batches(monkeypatch)
+    case.run(batch_size=4)
+    assert [len(batch["src_vid"]) for batch in batches] == [4] * 7 + [2]
+    lengths = [int(count) for batch in batches for count in batch["src_vid_mask"].sum(axis=1)]
+    assert lengths == [case.data.clips(str(row["vid"])) for row in case.data.rows]
+
+
+# What the threads that read make of a sample is what everybody else makes of it.
+
+
+def planned(data: TinyDataset, manifest: Manifest) -> tuple[Plan, FeatureFolders]:
+    folders = FeatureFolders.find(manifest, data.root)
+    checked = check_samples(folders, read_annotations(data.annotations))
+    nowhere: Any = None
+    return Plan(nowhere, checked.good, checked.clips, checked.words, checked.states), folders
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("tef", [True, False])
+def test_a_batch_filled_in_place_is_a_batch_collated(tmp_path: Path, normalize: bool, tef: bool) -> None:
+    manifest = tiny_manifest(
+        tef=tef, normalize_video=normalize, normalize_text=normalize, max_v_l=50, max_q_l=4
+    )
+    data = tiny_dataset(tmp_path, manifest, 30, videos=22, clips=MIXED)
+    plan, folders = planned(data, manifest)
+    loader, reader, memory, scratch = (
+        SampleLoader(plan, folders),
+        FeatureReader(folders),
+        BatchMemory(),
+        Scratch(),
+    )
+    for places in ([3, 4, 5, 11, 1], [0], list(range(20)), [29, 2]):
+        batch = PaddedBatch.lay_out(
+            manifest.preprocessing,
+            [plan.clips[place] for place in places],
+            [plan.words[place] for place in places],
+            memory,
+            text=True,
+        )
+        videos: dict[str, list[int]] = {}
+        for row, place in enumerate(places):
+            videos.setdefault(plan.samples[place].vid, []).append(row)
+        assert len(places) < 20 or len(videos) < len(places)
+        for rows in videos.values():
+            loader.load(batch, rows, [places[row] for row in rows], scratch)
+        want = read_batch(manifest, reader, [plan.samples[place] for place in places])
+        assert set(batch.arrays) == set(want)
+        for name, array in want.items():
+            np.testing.assert_array_equal(batch.arrays[name], array, err_msg=name)
+            assert batch.arrays[name].flags["C_CONTIGUOUS"]
+        batch.block.fill(np.nan)  # the next batch must not see what was here
+        memory.give_back(batch.block)
+
+
+def test_a_video_is_read_once_for_the_queries_of_its_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = TinyCase(tmp_path)
+    case.data = tiny_dataset(tmp_path / "more", case.manifest, 12, videos=3, clips=(5,))
+    jobs: list[int] = []
+    load = SampleLoader.load
+
+    def counted(loader: SampleLoader, batch: Any, rows: Sequence[int], *rest: Any) -> None:
+        jobs.append(len(rows))
+        load(loader, batch, rows, *rest)
+
+    monkeypatch.setattr(SampleLoader, "load", counted)
+    case.run(batch_size=12)
+    assert jobs == [4, 4, 4]
+
+
+# Which stage is the limit, and what the time was spent on.
+
+
+def slowed(patch: pytest.MonkeyPatch, owner: type, name: str, seconds: float) -> None:
+    real: Callable[..., Any] = getattr(owner, name)
+
+    def slow(*args: Any, **options: Any) -> Any:
+        time.sleep(seconds)
+        return real(*args, **options)
+
+    patch.setattr(owner, name, slow)
+
+
+LIMITS = {
+    "waiting for features": (SampleLoader, "load", 0.02),
+    "computing is the limit": (GateSession, "run", 0.02),
+    "waiting for the disk to take results": (writer.RunWriter, "write_part", 0.03),
+}
+
+
+@pytest.mark.parametrize("told", LIMITS)
+def test_the_progress_line_says_what_is_the_limit(
+    case: TinyCase, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("gatescope.runtime.progress._LINE_EVERY", 0.0)
+    monkeypatch.setattr(writer, "_MOST_SAMPLES_PER_PART", 2)
+    slowed(monkeypatch, *LIMITS[told])
+    case.run()
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("running: ")]
+    assert lines[-1].startswith("running: 30 of 30 samples, ")
+    assert lines[-1].endswith(f" samples/s, {told}")
+    assert sum(line.endswith(told) for line in lines) > len(lines) / 2
+
+
+def test_stages_go_on_at_the_same_time(case: TinyCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits, for a while, for another one to begin: one after the other, it never would."""
+    monkeypatch.setattr(writer, "_MOST_SAMPLES_PER_PART", 2)
+    load, run, write = SampleLoader.load, GateSession.run, writer.RunWriter.write_part
+    read_on, written, computed_on = threading.Event(), threading.Event(), threading.Event()
+    two, calls, waited = threading.Barrier(2), iter(range(100)), list[bool]()
+
+    def loading(loader: SampleLoader, batch: Any, rows: Any, places: Sequence[int], scratch: Any) -> None:
+        if places[0] >= 4:  # of a later batch than the first two
+            read_on.set()
+        load(loader, batch, rows, places, scratch)
+
+    def running(session: GateSession, batch: Any) -> Any:
+        if next(calls) < 2:
+            two.wait(10)
+            waited.append(read_on.wait(10))
+        else:
+            waited.append(written.wait(10))
+            computed_on.set()
+        return run(session, batch)
+
+    def writing(self: Any, *args: Any, **options: Any) -> None:
+        if not written.is_set():
+            written.set()
+            waited.append(computed_on.wait(10))
+        write(self, *args, **options)
+
+    monkeypatch.setattr(SampleLoader, "load", loading)
+    monkeypatch.setattr(GateSession, "run", running)
+    monkeypatch.setattr(writer.RunWriter, "write_part", writing)
+    case.run()
+    assert all(waited) and len(waited) > 4
+
+
+def test_timings_are_the_clocks(case: TinyCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    for stage in LIMITS.values():
+        slowed(monkeypatch, *stage)
+    began = time.perf_counter()
+    result = case.run()
+    passed = time.perf_counter() - began
+    told = read_info(case.output).timings
+    assert told.seconds == result.seconds <= passed
+    stages = (told.reading_seconds, told.computing_seconds, told.writing_seconds)
+    assert 0 < told.checking_seconds < told.seconds
+    assert all(0.02 < stage < told.seconds - told.checking_seconds for stage in stages)
+    assert told.samples_per_second == pytest.approx(30 / told.seconds) == result.samples_per_second
+
+
+def test_a_resumed_run_counts_on(case: TinyCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "_MOST_SAMPLES_PER_PART", 2)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError):
+        run, count = GateSession.run, iter(range(100))
+
+        def dies(session: GateSession, batch: Any) -> Any:
+            time.sleep(0.02)
+            if next(count) == 9:
+                raise RuntimeError
+            return run(session, batch)
+
+        patch.setattr(GateSession, "run", dies)
+        case.run()
+    before = read_info(case.output).timings
+    assert before.computing_seconds > 0.05
+    case.run(resume=True)
+    after = read_info(case.output).timings
+    assert after.seconds > before.seconds and after.computing_seconds > before.computing_seconds
+    assert after.checking_seconds > before.checking_seconds
+
+
+def test_runs_that_were_written_before_stages_overlapped_are_read(
+    case: TinyCase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case.run()
+    path = case.output / "run.json"
+    info = json.loads(path.read_bytes())
+    info["timings"] = {
+        "reading_seconds": 1.5,
+        "computing_seconds": 3.0,
+        "writing_seconds": 0.5,
+        "samples_per_second": 6.0,
+    }
+    path.write_text(json.dumps(info))
+    told = open_run(case.output).record.timings
+    assert (told.seconds, told.checking_seconds) == (5.0, 0.0)
+    assert main(["inspect", str(case.output)]) == 0
+    out = capsys.readouterr().out
+    assert "5.0 s, 6.0 samples/s" in out and "reading 1.5 s, computing 3.0 s, writing 0.5 s" in out
+    assert "checking" not in out
+
+
+def test_inspect_tells_what_went_on_at_once(case: TinyCase, capsys: pytest.CaptureFixture[str]) -> None:
+    case.run()
+    assert main(["inspect", str(case.output)]) == 0
+    assert "s, then at once reading " in capsys.readouterr().out
+
+
+def test_a_stopwatch_counts_time_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    watch = Stopwatch()
+    moments = [(0.0, 1), (1.0, 1), (3.0, -1), (4.0, -1), (9.0, 1)]  # who comes and goes, and when
+    for (at, step), (until, _) in pairwise([*moments, (11.0, 0)]):
+        now = at
+        if step == 1:
+            watch.__enter__()
+        else:
+            watch.__exit__(None, None, None)
+        now = until
+    assert watch.seconds == 4 + 2
+    assert watch.thread_seconds == 1 + 2 * 2 + 1 + 2
+
+
+def test_threads_follow_the_cpus_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for cpus in (1, 2, 6, 64):
+        monkeypatch.setattr("gatescope.runtime.crew.available_cpus", lambda cpus=cpus: cpus)
+        found.append(reading_threads())
+    assert found == [2, 2, 6, 8]
+
+
+def test_parts_are_the_same_whatever_the_number_of_threads(
+    case: TinyCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_MOST_SAMPLES_PER_PART", 8)
+    tables: list[pl.DataFrame] = []
+    for readers, calls in ((1, 1), (5, 2)):
+        monkeypatch.setattr(loop, "reading_threads", lambda readers=readers: readers)
+        monkeypatch.setattr(loop, "_CALLS", calls)
+        output = case.folder / f"{readers}"
+        case.run(output=output, batch_size=4)
+        tables.append(open_run(output).gates.collect())
+    assert tables[0].equals(tables[1])
