@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .association.chapter import queries_chapter
 from .context import Context
 from .events.chapter import events_chapter
 from .figures.layers import layer_figure
@@ -69,6 +70,7 @@ CHAPTERS: list[Chapter] = [
     saying_chapter,
     limits_chapter,
     pictures_chapter,
+    queries_chapter,
     events_chapter,
     provenance_chapter,
 ]

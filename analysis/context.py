@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import polars as pl
 
+from ..runtime.errors import NoGroundTruthError
 from ..runtime.runs.reader import Run
+from .evaluation.evaluate import Evaluation, evaluate_run
+from .evaluation.ground_truth import GroundTruth, read_ground_truth
 from .statistics.summary import GateSummary
 
 
@@ -47,3 +51,23 @@ class Context:
     warnings: tuple[str, ...]
     options: Options = Options()
     progress: Callable[[], object] = lambda: None
+
+    @cached_property
+    def truth(self) -> GroundTruth | None:
+        """What the annotations know to be right; None without annotations, or of a test split.
+
+        Raises :class:`~gatescope.runtime.errors.DatasetError` where their ground truth is damaged.
+        """
+        if self.options.annotations is None:
+            return None
+        try:
+            return read_ground_truth(self.options.annotations)
+        except NoGroundTruthError:
+            return None
+
+    @cached_property
+    def evaluation(self) -> Evaluation | None:
+        """How good the run's predictions are, of the queries that are annotated; None without either."""
+        if self.truth is None or not self.run.record.predictions:
+            return None
+        return evaluate_run(self.run, self.truth, allow_missing=True)

@@ -40,9 +40,14 @@ class Evaluation:
 
 
 def evaluate(
-    predictions: Iterable[Mapping[str, Any]], annotations: Path, *, allow_missing: bool = False
+    predictions: Iterable[Mapping[str, Any]],
+    annotations: Path | GroundTruth,
+    *,
+    allow_missing: bool = False,
 ) -> Evaluation:
     """The metrics of ``predictions``, dicts in the benchmark's submission format.
+
+    ``annotations``: the benchmark's JSONL, or what has been read of it.
 
     Both must be of the same queries, unless ``allow_missing``: then those that both have are evaluated.
     Raises :class:`~gatescope.runtime.errors.DatasetError` for predictions or annotations that are damaged, or of
@@ -51,12 +56,14 @@ def evaluate(
     return _evaluate(convert_predictions(predictions), annotations, allow_missing)
 
 
-def evaluate_file(predictions: Path, annotations: Path, *, allow_missing: bool = False) -> Evaluation:
+def evaluate_file(
+    predictions: Path, annotations: Path | GroundTruth, *, allow_missing: bool = False
+) -> Evaluation:
     """The metrics of a file of predictions; see :func:`evaluate`."""
     return _evaluate(read_prediction_file(predictions), annotations, allow_missing)
 
 
-def evaluate_run(run: Run, annotations: Path, *, allow_missing: bool = False) -> Evaluation:
+def evaluate_run(run: Run, annotations: Path | GroundTruth, *, allow_missing: bool = False) -> Evaluation:
     """The metrics of a run's predictions; see :func:`evaluate`.
 
     Raises :class:`~gatescope.runtime.errors.RunFolderError` for a run without predictions.
@@ -74,8 +81,11 @@ def evaluate_run(run: Run, annotations: Path, *, allow_missing: bool = False) ->
     return evaluate(run.predictions(), annotations, allow_missing=allow_missing)
 
 
-def _evaluate(predicted: dict[str, PredictionRow], annotations: Path, allow_missing: bool) -> Evaluation:
-    truth, notes = _common(read_ground_truth(annotations), predicted, allow_missing)
+def _evaluate(
+    predicted: dict[str, PredictionRow], annotations: Path | GroundTruth, allow_missing: bool
+) -> Evaluation:
+    whole = annotations if isinstance(annotations, GroundTruth) else read_ground_truth(annotations)
+    truth, notes = _common(whole, predicted, allow_missing)
     arrays = as_arrays([predicted[qid] for qid in truth.qids])
     columns: dict[str, Any] = {}
     if arrays.windows is not None and truth.counts.any():
