@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .association.chapter import queries_chapter
+from .association.subset_chapter import subsets_chapter
 from .context import Context
 from .events.chapter import events_chapter
 from .figures.layers import layer_figure
@@ -71,6 +72,7 @@ CHAPTERS: list[Chapter] = [
     limits_chapter,
     pictures_chapter,
     queries_chapter,
+    subsets_chapter,
     events_chapter,
     provenance_chapter,
 ]

@@ -19,7 +19,7 @@ from .agreement import gate_agreement, has_clips
 from .correlations import gate_correlations
 from .failures import failing, gates_of_failing, worst_queries
 from .layer_means import layer_averages, measure_means
-from .measures import Measure, measures_of, query_measures
+from .measures import Measure, distinct_measures, measures_of, place_label, query_measures
 from .rankings import ends_of_ranking, ranking_document, sample_rankings
 
 RANKINGS = "query_gate_rankings.png"
@@ -65,7 +65,7 @@ def queries_chapter(context: Context) -> Section:
     else:
         blocks.insert(0, text.results_text(context.evaluation))
         if "ap" in joined.columns:
-            _results(joined, measures, subtitle, blocks, figures, found)
+            _results(joined, distinct_measures(summary), subtitle, blocks, figures, found)
     if context.truth is not None and has_clips(context.run):
         agreement = gate_agreement(context.run, context.truth)
         if not agreement.is_empty():
@@ -122,7 +122,8 @@ def _results(
         text.failures_text(known, gates, worst, measures),
         text.correlations_text(correlations),
     ]
-    figures[CORRELATIONS] = png(_correlation_figure(correlations, subtitle))
+    if correlations["low"].is_finite().any():
+        figures[CORRELATIONS] = png(_correlation_figure(correlations, subtitle))
     found["failures"] = {
         "queries": known.height,
         "iou_below_0.5": worst["qid"].to_list(),
@@ -144,6 +145,7 @@ def _correlation_figure(correlations: pl.DataFrame, subtitle: str) -> Any:
         estimate="estimate",
         low="low",
         high="high",
+        videos="videos",
     )
     return interval_figure(
         shown,
@@ -163,25 +165,12 @@ def _agreement_figure(agreement: pl.DataFrame, subtitle: str) -> Any:
             estimate="estimate",
             low="low",
             high="high",
+            videos="videos",
         ),
         "Do gates open on the clips that answer the query?",
         f"Area under the ROC curve, clips in a true window against the rest; mean over videos. {subtitle}",
         centre=0.5,
         axis="AUC within a query",
-    )
-
-
-def place_label() -> pl.Expr:
-    """A gate's name in a figure, of the columns ``gate`` and ``layer``."""
-    layer = (
-        pl.when(pl.col("layer").is_null())
-        .then(pl.lit(" all layers"))
-        .otherwise(pl.concat_str(pl.lit(" layer "), pl.col("layer")))
-    )
-    return (
-        pl.when(pl.col("gate").is_null())
-        .then(pl.lit("all gates"))
-        .otherwise(pl.concat_str(pl.col("gate"), layer))
     )
 
 

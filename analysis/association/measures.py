@@ -38,6 +38,16 @@ def measures_of(summary: GateSummary) -> list[Measure]:
     return [Measure(*place, statistic) for place in places for statistic in STATISTICS]
 
 
+def distinct_measures(summary: GateSummary) -> list[Measure]:
+    """Those of :func:`measures_of` that differ: of a single layer or kind, together and apart are the same."""
+    return [
+        measure
+        for measure in measures_of(summary)
+        if (len(summary.layers) > 1 or measure.layer is None)
+        and (len(summary.kinds) > 1 or measure.gate is not None)
+    ]
+
+
 def query_measures(per_sample: pl.DataFrame, queries: pl.DataFrame, measures: list[Measure]) -> pl.DataFrame:
     """One row a query: ``qid, sample_id, vid`` and a column for each measure, null where no gate is finite.
 
@@ -61,4 +71,18 @@ def query_measures(per_sample: pl.DataFrame, queries: pl.DataFrame, measures: li
     )
     return queries.select("qid", "sample_id", "vid").join(
         by_sample, on="sample_id", how="left", maintain_order="left"
+    )
+
+
+def place_label() -> pl.Expr:
+    """A gate's name in a figure, of the columns ``gate`` and ``layer``."""
+    layer = (
+        pl.when(pl.col("layer").is_null())
+        .then(pl.lit(" all layers"))
+        .otherwise(pl.concat_str(pl.lit(" layer "), pl.col("layer")))
+    )
+    return (
+        pl.when(pl.col("gate").is_null())
+        .then(pl.lit("all gates"))
+        .otherwise(pl.concat_str(pl.col("gate"), layer))
     )

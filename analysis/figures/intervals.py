@@ -9,6 +9,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..statistics.bootstrap import FEW_VIDEOS
 from .style import INK, QUIET, grid, heading, kind_colour, new_figure, short, style
 
 
@@ -17,9 +18,9 @@ def interval_figure(
 ) -> Figure:
     """One panel a ``panel``, one line a ``label`` within its ``gate``, the same lines in all panels.
 
-    ``estimates``: ``panel, gate, label, estimate, low, high``; ``gate`` is a kind of gate, or null. NaN estimates
-    are called none, NaN intervals not drawn. Points whose interval excludes ``centre``, no effect, are filled.
-    All panels share their horizontal axis, which ``axis`` names.
+    ``estimates``: ``panel, gate, label, estimate, low, high, videos``; ``gate`` is a kind of gate, or null. NaN
+    estimates are called none, NaN intervals not drawn. Points whose interval excludes ``centre``, no effect, are
+    filled, unless it rests on too few videos. All panels share their horizontal axis, which ``axis`` names.
     """
     panels = estimates["panel"].unique(maintain_order=True).to_list()
     gates = estimates["gate"].unique(maintain_order=True).to_list()
@@ -42,7 +43,13 @@ def interval_figure(
             grid(axes, "x")
         drawn[0].set_yticks(list(place.values()), [short(label, 30) for _, label in place])
         drawn[0].set_ylim(max(place.values()) + 0.7, -0.7)
-        heading(figure, title, f"{subtitle}\nFilled: the interval excludes {centre:g}, no effect.")
+        few = estimates["videos"].max() < FEW_VIDEOS  # type: ignore[operator]
+        told = (
+            f"None is filled: intervals of fewer than {FEW_VIDEOS} videos are too narrow to be believed."
+            if few
+            else f"Filled: the interval excludes {centre:g}, no effect."
+        )
+        heading(figure, title, f"{subtitle}\n{told}")
     return figure
 
 
@@ -53,7 +60,7 @@ def _point(axes: Axes, row: dict[str, Any], height: float, colour: str, centre: 
         return
     if math.isfinite(low):
         axes.plot([low, high], [height, height], color=colour, linewidth=1.6, solid_capstyle="butt")
-    told = low > centre or high < centre
+    told = row["videos"] >= FEW_VIDEOS and (low > centre or high < centre)
     axes.plot(
         row["estimate"],
         height,

@@ -33,6 +33,7 @@ def layer_statistics_figure(per_sample: pl.DataFrame, means: pl.DataFrame, subti
                     _box(axes, place, values[np.isfinite(values)], kind_colour(kinds, kind))
                     for mean in means.filter(here, pl.col("statistic") == statistic).iter_rows(named=True):
                         _mean(axes, place, mean)
+                axes.use_sticky_edges = False
                 axes.axhline(0, color=QUIET, linewidth=0.8, zorder=0)
                 axes.set_xticks(range(len(layers)), [str(layer) for layer in layers])
                 axes.set_xlim(-0.6, len(layers) - 0.4)

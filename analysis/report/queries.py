@@ -11,7 +11,7 @@ from ..association.failures import FAILING_IOU
 from ..association.measures import Measure
 from ..evaluation.evaluate import Evaluation
 from ..evaluation.intervals import metric_intervals
-from ..statistics.bootstrap import LEVEL, RESAMPLES
+from ..statistics.bootstrap import FEW_VIDEOS, LEVEL, RESAMPLES
 from .markdown import counted, number, plain, table
 
 TITLE = "Queries"
@@ -21,7 +21,7 @@ _WORST = 10
 
 
 def interval(row: dict[str, Any], name: str = "estimate", digits: int = 2, *, centre: float = 0.0) -> str:
-    """An estimate and its interval, in bold where the interval excludes ``centre``."""
+    """An estimate and its interval, in bold where the interval can be believed and excludes ``centre``."""
     low_name, high_name = ("low", "high") if name == "estimate" else (f"{name}_low", f"{name}_high")
     value, low, high = row[name], row[low_name], row[high_name]
     if value is None or value != value:
@@ -29,8 +29,7 @@ def interval(row: dict[str, Any], name: str = "estimate", digits: int = 2, *, ce
     text = number(value, digits)
     if low is None or low != low:
         return text
-    told = low > centre or high < centre
-    text = f"**{text}**" if told else text
+    text = f"**{text}**" if excludes(low, high, row["videos"], centre) else text
     return f"{text} \\[{number(low, digits)}, {number(high, digits)}\\]"
 
 
@@ -98,8 +97,7 @@ def failures_text(
         ]
         heads = ["gate", "layer", "mean: failing", "others", "difference"]
         heads += ["\\|g\\|: failing", "others", "difference"]
-        told = sum(row["difference_low"] > 0 or row["difference_high"] < 0 for row in by_name.values())
-        blocks += [table(heads, rows), chance(told, len(by_name))]
+        blocks += [table(heads, rows), chance(gates, "difference_")]
     if failed:
         blocks += ["The worst, with the place of their gates among all queries (0% smallest, 100% largest):"]
         kinds = list(dict.fromkeys(measure.gate for measure in measures if measure.gate))
@@ -120,6 +118,9 @@ def failures_text(
 def correlations_text(correlations: pl.DataFrame) -> str:
     """Spearman's correlation of every gate with every result."""
     shown = correlations.filter(pl.col("method") == "spearman")
+    title = "### Are queries with larger gates answered better?"
+    if not shown["low"].is_finite().any():
+        return f"{title}\n\nThere are too few videos, or gates or results do not vary: nothing can be said."
     results = shown["result"].unique(maintain_order=True).to_list()
     rows: list[list[str]] = []
     for (gate, layer), part in shown.group_by("gate", "layer", maintain_order=True):
@@ -128,15 +129,13 @@ def correlations_text(correlations: pl.DataFrame) -> str:
         rows.append([*place_cells(gate, layer), *cells])  # type: ignore[arg-type]
     heads = ["gate", "layer"]
     heads += [f"{name} with {RESULTS[result]}" for result in results for name in ("mean", "\\|g\\|")]
-    estimable = shown.filter(pl.col("low").is_not_nan())
-    told = estimable.filter((pl.col("low") > 0) | (pl.col("high") < 0)).height
     return "\n\n".join(
         [
-            "### Are queries with larger gates answered better?",
+            title,
             "Spearman's correlation over queries, with intervals by video; Pearson's stands in "
             "`detailed_gate_analysis.json`.",
             table(heads, rows),
-            f"{chance(told, estimable.height)} A correlation is no cause: a video that is easy may open the "
+            f"{chance(shown)} A correlation is no cause: a video that is easy may open the "
             "gates and be answered well.",
         ]
     )
@@ -170,11 +169,26 @@ def agreement_text(agreement: pl.DataFrame) -> str:
     )
 
 
-def chance(told: int, compared: int) -> str:
-    """How many intervals exclude no effect, and how many would by chance."""
+def excludes(low: float, high: float, videos: int, centre: float = 0.0) -> bool:
+    """Whether an interval tells an effect from none: it excludes ``centre`` and rests on enough videos."""
+    return videos >= FEW_VIDEOS and (low > centre or high < centre)
+
+
+def chance(estimates: pl.DataFrame, prefix: str = "") -> str:
+    """How many intervals (columns ``{prefix}low``, ``{prefix}high``, ``videos``) exclude 0, and would by chance."""
+    known = estimates.filter(pl.col(f"{prefix}low").is_finite())
+    if known.is_empty():
+        return "There are too few videos for intervals."
+    if (videos := max(known["videos"].to_list())) < FEW_VIDEOS:
+        return (
+            f"None is called an effect: intervals of {counted(videos, 'video')} are too narrow, and with no effect "
+            "at all up to a quarter of them would exclude 0."
+        )
+    rows = known.select(f"{prefix}low", f"{prefix}high", "videos").iter_rows()
+    told = sum(excludes(*row) for row in rows)
     return (
-        f"{told} of {compared} intervals exclude 0 (bold; of both the mean and \\|g\\|); "
-        f"with no effect at all, {(1 - LEVEL) * compared:.0f} or so would by chance."
+        f"{told} of {known.height} intervals exclude 0 (bold); with no effect at all, "
+        f"{(1 - LEVEL) * known.height:.0f} or so would by chance."
     )
 
 
