@@ -105,7 +105,8 @@ def analyze_run(
 
 def _page(context: Context, chapters: Sequence[Section]) -> str:
     summary, levels = context.summary, context.levels
-    data = payload(summary, context.queries, levels, context.texts, context.timelines)
+    per_query = None if context.evaluation is None else context.evaluation.per_query
+    data = payload(summary, context.queries, levels, context.texts, context.timelines, per_query)
     videos = counted(context.videos["vid"].n_unique(), "video")
     where = f"{subtitle(summary)} {videos}. Model: {context.run.record.model.path}"
     # The page draws timelines itself, all of them.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .association.chapter import queries_chapter
+from .association.subset_chapter import subsets_chapter
 from .context import Context
 from .events.chapter import events_chapter
 from .figures.kinds import kinds_figure
@@ -86,6 +88,8 @@ CHAPTERS: list[Chapter] = [
     saying_chapter,
     limits_chapter,
     pictures_chapter,
+    queries_chapter,
+    subsets_chapter,
     timelines_chapter,
     events_chapter,
     provenance_chapter,

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import polars as pl
 
+from ..runtime.data.annotations import read_annotations
+from ..runtime.errors import NoGroundTruthError
 from ..runtime.runs.reader import Run
+from .evaluation.evaluate import Evaluation, evaluate_run
+from .evaluation.ground_truth import GroundTruth, read_ground_truth
 from .statistics.levels import gate_levels
 from .statistics.summary import GateSummary
 from .timelines.exemplars import choose_exemplars
 from .timelines.timeline import Timeline, timelines
-from .timelines.truth import query_texts
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,35 @@ class Context:
     def texts(self) -> dict[str, str]:
         """The queries' words by qid, from the annotations, else from the predictions; empty with neither."""
         if self.options.annotations is not None:
-            return query_texts(self.options.annotations)
+            return {one.qid: one.query for one in read_annotations(self.options.annotations)}
         return {str(row.get("qid")): str(row.get("query", "")) for row in self.run.predictions()}
 
     @cached_property
     def timelines(self) -> tuple[Timeline, ...]:
         """The queries worth a look, over time."""
         exemplars = choose_exemplars(
-            self.queries, self.summary.per_sample, asked=self.options.samples or ()
+            self.queries,
+            self.summary.per_sample,
+            asked=self.options.samples or (),
+            per_query=None if self.evaluation is None else self.evaluation.per_query,
         )
-        return tuple(timelines(self.run, self.queries, exemplars, self.texts, self.options.annotations))
+        return tuple(timelines(self.run, self.queries, exemplars, self.texts, self.truth))
+
+    def truth(self) -> GroundTruth | None:
+        """What the annotations know to be right; None without annotations, or of a test split.
+
+        Raises :class:`~gatescope.runtime.errors.DatasetError` where their ground truth is damaged.
+        """
+        if self.options.annotations is None:
+            return None
+        try:
+            return read_ground_truth(self.options.annotations)
+        except NoGroundTruthError:
+            return None
+
+    @cached_property
+    def evaluation(self) -> Evaluation | None:
+        """How good the run's predictions are, of the queries that are annotated; None without either."""
+        if self.truth is None or not self.run.record.predictions:
+            return None
+        return evaluate_run(self.run, self.truth, allow_missing=True)

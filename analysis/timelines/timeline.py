@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from ...runtime.runs.reader import Run
+from ..evaluation.ground_truth import CLIP_SECONDS, GroundTruth
 from .exemplars import Exemplar
-from .truth import Truth, truth_of
 
 _WINDOWS = {"start": pl.Float64, "end": pl.Float64, "score": pl.Float64}
 _SALIENCY = {"start": pl.Float64, "end": pl.Float64, "value": pl.Float64}
@@ -44,15 +43,14 @@ def timelines(
     queries: pl.DataFrame,
     exemplars: Sequence[Exemplar],
     texts: dict[str, str],
-    annotations: Path | None = None,
+    truth: GroundTruth | None = None,
 ) -> Iterator[Timeline]:
     """The timeline of each exemplar, in their order; all are read in one pass over gates and predictions.
 
-    ``texts``: the queries' words by qid. Raises :class:`~gatescope.runtime.errors.DatasetError` for
-    annotations that cannot be read.
+    ``texts``: the queries' words by qid. ``truth``: what the annotations know to be right.
     """
     qids = {one.qid for one in exemplars}
-    truths = {} if annotations is None else truth_of(annotations, qids)
+    place_of = {} if truth is None else {qid: place for place, qid in enumerate(truth.qids) if qid in qids}
     predictions = {qid: row for row in run.predictions() if (qid := str(row.get("qid"))) in qids}
     gates = (
         run.gates.filter(pl.col("sample_id").is_in([one.sample_id for one in exemplars]))
@@ -67,14 +65,14 @@ def timelines(
         row, found = rows[one.qid], predictions.get(one.qid, {})
         # The last clip may reach beyond the video's end, and features may stop before it.
         seconds = row["clips"] * clip_length
-        truth = truths.get(one.qid, Truth())
+        windows, ratings = ([], []) if truth is None else _truth(truth, place_of.get(one.qid))
         yield Timeline(
             exemplar=one,
             vid=row["vid"],
             query=texts.get(one.qid, ""),
             seconds=seconds,
             gates=_over_time(gates[one.sample_id,], clip_length, seconds),
-            truth=_frame([(*window, None) for window in truth.windows], _WINDOWS),
+            truth=_frame(windows, _WINDOWS),
             predicted=_frame([tuple(window) for window in found.get("pred_relevant_windows") or ()], _WINDOWS),
             saliency=_frame(
                 [
@@ -83,8 +81,20 @@ def timelines(
                 ],
                 _SALIENCY,
             ),
-            rated=_frame(list(truth.ratings), _SALIENCY),
+            rated=_frame(ratings, _SALIENCY),
         )
+
+
+def _truth(truth: GroundTruth, place: int | None) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """Rows of the true windows and of the ratings of one query; none for a query that is not annotated."""
+    if place is None:
+        return [], []
+    windows = [(start, end, None) for start, end in truth.windows[place, : truth.counts[place]].tolist()]
+    if truth.saliency is None:
+        return windows, []
+    means = truth.saliency.scores[place].mean(axis=1).tolist()
+    rated = [(clip, mean) for clip, mean in enumerate(means) if mean > 0]
+    return windows, [(clip * CLIP_SECONDS, (clip + 1) * CLIP_SECONDS, mean) for clip, mean in rated]
 
 
 def _over_time(gates: pl.DataFrame, clip_length: float, seconds: float) -> pl.DataFrame:
