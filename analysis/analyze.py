@@ -104,7 +104,7 @@ def analyze_run(
 
 
 def _page(context: Context, chapters: Sequence[Section]) -> str:
-    summary, levels = context.summary, context.levels
+    summary, levels = context.summary, context.relations.levels
     per_query = None if context.evaluation is None else context.evaluation.per_query
     data = payload(summary, context.queries, levels, context.texts, context.timelines, per_query)
     videos = counted(context.videos["vid"].n_unique(), "video")

@@ -40,7 +40,7 @@ def numbers_chapter(context: Context) -> Section:
 
 def answers_chapter(context: Context) -> Section:
     """The first questions, answered in words with numbers."""
-    return answers(context.summary, context.spread, context.levels)
+    return answers(context.summary, context.spread, context.relations.levels)
 
 
 def saying_chapter(context: Context) -> Section:

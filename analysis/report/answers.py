@@ -23,8 +23,8 @@ _NAMED = 3
 def answers(summary: GateSummary, spread: pl.DataFrame, levels: pl.DataFrame) -> Section:
     """The section "In short".
 
-    ``spread`` is of :func:`~gatescope.analysis.statistics.videos.spread_over_videos`; ``levels``: ``layer, gate,
-    mean, mean_abs`` with their intervals ``_low`` and ``_high``, ``layer`` null over all layers.
+    ``spread`` is of :func:`~gatescope.analysis.statistics.videos.spread_over_videos`, ``levels`` of
+    :class:`~gatescope.analysis.relations.relations.Relations`.
     """
     # The attention gate is the one that scales the audio; a model of other kinds names them itself.
     audio = "attention" if "attention" in summary.kinds else summary.kinds[0]

@@ -50,7 +50,7 @@ def payload(
 ) -> Payload:
     """What the page shows. One row of its table is a query; queries of one sample share its gates.
 
-    ``levels``: every gate's level with its interval. ``texts``: the queries' words by qid. ``per_query``: each
+    ``levels``: of :class:`~gatescope.analysis.relations.relations.Relations`. ``texts``: the queries' words by qid. ``per_query``: each
     query's own metrics by ``qid``, fractions.
     """
     left_out: list[str] = []
@@ -70,7 +70,7 @@ def payload(
     data: dict[str, Any] = {
         "kinds": [{"id": kind, "range": list(summary.ranges[kind])} for kind in summary.kinds],
         "layers": list(summary.layers),
-        "levels": [[_value(value) for value in row] for row in levels.iter_rows()],
+        "levels": [[_value(value) for value in row] for row in _level_rows(levels)],
         "qid": [_cut(qid, LONGEST_ID) for qid in qids],
         "vid": [_cut(vid, LONGEST_ID) for vid in shown["vid"].to_list()],
         "query": [_cut(text, LONGEST_QUERY) for text in words],
@@ -98,6 +98,11 @@ def shown_number(value: float | None) -> float | None:
         return None
     three, five = float(f"{value:.3f}"), float(f"{value:.5f}")
     return five if abs(five - three) < 4.9e-4 else three
+
+
+def _level_rows(levels: pl.DataFrame) -> list[tuple[Any, ...]]:
+    ends = ("", "_low", "_high")
+    return levels.select("layer", "gate", *(f"{of}{end}" for of in ("mean", "mean_abs") for end in ends)).rows()
 
 
 def _value(value: Any) -> Any:
