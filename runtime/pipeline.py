@@ -59,14 +59,19 @@ def run_model(
     audio_features: str | Path | None = None,
     text_features: str | Path | None = None,
     device: str = "auto",
+    tf32: bool = False,
+    cuda_graphs: bool = False,
     batch_size: int = 32,
     max_samples: int | None = None,
     sample_ids: Sequence[str] | None = None,
     skip_bad: bool = False,
     resume: bool = False,
 ) -> RunResult:
-    """Open the exported ``model`` on ``device`` and run it on a dataset; the rest as :func:`run_dataset`."""
-    with GateSession(model, device=device) as session:
+    """Open the exported ``model`` on ``device`` and run it on a dataset; the rest as :func:`run_dataset`.
+
+    ``device``, ``tf32`` and ``cuda_graphs`` are those of :class:`~gatescope.runtime.session.GateSession`.
+    """
+    with GateSession(model, device=device, tf32=tf32, cuda_graphs=cuda_graphs) as session:
         return run_dataset(
             session,
             annotations,
@@ -137,6 +142,7 @@ def run_dataset(
             selection=Selection(max_samples, None if sample_ids is None else tuple(sorted(set(sample_ids)))),
             batch_size=batch_size,
             device=session.device,
+            tf32=session.tf32,
             samples=len(queries),
             samples_per_part=samples_per_part(manifest, batch_size),
             predictions=set(_PREDICTIONS) <= set(manifest.output_names),

@@ -96,6 +96,7 @@ class GateSession:
         self._run_on_lane = FittingRuns(lambda arrays: self._open().run_on_lane(names, arrays), self.manifest)
         self.threads = backend.threads
         self.device: Device = backend.device
+        self.tf32 = tf32 and backend.device == "cuda"
         self.providers = backend.providers
         self.versions = backend.versions
         self.tracker = GateTracker(SessionGates(self))

@@ -77,7 +77,7 @@ class RunInfo:
     - ``predictions``, ``gates``, ``summaries``: what the model gives, and so what is stored.
     - ``per_video``: a sample is a video, computed once for all its queries; else it is a query.
     - ``queries``: how many queries the samples answer; None in a run that has one query a sample.
-    - ``device``: ``cpu`` or ``cuda``.
+    - ``device``: ``cpu`` or ``cuda``. ``tf32``: whether CUDA might round products' inputs to 10 bits.
     - ``versions``: of gatescope and of what computed and wrote the numbers.
     """
 
@@ -96,6 +96,7 @@ class RunInfo:
     summaries: bool = False
     per_video: bool = False
     queries: int | None = None
+    tf32: bool = False
     skipped: tuple[Skipped, ...] = ()
     timings: Timings = field(default_factory=Timings)
     finished: bool = False
@@ -131,6 +132,7 @@ class RunInfo:
             ("--sample", earlier.selection.samples, self.selection.samples),
             ("--batch-size", earlier.batch_size, self.batch_size),
             ("device", earlier.device, self.device),
+            ("TF32", earlier.tf32, self.tf32),
         ]
         different = [(name, was, now) for name, was, now in pairs if was != now]
         if different:

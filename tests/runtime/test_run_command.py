@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from gatescope.runtime import open_run, plan
+from gatescope.runtime import open_run, pipeline, plan
 from gatescope.runtime.cli.main import main
+from gatescope.runtime.errors import UsageError
 from gatescope.runtime.running import loop
 from gatescope.runtime.runs import writer
 from gatescope.runtime.session import GateSession
@@ -208,3 +209,16 @@ def test_reference_batching_warns_of_another_batch_size(
     assert not caplog.records
     case.run(batch_size=2, output=tmp_path / "other")
     assert "training evaluated with batches of 4, not 2" in caplog.text
+
+
+def test_flags_of_cuda_reach_the_session(case: TinyCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+
+    class Refusing:
+        def __init__(self, *_: object, **options: object) -> None:
+            asked.append(options)
+            raise UsageError("seen")
+
+    monkeypatch.setattr(pipeline, "GateSession", Refusing)
+    assert main(command(case, "--tf32", "--cuda-graphs")) == 2
+    assert asked == [{"device": "cpu", "tf32": True, "cuda_graphs": True}]
