@@ -92,6 +92,8 @@ def _evaluate(predicted: dict[str, PredictionRow], annotations: Path, allow_miss
             received="windows in one, saliency in the other",
             expected="pred_relevant_windows with relevant_windows, or pred_saliency_scores with saliency_scores",
         )
+    first = [name for name in (*METRICS.values(), "iou", "best_iou") if name in columns]
+    columns = {name: columns[name] for name in dict.fromkeys([*first, *columns])}
     queries = truth.queries
     per_query = pl.DataFrame(
         {
@@ -121,7 +123,9 @@ def _common(
             expected=f"qid {listed(truth.qids)}",
             fix="give the annotation file that the predictions are of",
         )
-    faults = [f"no prediction for qid {listed(missing)} ({len(missing):,} of {len(known):,})"] if missing else []
+    faults = (
+        [f"no prediction for qid {listed(missing)} ({len(missing):,} of {len(known):,})"] if missing else []
+    )
     faults += [f"no annotation for qid {listed(unknown)} ({len(unknown):,})"] if unknown else []
     if not allow_missing:
         raise DatasetError(

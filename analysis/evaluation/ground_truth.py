@@ -60,7 +60,7 @@ class _Row(msgspec.Struct):
     relevant_windows: list[tuple[float, float]] | None = None
     relevant_clip_ids: list[int] | None = None
     saliency_scores: list[list[float]] | None = None
-    label: msgspec.Raw | None = None
+    label: Any = None
 
 
 class _BadRowError(ValueError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,6 @@ def read_prediction_file(path: Path) -> dict[str, PredictionRow]:
     Raises :class:`~gatescope.runtime.errors.DatasetError` for a file that cannot be read, is empty, or has
     lines that are damaged (listed by number) or predict a query again.
     """
-    decoder = msgspec.json.Decoder(PredictionRow)
     try:
         if not path.is_file():
             raise DatasetError(f"there is no predictions file {path}", fix="check the path")
@@ -66,22 +65,35 @@ def read_prediction_file(path: Path) -> dict[str, PredictionRow]:
     except OSError as error:
         raise DatasetError(f"{path} cannot be read", received=error.strerror or str(error)) from error
     numbered = ((f"line {number}", line) for number, line in enumerate(lines, start=1) if line.strip())
-    return _collect(numbered, lambda line: decoder.decode(line), str(path))
+    return _collect(numbered, _decoded, str(path))
 
 
 def convert_predictions(predictions: Iterable[Mapping[str, Any]]) -> dict[str, PredictionRow]:
     """Predictions that are in memory as dicts, by qid; raises as :func:`read_prediction_file` does."""
     numbered = ((f"prediction {number}", row) for number, row in enumerate(predictions, start=1))
-    return _collect(numbered, lambda row: msgspec.convert(row, PredictionRow), "the predictions")
+    return _collect(numbered, _converted, "the predictions")
 
 
-def _collect(numbered: Iterable[tuple[str, Any]], decode: Any, source: str) -> dict[str, PredictionRow]:
+_decoder = msgspec.json.Decoder(PredictionRow)
+
+
+def _decoded(line: bytes) -> PredictionRow:
+    return _decoder.decode(line)
+
+
+def _converted(row: Mapping[str, Any]) -> PredictionRow:
+    return msgspec.convert(row, PredictionRow)
+
+
+def _collect(
+    numbered: Iterable[tuple[str, Any]], decode: Callable[[Any], PredictionRow], source: str
+) -> dict[str, PredictionRow]:
     found: dict[str, PredictionRow] = {}
     first: dict[str, str] = {}
     bad: list[str] = []
     for where, item in numbered:
         try:
-            row: PredictionRow = decode(item)
+            row = decode(item)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             bad.append(f"{where}: {_explained(item, error)}")
             continue
@@ -126,7 +138,9 @@ def as_arrays(rows: Sequence[PredictionRow]) -> Predictions:
 
     Raises :class:`~gatescope.runtime.errors.DatasetError` where some have windows, or saliency, and some not.
     """
-    has_windows = _have(rows, "pred_relevant_windows", [row.pred_relevant_windows is not None for row in rows])
+    has_windows = _have(
+        rows, "pred_relevant_windows", [row.pred_relevant_windows is not None for row in rows]
+    )
     has_saliency = _have(rows, "pred_saliency_scores", [bool(row.pred_saliency_scores) for row in rows])
     if not has_windows and not has_saliency:
         raise DatasetError("the predictions hold neither windows nor saliency", expected=_EXPECTED)
