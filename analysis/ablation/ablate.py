@@ -89,21 +89,22 @@ def ablate(
     skip_bad: bool = False,
     resume: bool = False,
 ) -> AblationResult:
-    """Run ``model`` on a dataset with its gates and its audio changed, and write what that does to its metrics.
+    """Run ``model`` on a dataset with its gates and its audio changed, and write what that does to its
+    metrics.
 
     The model must be exported with ``--overridable``. Every intervention of
-    :func:`~gatescope.analysis.ablation.interventions.interventions` runs on the same batches. In memory are one batch,
-    the predictions of a few dozen queries and the judged metrics of all.
+    :func:`~gatescope.analysis.ablation.interventions.interventions` runs on the same batches. In memory are
+    one batch, the predictions of a few dozen queries and the judged metrics of all.
 
     - ``features`` and the explicit folders as for :func:`~gatescope.runtime.pipeline.run_model`.
     - ``subsets``: specifications NAME=FILE, see :func:`~gatescope.analysis.subsets.read_subsets`.
-    - ``skip_bad``: leave out samples whose features cannot be used. ``resume``: go on with the ablation in ``output``, or
-      judge a finished one again with other ``subsets``.
+    - ``skip_bad``: leave out samples whose features cannot be used. ``resume``: go on with the ablation in
+      ``output``, or judge a finished one again with other ``subsets``.
 
-    Raises :class:`~gatescope.runtime.errors.UsageError` for a model that cannot be changed or predicts nothing,
-    :class:`~gatescope.runtime.errors.DatasetError` for annotations or features,
-    :class:`~gatescope.runtime.errors.RunMismatchError` where ``output`` holds an ablation of something else, and
-    :class:`~gatescope.runtime.errors.RunFolderError` where it cannot be written.
+    Raises :class:`~gatescope.runtime.errors.UsageError` for a model that cannot be changed or predicts
+    nothing, :class:`~gatescope.runtime.errors.DatasetError` for annotations or features,
+    :class:`~gatescope.runtime.errors.RunMismatchError` where ``output`` holds an ablation of something else,
+    and :class:`~gatescope.runtime.errors.RunFolderError` where it cannot be written.
     """
     if batch_size < 1:
         raise UsageError("--batch-size must be at least 1", received=str(batch_size))
@@ -238,8 +239,8 @@ def _judge(
     document = ablation_document(plan, effects, base.metrics, warnings)
     drawn = [name for name in _DRAWN if name in effects.metrics]
     subtitle = (
-        f"{counted(effects.videos, 'video')}, {effects.queries:,} queries; each bar is a change against the unchanged "
-        f"model. {effects.bootstrap.level:.0%} intervals by video."
+        f"{counted(effects.videos, 'video')}, {effects.queries:,} queries; each bar is a change against the "
+        f"unchanged model. {effects.bootstrap.level:.0%} intervals by video."
     )
     figure = ablation_figure(effects.overall, drawn, [short_metric(name) for name in drawn], subtitle)
     contents = {
@@ -255,4 +256,6 @@ def _judge(
 
 def _file_name(name: str) -> str:
     """Kinds of gates are named by the model: only letters, digits and a few signs go into a file's name."""
-    return "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_") else "_" for letter in name)
+    return "".join(
+        letter if letter.isascii() and (letter.isalnum() or letter in "-_") else "_" for letter in name
+    )

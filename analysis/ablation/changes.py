@@ -45,8 +45,8 @@ def changed(
 ) -> tuple[Batch, dict[str, dict[str, Any]] | None]:
     """The batch and the overrides to run; a model's session takes both.
 
-    The audio's own channels are replaced where the sample has clips; its TEF and its padding stay. ``lent`` may
-    be None where nothing is exchanged between videos.
+    The audio's own channels are replaced where the sample has clips; its TEF and its padding stay. ``lent``
+    may be None where nothing is exchanged between videos.
     """
     if intervention.what == "audio":
         return {**batch, "src_aud": _audio(manifest, intervention, batch, lent)}, None

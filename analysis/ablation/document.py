@@ -72,6 +72,4 @@ def _subset(rows: pl.DataFrame) -> dict[str, Any]:
 
 
 def _by_metric(rows: pl.DataFrame, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    return {
-        row["metric"]: {name: row[name] for name in names} for row in rows.iter_rows(named=True)
-    }
+    return {row["metric"]: {name: row[name] for name in names} for row in rows.iter_rows(named=True)}

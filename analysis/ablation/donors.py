@@ -17,8 +17,8 @@ Floats = NDArray[np.float32]
 def donors(queries: Sequence[Annotation], *, seed: int = SEED) -> list[Annotation]:
     """For every query a query of its video's donor, the donor's first one; always the same for these queries.
 
-    The donors are a random cyclic order of the videos (Sattolo, 1986), so that none is its own. All queries of
-    a video share one donor. With a single video there is no other: it gets itself.
+    The donors are a random cyclic order of the videos (Sattolo, 1986), so that none is its own. All queries
+    of a video share one donor. With a single video there is no other: it gets itself.
     """
     first: dict[str, Annotation] = {}
     for query in queries:
@@ -33,7 +33,7 @@ def donors(queries: Sequence[Annotation], *, seed: int = SEED) -> list[Annotatio
 
 
 def fitted(values: Floats, lengths: NDArray[np.intp], clips: int) -> Floats:
-    """``values`` (B, …, L, D), of which ``lengths`` (B,) clips are real, cropped or repeated to ``clips`` each."""
+    """``values`` (B, …, L, D) with ``lengths`` (B,) real clips, cropped or repeated to ``clips`` each."""
     taken = np.arange(clips)[None, :] % lengths[:, None]
     index = taken.reshape(len(values), *([1] * (values.ndim - 3)), clips, 1)
     return np.take_along_axis(values, index, axis=-2)

@@ -33,13 +33,14 @@ _INTERVAL = ("low", "high", "family_low", "family_high")
 class Effects:
     """What was found. All numbers are percent, their changes points of percent.
 
-    - ``overall``: one row an intervention and metric: ``intervention, what, treatment, target, title, kind, layer,
-      metric, before, after, effect, low, high, family_low, family_high, told_apart``. ``low`` to ``high`` is the
-      interval of this effect alone, ``family_low`` to ``family_high`` the one that holds together with all others of
-      its family: the interventions on the audio are one family, those on the gates the other. ``told_apart`` says
-      whether the latter excludes 0.
-    - ``subsets``: the same rows for each subset, with ``subset``; ``inside`` and ``rest``, the effect on its queries
-      and on the others, each with ``…_low`` and ``…_high``; and their difference as ``effect`` with its intervals.
+    - ``overall``: one row an intervention and metric: ``intervention, what, treatment, target, change, title,
+      kind, layer, metric, before, after, effect, low, high, family_low, family_high, told_apart``. ``low`` to
+      ``high`` is the interval of this effect alone, ``family_low`` to ``family_high`` the one that holds
+      together with all others of its family: the interventions on the audio are one family, those on the
+      gates the other. ``told_apart`` says whether the latter excludes 0.
+    - ``subsets``: the same rows for each subset, with ``subset``; ``inside`` and ``rest``, the effect on its
+      queries and on the others, each with ``…_low`` and ``…_high``; and their difference as ``effect`` with
+      its intervals.
     - ``metrics``: which metrics there are, in order. ``queries``, ``videos``: how many were evaluated.
     - ``bootstrap``: the draws of videos behind the intervals.
     """
@@ -63,8 +64,8 @@ def judge(
 ) -> Effects:
     """The effects of all interventions; the first one is the unchanged model.
 
-    ``per_query`` gives ``Evaluation.per_query`` of each intervention, the same queries in the same order; only the
-    judged columns of it are kept. ``subsets``: by name, the qids that belong to it.
+    ``per_query`` gives ``Evaluation.per_query`` of each intervention, the same queries in the same order;
+    only the judged columns of it are kept. ``subsets``: by name, the qids that belong to it.
     """
     several = iter(per_query)
     _, base = next(several)
@@ -115,6 +116,7 @@ class _Change:
             "what": one.what,
             "treatment": one.treatment,
             "target": one.target,
+            "change": one.change,
             "title": one.title,
             "kind": one.kind,
             "layer": one.layer,
@@ -131,7 +133,7 @@ class _Change:
 
 
 _OVERALL: dict[str, Any] = {
-    **dict.fromkeys(("intervention", "what", "treatment", "target", "title", "kind"), pl.String),
+    **dict.fromkeys(("intervention", "what", "treatment", "target", "change", "title", "kind"), pl.String),
     "layer": pl.Int64,
     "metric": pl.String,
     **dict.fromkeys(("before", "after", "effect", *_INTERVAL), pl.Float64),
@@ -151,7 +153,7 @@ def _overall(bootstrap: VideoBootstrap, family: Sequence[_Change]) -> list[dict[
     """One row a change, over all queries."""
     alone = [bootstrap.mean(change.difference) for change in family]
     drawn = [bootstrap.drawn_means(change.difference) for change in family]
-    together = _together(bootstrap, alone, drawn)
+    together = _together(bootstrap, alone, drawn, 100.0)
     return [change.row(one, wide) for change, one, wide in zip(family, alone, together, strict=True)]
 
 
@@ -167,7 +169,7 @@ def _compared(
     ]
     drawn = [bootstrap.drawn_means(one) - bootstrap.drawn_means(other) for one, other in split]
     rows: list[dict[str, Any]] = []
-    for place, wide in enumerate(_together(bootstrap, alone, drawn)):
+    for place, wide in enumerate(_together(bootstrap, alone, drawn, 200.0)):
         row = {"subset": name, **family[place].row(alone[place], wide)}
         for side, found, values in zip(("inside", "rest"), sides[place], split[place], strict=True):
             row |= {side: found.estimate, f"{side}_low": found.low, f"{side}_high": found.high}
@@ -188,14 +190,19 @@ def _split(values: Floats, inside: NDArray[np.bool_]) -> tuple[Floats, Floats]:
 
 
 def _together(
-    bootstrap: VideoBootstrap, alone: Sequence[Interval], drawn: Sequence[Floats]
+    bootstrap: VideoBootstrap, alone: Sequence[Interval], drawn: Sequence[Floats], most: float
 ) -> list[Interval]:
-    return simultaneous_intervals(
+    """Intervals of a family, none beyond what a change can be: ±``most`` points."""
+    family = simultaneous_intervals(
         [one.estimate for one in alone],
         np.stack(drawn, axis=1),
         [one.videos for one in alone],
         level=bootstrap.level,
     )
+    return [
+        replace(one, low=float(np.maximum(one.low, -most)), high=float(np.minimum(one.high, most)))
+        for one in family
+    ]
 
 
 def _values(per_query: pl.DataFrame, metrics: Sequence[str]) -> Floats:

@@ -1,4 +1,4 @@
-"""Runs a dataset through every intervention: batch by batch, all interventions on a batch before the next one."""
+"""Runs a dataset through every intervention, all of them on one batch before the next is read."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def run_interventions(
 ) -> None:
     """Write every part that ``folder`` lacks.
 
-    The features of a batch and of its donors are read once. In memory are one batch, and one part's predictions.
+    The features of a batch and of its donors are read once. One batch and the predictions of one part are in
+    memory.
     """
     size = plan.run.samples_per_part
     lenders = donors(queries, seed=plan.donor_seed)

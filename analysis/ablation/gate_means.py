@@ -19,7 +19,7 @@ class GateSums:
         self._count: dict[str, int] = {}
 
     def update(self, gates: Mapping[str, NDArray[np.float32]], lengths: NDArray[np.intp]) -> None:
-        """Add a batch: gates by kind (B, layers, L | 1, channels | 1), and each sample's clips ``lengths`` (B,)."""
+        """Add a batch: gates by kind (B, layers, L | 1, channels | 1), and each sample's ``lengths`` (B,)."""
         for kind, values in gates.items():
             clips = values.shape[2]
             valid = np.arange(clips)[None, :] < np.minimum(lengths, clips)[:, None]

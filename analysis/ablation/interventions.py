@@ -17,7 +17,7 @@ PREDICTIONS = ("pred_logits", "pred_spans", "saliency_scores")
 UNCHANGED = "unchanged"
 
 _TREATED: tuple[Treatment, ...] = ("zero", "mean", "shuffled")
-_WORDS = {"zero": "set to 0", "mean": "set to its mean", "shuffled": "of another video"}
+_WORDS = {"none": "", "zero": "set to 0", "mean": "set to its mean", "shuffled": "of another video"}
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,15 @@ class Intervention:
         return "all gates" if self.kind is None else f"{_called(self.kind)} gates of all layers"
 
     @property
+    def change(self) -> str:
+        """What is done to it: ``set to 0``, ``set to its mean``, ``of another video``."""
+        several = len(self.gates) > 1 and self.treatment == "mean"
+        return "set to their means" if several else _WORDS[self.treatment]
+
+    @property
     def title(self) -> str:
-        """The whole change in words: ``layer 0, attention gate set to its mean``."""
-        return self.target if self.what == "nothing" else f"{self.target} {_WORDS[self.treatment]}"
+        """The whole intervention in words: ``layer 0, attention gate set to its mean``."""
+        return f"{self.target} {self.change}".strip()
 
 
 def interventions(manifest: Manifest, videos: int) -> tuple[Intervention, ...]:
@@ -57,7 +63,7 @@ def interventions(manifest: Manifest, videos: int) -> tuple[Intervention, ...]:
     """
     kinds = ablatable_kinds(manifest)
     places = [gate for gate in manifest.gates if gate.kind in kinds]
-    treatments = [one for one in _TREATED if one != "shuffled" or videos > 1]
+    treatments: list[Treatment] = [one for one in _TREATED if one != "shuffled" or videos > 1]
     found = [Intervention(UNCHANGED, "nothing")]
     if "src_aud" in manifest.input_names:
         found += [Intervention(f"audio-{one}", "audio", one) for one in treatments if one != "mean"]
@@ -98,7 +104,9 @@ def check_ablatable(manifest: Manifest, path: Path) -> None:
             fix=again,
         )
     if not ablatable_kinds(manifest):
-        lacking = "no inputs that change its gates" if manifest.tracked_kinds else "no gates among its outputs"
+        lacking = (
+            "no inputs that change its gates" if manifest.tracked_kinds else "no gates among its outputs"
+        )
         raise UsageError(
             f"{path} does not let its gates be changed",
             received=f"an export with {lacking}",

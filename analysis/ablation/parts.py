@@ -36,7 +36,9 @@ def finished_parts(folder: Path, total: int) -> int:
     return next((number for number in range(total) if not part_path(folder, number).is_file()), total)
 
 
-def write_part(folder: Path, number: int, first: int, predictions: Mapping[str, Sequence[Prediction]]) -> None:
+def write_part(
+    folder: Path, number: int, first: int, predictions: Mapping[str, Sequence[Prediction]]
+) -> None:
     """Write a part: by intervention, the predictions of as many queries, from the ``first`` query on."""
     rows = [
         (name, first + place, row["pred_relevant_windows"], row["pred_saliency_scores"])

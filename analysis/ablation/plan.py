@@ -1,4 +1,5 @@
-"""The folder of an ablation while it grows: what it is of, how far it got, and whether it may be gone on with.
+"""The folder of an ablation while it grows: what it is of, how far it got, and whether it may be gone on
+with.
 
 DIR/
   plan.json                       what is computed, and the mean of every gate once it is known
@@ -36,8 +37,8 @@ class Plan:
     """The content of ``plan.json``.
 
     - ``run``: model, dataset and settings, as a run has them; its ``finished`` says that every part is there.
-    - ``interventions``: their names, in order. ``gate_means``: by kind, (layers, 1, channels | 1); None before
-      they are known. ``donor_seed``: which order of the videos the donors follow.
+    - ``interventions``: their names, in order. ``gate_means``: by kind, (layers, 1, channels | 1); None
+      before they are known. ``donor_seed``: which order of the videos the donors follow.
     """
 
     run: RunInfo
@@ -58,11 +59,12 @@ def write_plan(folder: Path, plan: Plan) -> None:
 
 
 def earlier_plan(folder: Path, stack: ExitStack, *, resume: bool) -> Plan | None:
-    """The ablation that ``folder`` holds; None where a new one may be written. Its lock is then held by ``stack``.
+    """The ablation that ``folder`` holds; None where a new one may be written. Its lock is then held by
+    ``stack``.
 
     Raises :class:`~gatescope.runtime.errors.RunLockedError` where another process writes the folder, and
-    :class:`~gatescope.runtime.errors.RunFolderError` where it holds an ablation that was not to be resumed, or
-    anything else.
+    :class:`~gatescope.runtime.errors.RunFolderError` where it holds an ablation that was not to be resumed,
+    or anything else.
     """
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder} is a file", expected="a folder to write the ablation to")
@@ -81,8 +83,8 @@ def earlier_plan(folder: Path, stack: ExitStack, *, resume: bool) -> Plan | None
     if not resume:
         raise RunFolderError(
             f"{folder} holds an ablation",
-            fix="run the same command with --resume to go on with it or to judge it again (with other subsets), "
-            "or choose another --output",
+            fix="run the same command with --resume to go on with it, or to judge it again with other "
+            "subsets; or choose another --output",
         )
     claim(folder, stack)
     return _read(folder / PLAN_FILE)

@@ -38,11 +38,12 @@ def ablation_report(plan: Plan, effects: Effects, warnings: Sequence[str]) -> st
         chance_note(effects),
         f"![Effects of all interventions]({FIGURE})",
         "## The audio",
-        "Changes in points of percent, in brackets the interval that holds together with all others of this table.",
+        "Changes in points of percent, in brackets the interval that holds together with all others of this "
+        "table.",
         _table(effects.overall.filter(what="audio"), effects.metrics, "title"),
         "## The gates",
-        "The gates of one layer, of one kind in all layers, and all of them. Intervals hold together over all "
-        "three tables.",
+        "The gates of one layer, of one kind in all layers, and all of them. Intervals hold together over "
+        "all three tables.",
     ]
     gates = effects.overall.filter(what="gates")
     for treatment, title in _TREATMENTS.items():
@@ -101,9 +102,9 @@ def _subset(effects: Effects, name: str) -> list[str]:
         for row in shown.iter_rows(named=True)
     ]
     note = (
-        "Effects in points of percent. The intervals of *in it* and *in the rest* are those of single effects; the "
-        "difference's holds together with those of the other interventions and metrics. Single layers and the other "
-        "metrics are in `ablation.json`."
+        "Effects in points of percent. The intervals of *in it* and *in the rest* are those of single "
+        "effects; the difference's holds together with those of the other interventions and metrics. Single "
+        "layers and the other metrics are in `ablation.json`."
     )
     return [*blocks, table(heads, cells, text_columns=2), note]
 
@@ -111,24 +112,26 @@ def _subset(effects: Effects, name: str) -> list[str]:
 def _method(plan: Plan, effects: Effects) -> str:
     run, bootstrap = plan.run, effects.bootstrap
     lines = [
-        f"{counted(effects.queries, 'query').replace('querys', 'queries')} of {counted(effects.videos, 'video')}, "
-        f"{plain(run.annotations.path)}, with {plain(run.model.path)} (SHA-256 {plain(run.model.sha256[:12])}…) on "
-        f"{plain(run.device)}.",
-        "*Set to 0*: the gate is shut, its branch adds nothing. *Mean*: the gate's mean over all valid clips of the "
-        "dataset, per layer and kind, for elementwise gates per channel; what is lost is what the gate does "
-        "differently from clip to clip. *Of another video*: every video gets the gates or the audio of one other "
-        f"video (a fixed random order, seed {plan.donor_seed}), cropped or repeated to its own length; what is lost "
-        "is that they belong to it. Replaced gates are those of the unchanged model.",
-        "*Audio set to 0*: the audio's normalised features; its temporal endpoints stay, as the model needs them to "
-        "tell where a clip is.",
-        f"Intervals: the video is drawn with all its queries ({bootstrap.resamples:,} resamples, the same ones for "
-        f"all effects, level {bootstrap.level:.0%}). Those that hold together are widened by the bootstrap of the "
-        "largest deviation (Romano and Wolf, 2005): one family for the audio, the first question, and one for the "
-        "gates, each over all its interventions and metrics. Where nothing has an effect, a false alarm in a family "
-        f"has a probability of about {1 - bootstrap.level:.0%}.",
+        f"{counted(effects.queries, 'query').replace('querys', 'queries')} of "
+        f"{counted(effects.videos, 'video')}, {plain(run.annotations.path)}, with {plain(run.model.path)} "
+        f"(SHA-256 {plain(run.model.sha256[:12])}…) on {plain(run.device)}.",
+        "*Set to 0*: the gate is shut, its branch adds nothing. *Mean*: the gate's mean over all valid "
+        "clips of the dataset, per layer and kind, for elementwise gates per channel; what is lost is what "
+        "the gate does differently from clip to clip. *Of another video*: every video gets the gates or the "
+        f"audio of one other video (a fixed random order, seed {plan.donor_seed}), cropped or repeated to "
+        "its own length; what is lost is that they belong to it. Replaced gates are those of the unchanged "
+        "model.",
+        "*Audio set to 0*: the audio's normalised features; its temporal endpoints stay, as the model needs "
+        "them to tell where a clip is.",
+        f"Intervals: the video is drawn with all its queries ({bootstrap.resamples:,} resamples, the same "
+        f"ones for all effects, level {bootstrap.level:.0%}). Those that hold together are widened by the "
+        "bootstrap of the largest deviation (Romano and Wolf, 2005): one family for the audio, the first "
+        "question, and one for the gates, each over all its interventions and metrics. Where nothing has an "
+        f"effect, a false alarm in a family has a probability of about {1 - bootstrap.level:.0%}.",
         _batching(plan),
-        "A gate that is set to a value it never had may lead later layers where training never led them: an effect "
-        "says that the model as trained relies on the gate, not that a model trained without it would be worse.",
+        "A gate that is set to a value it never had may lead later layers where training never led them: an "
+        "effect says that the model as trained relies on the gate, not that a model trained without it "
+        "would be worse.",
     ]
     return "\n".join(f"- {line}" for line in lines)
 
@@ -137,7 +140,8 @@ def _batching(plan: Plan) -> str:
     size = plan.run.batch_size
     if plan.run.manifest.batching == "reference":
         return (
-            f"The model reproduces the training code's batched numbers: every intervention ran on the same batches "
-            f"of {size} in file order, and the gates of another video are those it has in a batch of such videos."
+            "The model reproduces the training code's batched numbers: every intervention ran on the same "
+            f"batches of {size} in file order, and the gates of another video are those it has in a batch "
+            "of such videos."
         )
     return "What a sample is batched with does not matter (exact batching)."

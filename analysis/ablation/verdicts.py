@@ -12,6 +12,7 @@ _MAIN = "MR-full-mAP"
 _NAMED = 3
 NO_INTERVAL = "no interval: fewer than two videos"
 NOT_TOLD_APART = "cannot be told apart from no effect"
+_CAN_BE = "can be told apart from no effect"
 
 
 def short_metric(metric: str) -> str:
@@ -31,9 +32,12 @@ def row_verdict(rows: pl.DataFrame) -> str:
         return NO_INTERVAL
     apart = rows.filter("told_apart")
     if apart.is_empty():
-        return NOT_TOLD_APART
+        idle = (rows["low"] == 0).all() and (rows["high"] == 0).all()
+        return f"{NOT_TOLD_APART}{': no query scores differently' if idle else ''}"
     better, worse = apart.filter(pl.col("effect") > 0).height, apart.filter(pl.col("effect") < 0).height
     way = "hurts" if not better else "improves" if not worse else "changes"
+    if apart.height == rows.height > _NAMED:
+        return f"{way} all {rows.height} metrics"
     return f"{way} {', '.join(short_metric(name) for name in apart['metric'])}"
 
 
@@ -46,9 +50,21 @@ def audio_verdict(effects: Effects) -> str:
 
 
 def gate_verdict(effects: Effects) -> str:
-    """Whether what the gates do matters, in Markdown."""
+    """Whether what the gates do matters, in Markdown: all of them together, then each by itself."""
     rows = effects.overall.filter(what="gates")
-    return _verdict(rows, "The gates matter here", "The gates' part", effects)
+    together = rows.filter(pl.col("layer").is_null() & pl.col("kind").is_null())
+    single = rows.filter(pl.col("layer").is_not_null())
+    told = _verdict(
+        rows if together.is_empty() else together, "The gates matter here", "The gates' part", effects
+    )
+    if together.is_empty() or rows["family_low"].is_nan().all():
+        return told
+    acting = single.filter("told_apart")
+    gates = single["target"].n_unique()
+    if acting.is_empty():
+        return f"{told} Of the {gates} gates by themselves, none {_CAN_BE}."
+    of_them = f"{acting['target'].n_unique()} of the {gates} gates {_CAN_BE} by themselves"
+    return f"{told} {of_them}: {_listed(_strongest(acting))}."
 
 
 def subset_verdict(rows: pl.DataFrame, name: str) -> str:
@@ -62,10 +78,11 @@ def subset_verdict(rows: pl.DataFrame, name: str) -> str:
     apart = rows.filter("told_apart")
     if apart.is_empty():
         return (
-            f"**The audio's effect on {called} cannot be told apart from its effect on the rest**: every interval "
-            f"of their difference holds 0{_ruled_out(rows)}."
+            f"**The audio's effect on {called} cannot be told apart from its effect on the rest**: every "
+            f"interval of their difference holds 0{_ruled_out(rows)}."
         )
-    return f"**The audio has another effect on {called} than on the rest**: {_listed(apart, 'the difference in ')}."
+    told = _listed(apart, "the difference in ")
+    return f"**The audio has another effect on {called} than on the rest**: {told}."
 
 
 def chance_note(effects: Effects) -> str:
@@ -73,9 +90,9 @@ def chance_note(effects: Effects) -> str:
     rows = effects.overall.filter(pl.col("low").is_not_nan())
     level = effects.bootstrap.level
     return (
-        f"Of {rows.height} effects, {effects.alone_excluding_zero} have an own {level:.0%} interval without 0; if "
-        f"nothing had any effect, about {(1 - level) * rows.height:.0f} would. The words above therefore rest on "
-        "the intervals that hold all at once."
+        f"Of {rows.height} effects, {effects.alone_excluding_zero} have an own {level:.0%} interval without "
+        f"0; if nothing had any effect, about {(1 - level) * rows.height:.0f} would. The words above therefore "
+        "rest on the intervals that hold all at once."
     )
 
 
@@ -91,8 +108,15 @@ def _verdict(rows: pl.DataFrame, yes: str, subject: str, effects: Effects) -> st
     return f"**{yes}**: {_listed(apart)}."
 
 
+def _strongest(apart: pl.DataFrame) -> pl.DataFrame:
+    """Of every target the intervention with the largest effect, on the first metric that tells it apart."""
+    first = apart.group_by("intervention", maintain_order=True).first()
+    ranked = first.sort(pl.col("effect").abs(), descending=True, maintain_order=True)
+    return ranked.unique("target", keep="first", maintain_order=True)
+
+
 def _listed(apart: pl.DataFrame, before: str = "") -> str:
-    """The largest effect of each intervention that has one, the first metric that is told apart."""
+    """Each intervention with the first metric that tells it apart, the largest effects first."""
     first = apart.group_by("intervention", maintain_order=True).first()
     ranked = first.sort(pl.col("effect").abs(), descending=True, maintain_order=True)
     told = [
@@ -101,7 +125,7 @@ def _listed(apart: pl.DataFrame, before: str = "") -> str:
         f"({signed_points(row['family_low'])} to {signed_points(row['family_high'])})"
         for row in ranked.head(_NAMED).iter_rows(named=True)
     ]
-    more = f"; and so do {ranked.height - _NAMED} more interventions" if ranked.height > _NAMED else ""
+    more = f"; and {ranked.height - _NAMED} more" if ranked.height > _NAMED else ""
     return "; ".join(told) + more
 
 
@@ -114,6 +138,6 @@ def _ruled_out(rows: pl.DataFrame) -> str:
     assert isinstance(low, float)
     assert isinstance(high, float)
     return (
-        f"; changes of {short_metric(_MAIN)} below {signed_points(low)} or above {signed_points(high)} points are "
-        "ruled out"
+        f"; changes of {short_metric(_MAIN)} below {signed_points(low)} or above {signed_points(high)} "
+        "points are ruled out"
     )

@@ -23,13 +23,15 @@ def ablation_warnings(plan: Plan, effects: Effects, unchanged: Evaluation) -> li
         )
     elif effects.videos < _ENOUGH_VIDEOS:
         found.append(
-            f"There are only {effects.videos} videos: intervals by resampling so few are too narrow, and only large "
-            "effects are to be believed."
+            f"There are only {effects.videos} videos: intervals by resampling so few are too narrow, and "
+            "only large effects are to be believed."
         )
     if plan.run.skipped:
         found.append(f"{counted(len(plan.run.skipped), 'sample')} left out because of unusable features.")
     if untouched := _untouched(manifest):
-        found.append(f"The export has no overrides of the {' and '.join(untouched)} gates: they stay as they are.")
+        found.append(
+            f"The export has no overrides of the {' and '.join(untouched)} gates: they stay as they are."
+        )
     if manifest.batching == "reference":
         found.append(
             "In reference batching a sample's numbers depend on its batch: the batches are the same for all "

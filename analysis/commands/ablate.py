@@ -16,9 +16,15 @@ INTERRUPTED = 130
 def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="a file that 'gatescope export --overridable' wrote")
     parser.add_argument(
-        "--annotations", type=Path, required=True, metavar="FILE", help="queries with their ground truth, JSONL"
+        "--annotations",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="queries with their ground truth, JSONL",
     )
-    parser.add_argument("--features", type=Path, metavar="ROOT", help="folder that holds the features' folders")
+    parser.add_argument(
+        "--features", type=Path, metavar="ROOT", help="folder that holds the features' folders"
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to write")
     parser.add_argument(
         "--video-features",

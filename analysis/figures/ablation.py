@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,11 +18,13 @@ _AUDIO = "#7a5195"
 _GROUPS = "#f6f7f9"
 
 
-def ablation_figure(effects: pl.DataFrame, metrics: Sequence[str], labels: Sequence[str], subtitle: str) -> Figure:
+def ablation_figure(
+    effects: pl.DataFrame, metrics: Sequence[str], labels: Sequence[str], subtitle: str
+) -> Figure:
     """One panel a metric of ``metrics`` (called ``labels``), one bar an intervention, all on one scale.
 
-    ``effects`` is ``Effects.overall``. Bars in colour can be told apart from no effect, pale ones cannot; a thick line is an
-    effect's own interval, a thin one the interval that holds together with all others.
+    ``effects`` is ``Effects.overall``. Bars in colour can be told apart from no effect, pale ones cannot; a
+    thick line is an effect's own interval, a thin one the interval that holds together with all others.
     """
     frame = effects.filter(pl.col("metric").is_in(list(metrics)))
     names = frame["intervention"].unique(maintain_order=True).to_list()
@@ -38,9 +41,9 @@ def ablation_figure(effects: pl.DataFrame, metrics: Sequence[str], labels: Seque
             axes.set_title(label)
             axes.set_xlabel("change, points")
             grid(axes, "x")
-        titles = [short(frame.filter(intervention=name)["title"][0], 44) for name in names]
-        panels[0].set_yticks(places, titles)
-        panels[0].tick_params(axis="y", length=0)
+        panels[0].set_yticks(places, _labels(frame, names))
+        for axes in panels:
+            axes.tick_params(axis="y", length=0)
         panels[0].set_ylim(places[-1] + 0.7, places[0] - 0.7)
         _scale(panels[0], frame)
         _legend(panels[-1])
@@ -49,7 +52,7 @@ def ablation_figure(effects: pl.DataFrame, metrics: Sequence[str], labels: Seque
 
 
 def _places(frame: pl.DataFrame, names: Sequence[str]) -> tuple[list[float], list[tuple[float, float]]]:
-    """Where each intervention stands, those on the same target together, and where each target begins and ends."""
+    """Where each intervention stands, those on one target together, and where each target begins and ends."""
     places: list[float] = []
     groups: list[tuple[float, float]] = []
     before, place = None, -1.0
@@ -66,15 +69,37 @@ def _places(frame: pl.DataFrame, names: Sequence[str]) -> tuple[list[float], lis
     return places, groups
 
 
+def _labels(frame: pl.DataFrame, names: Sequence[str]) -> list[str]:
+    """What each bar changes; the target stands at the first bar of its group."""
+    labels: list[str] = []
+    before = None
+    for name in names:
+        row = frame.filter(intervention=name).row(0, named=True)
+        target = "" if row["target"] == before else f"{short(row['target'], 36)}:  "
+        labels.append(target + row["change"])
+        before = row["target"]
+    return labels
+
+
 def _draw(axes: Axes, rows: pl.DataFrame, places: dict[str, float], kinds: Sequence[str]) -> None:
-    for row in rows.filter(pl.col("effect").is_not_nan()).iter_rows(named=True):
-        at = places[row["intervention"]]
-        strong = _AUDIO if row["what"] == "audio" else QUIET if row["kind"] is None else kind_colour(kinds, row["kind"])
-        colour = strong if row["told_apart"] else MISSING
-        axes.barh(at, row["effect"], height=0.72, color=colour, zorder=2)
-        if row["family_low"] == row["family_low"]:
-            axes.hlines(at, row["family_low"], row["family_high"], color=INK, linewidth=0.8, zorder=3)
-            axes.hlines(at, row["low"], row["high"], color=INK, linewidth=2.4, zorder=3)
+    shown = rows.filter(pl.col("effect").is_not_nan())
+    at = np.array([places[name] for name in shown["intervention"]])
+    colours = [_colour(row, kinds) for row in shown.iter_rows(named=True)]
+    axes.barh(at, shown["effect"], height=0.72, color=colours, zorder=2)
+    idle = (shown["effect"] == 0).to_numpy()
+    axes.plot(
+        np.zeros(idle.sum()), at[idle], "o", color=INK, markerfacecolor="white", markersize=3.6, zorder=4
+    )
+    for low, high, width in (("family_low", "family_high", 0.8), ("low", "high", 2.4)):
+        axes.hlines(at, shown[low], shown[high], color=INK, linewidth=width, zorder=3)
+
+
+def _colour(row: dict[str, Any], kinds: Sequence[str]) -> str:
+    if not row["told_apart"]:
+        return MISSING
+    if row["what"] == "audio":
+        return _AUDIO
+    return QUIET if row["kind"] is None else kind_colour(kinds, row["kind"])
 
 
 def _scale(axes: Axes, frame: pl.DataFrame) -> None:

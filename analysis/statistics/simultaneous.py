@@ -1,8 +1,9 @@
 """Intervals that hold all at once: many effects are looked at, and chance alone would make some stand out.
 
-The single-step bootstrap of Romano and Wolf (2005): every statistic's deviation from its estimate is divided by
-its standard error, the largest of a family is looked at in every draw, and its quantile widens all intervals of
-the family alike. Statistics that move together cost less than with Bonferroni, and nothing is assumed of how.
+The single-step bootstrap of Romano and Wolf (2005): every statistic's deviation from its estimate is divided
+by its standard error, the largest of a family is looked at in every draw, and its quantile widens all
+intervals of the family alike. Statistics that move together cost less than with Bonferroni, and nothing is
+assumed of how.
 """
 
 from __future__ import annotations
