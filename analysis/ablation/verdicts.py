@@ -91,8 +91,8 @@ def chance_note(effects: Effects) -> str:
     level = effects.bootstrap.level
     return (
         f"Of {rows.height} effects, {effects.alone_excluding_zero} have an own {level:.0%} interval without "
-        f"0; if nothing had any effect, about {(1 - level) * rows.height:.0f} would. The words above therefore "
-        "rest on the intervals that hold all at once."
+        f"0; if nothing had any effect, about {(1 - level) * rows.height:.0f} would. The words above "
+        "therefore rest on the intervals that hold all at once."
     )
 
 

@@ -347,7 +347,7 @@ def judged(values: Sequence[np.ndarray], names: Sequence[str]) -> Any:
 
 
 def test_chance_alone_is_seldom_called_an_effect() -> None:
-    """Twenty interventions that shift nothing: at 5 % hardly any of 40 datasets may hold a told-apart effect."""
+    """Twenty interventions that shift nothing: at 5 % few of 40 datasets may hold a told-apart effect."""
     alarms = alone = 0
     for seed in range(40):
         rng = np.random.default_rng(seed)
