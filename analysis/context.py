@@ -28,8 +28,9 @@ class Options:
     """What the caller of an analysis chose.
 
     - ``annotations``: the benchmark's JSONL, for everything that needs ground truth; None without.
-    - ``subsets``: by name, the qids that belong to it. ``samples``: ids to show one by one, sample_ids or
-      qids; None: a choice of exemplars, ``("all",)``: every sample. ``compare``: ids to set side by side; None: none, empty: the first five.
+    - ``subsets``: by name, the qids that belong to it.
+    - ``samples``: ids to show one by one, sample_ids or qids; None: a choice of exemplars, ``("all",)``:
+      every sample. ``compare``: ids to set side by side; None: none, empty: the first five.
     - ``raw``: write the gates of these samples as ``.npy`` files too.
     """
 

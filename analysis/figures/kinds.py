@@ -55,7 +55,9 @@ def kinds_figure(per_sample: pl.DataFrame, subtitle: str) -> Figure:
                     )
                 )
             else:
-                axes.scatter(own["x"], own["y"], s=14, color=kind_colour(kinds, kinds[0]), alpha=0.55, linewidth=0)
+                axes.scatter(
+                    own["x"], own["y"], s=14, color=kind_colour(kinds, kinds[0]), alpha=0.55, linewidth=0
+                )
             axes.set(xlim=limits[0], ylim=limits[1])
             axes.set_title(f"layer {layer}")
             grid(axes)

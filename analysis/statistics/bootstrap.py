@@ -109,9 +109,7 @@ class VideoBootstrap:
         sums = self._sums(np.concatenate(parts, axis=1))
         estimates = _correlations(sums.sum(axis=0, keepdims=True).reshape(1, 6, width))[0]
         drawn = _correlations(self._drawn(sums).reshape(self.resamples, 6, width))
-        return [
-            self._interval(float(estimates[at]), drawn[:, at], both[:, at]) for at in range(width)
-        ]
+        return [self._interval(float(estimates[at]), drawn[:, at], both[:, at]) for at in range(width)]
 
     def _means(self, columns: Floats) -> Floats:
         """The means of ``columns`` (rows, k) in every draw, (resamples, k)."""

@@ -39,7 +39,9 @@ def page(
 
     Figures take what room the data leave below :data:`LIMIT`; those that find none are named on the page.
     """
-    style, script = (files(__package__).joinpath(name).read_text("utf-8") for name in ("report.css", "report.js"))
+    style, script = (
+        files(__package__).joinpath(name).read_text("utf-8") for name in ("report.css", "report.js")
+    )
     figures = {name: png for section in sections for name, png in section.figures.items()}
     data = to_script(payload.data)
     texts = sum(len(section.text.encode()) for section in sections)

@@ -62,7 +62,9 @@ def payload(
     qids = shown["qid"].to_list()
     words = [texts.get(qid, "") for qid in qids]
     if cut := sum(len(text) > LONGEST_QUERY for text in words) + sum(len(qid) > LONGEST_ID for qid in qids):
-        left_out.append(f"{cut:,} long ids or queries are cut after {LONGEST_ID} or {LONGEST_QUERY} characters.")
+        left_out.append(
+            f"{cut:,} long ids or queries are cut after {LONGEST_ID} or {LONGEST_QUERY} characters."
+        )
     by_layer = shown.height * len(summary.layers) * len(summary.kinds) <= _MOST_LAYER_NUMBERS
     if not by_layer:
         left_out.append("The chart of samples has means over layers only, not layer by layer.")
@@ -102,7 +104,9 @@ def shown_number(value: float | None) -> float | None:
 
 def _level_rows(levels: pl.DataFrame) -> list[tuple[Any, ...]]:
     ends = ("", "_low", "_high")
-    return levels.select("layer", "gate", *(f"{of}{end}" for of in ("mean", "mean_abs") for end in ends)).rows()
+    return levels.select(
+        "layer", "gate", *(f"{of}{end}" for of in ("mean", "mean_abs") for end in ends)
+    ).rows()
 
 
 def _value(value: Any) -> Any:
@@ -132,7 +136,8 @@ def _gates(summary: GateSummary, shown: pl.DataFrame, by_layer: bool) -> dict[st
         if by_layer:
             parts += [of_kind.filter(pl.col("layer") == layer) for layer in summary.layers]
         placed = [
-            shown.select("sample_id").join(part, on="sample_id", how="left", maintain_order="left") for part in parts
+            shown.select("sample_id").join(part, on="sample_id", how="left", maintain_order="left")
+            for part in parts
         ]
         gates[kind] = {
             of: [[shown_number(value) for value in part[of].to_list()] for part in placed]
@@ -149,7 +154,10 @@ def _metrics(shown: pl.DataFrame, per_query: pl.DataFrame | None) -> list[dict[s
         per_query.select("qid", *names), on="qid", how="left", maintain_order="left"
     )
     return [
-        {"name": _METRICS[name], "values": [_value(value) for value in placed[name].cast(pl.Float64).to_list()]}
+        {
+            "name": _METRICS[name],
+            "values": [_value(value) for value in placed[name].cast(pl.Float64).to_list()],
+        }
         for name in names
     ]
 
