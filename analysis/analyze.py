@@ -11,9 +11,8 @@ from ..runtime.errors import UsageError
 from ..runtime.runs.atomic import write_together
 from ..runtime.runs.reader import Run, open_run
 from ..runtime.runs.schema import RUN_FILE
-from .chapters import CHAPTERS
+from .chapters import CHAPTERS, SOMETIMES
 from .context import Context, Options
-from .report import events as event_report
 from .report.document import statistics_document, to_json
 from .report.report import report
 from .report.section import Section
@@ -117,6 +116,6 @@ def _write(folder: Path, contents: Mapping[str, bytes]) -> tuple[Path, ...]:
     for parent in {(folder / name).parent for name in contents}:
         parent.mkdir(parents=True, exist_ok=True)
     write_together(folder, contents)
-    if event_report.FIGURE not in contents:  # an earlier report's, which this one does not speak of
-        (folder / event_report.FIGURE).unlink(missing_ok=True)
+    for name in set(SOMETIMES) - set(contents):  # an earlier report's, which this one does not speak of
+        (folder / name).unlink(missing_ok=True)
     return tuple(folder / name for name in contents)

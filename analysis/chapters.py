@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .association.chapter import queries_chapter
+from .association.chapter import AGREEMENT, CORRELATIONS, queries_chapter
+from .association.subset_chapter import GATES_FIGURE as SUBSET_GATES
+from .association.subset_chapter import METRICS_FIGURE as SUBSET_METRICS
 from .association.subset_chapter import subsets_chapter
 from .context import Context
 from .events.chapter import events_chapter
@@ -12,6 +14,7 @@ from .figures.layers import layer_figure
 from .figures.overall import overall_figure
 from .figures.patterns import pattern_figure
 from .figures.style import png
+from .report.events import FIGURE as EVENTS
 from .report.markdown import counted
 from .report.numbers import gate_numbers
 from .report.provenance import provenance
@@ -19,6 +22,9 @@ from .report.reading import what_gates_cannot_say, what_gates_say
 from .report.section import Section
 from .statistics.patterns import sample_patterns
 from .statistics.summary import GateSummary
+
+#: Files that only some reports have: one of an earlier report does not stay beside a report without it.
+SOMETIMES = (EVENTS, CORRELATIONS, AGREEMENT, SUBSET_METRICS, SUBSET_GATES)
 
 Chapter = Callable[[Context], Section | None]
 
