@@ -51,7 +51,7 @@ def judged_run(folder: Path, samples: int = 24, **options: Any) -> tuple[Run, Ga
         folder / "run",
         gates,
         videos={qid: f"v{int(qid) // 2}" for qid in gates},
-        predictions=[predicted(int(qid), [window]) for qid, window in zip(gates, windows, strict=True)],
+        predictions={qid: predicted(int(qid), [own]) for qid, own in zip(gates, windows, strict=True)},
         **options,
     )
     return run, gates, lines(folder / "val.jsonl", rows)
@@ -297,7 +297,9 @@ def test_runs_with_little_to_say(tmp_path: Path, samples: int, clips: int, value
         str(number): {kind: np.full((1, clips, 1), value, np.float32) for kind in ("attention", "ffn")}
         for number in range(samples)
     }
-    run = write_run(tmp_path / "run", gates, predictions=[predicted(number) for number in range(samples)])
+    run = write_run(
+        tmp_path / "run", gates, predictions={str(number): predicted(number) for number in range(samples)}
+    )
     annotations = lines(tmp_path / "val.jsonl", [truth(number) for number in range(samples)])
     options = Options(annotations=annotations, subsets={"all": frozenset(gates)})
     analyze_run(run, tmp_path / "report", options=options)
