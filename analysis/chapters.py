@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .association.chapter import queries_chapter
+from .association.chapter import AGREEMENT, CORRELATIONS, queries_chapter
+from .association.subset_chapter import GATES_FIGURE as SUBSET_GATES
+from .association.subset_chapter import METRICS_FIGURE as SUBSET_METRICS
 from .association.subset_chapter import subsets_chapter
 from .clustering.chapter import clustering_chapter
 from .context import Context
@@ -16,6 +18,7 @@ from .figures.patterns import pattern_figure
 from .figures.style import png
 from .relations.chapter import beside_means_chapter, relations_chapter
 from .report.answers import answers
+from .report.events import FIGURE as EVENTS
 from .report.markdown import counted
 from .report.numbers import gate_numbers
 from .report.provenance import provenance
@@ -23,7 +26,11 @@ from .report.reading import what_gates_cannot_say, what_gates_say
 from .report.section import Section
 from .statistics.patterns import sample_patterns
 from .statistics.summary import GateSummary
+from .timelines.chapter import FIGURES as TIMELINES
 from .timelines.chapter import timelines_section
+
+#: Files that only some reports have: one of an earlier report does not stay beside a report without it.
+SOMETIMES = (EVENTS, CORRELATIONS, AGREEMENT, SUBSET_METRICS, SUBSET_GATES, *TIMELINES)
 
 Chapter = Callable[[Context], Section | None]
 

@@ -16,8 +16,8 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--annotations",
         metavar="FILE",
-        help="JSONL with the ground truth: the report then joins gates and results, query by query; where lines "
-        "name the clips of an audio event in gatescope_events, also how well the gates find them",
+        help="JSONL with the ground truth: the report then joins gates and results, query by query; where "
+        "lines name the clips of an audio event in gatescope_events, it says how well the gates find them",
     )
     add_subset_option(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")

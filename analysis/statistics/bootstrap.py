@@ -18,7 +18,8 @@ RESAMPLES = 2000
 SEED = 20_260
 LEVEL = 0.95
 #: With fewer videos percentile intervals are too narrow. With no effect at all, 95 % intervals of differences
-#: excluded 0 in 27 % of 600 trials with 5 videos, 12 % with 10, 8 % with 20, 6 % with 60; correlations in 10, 9, 7, 6 %.
+#: excluded 0 in 27 % of 600 trials with 5 videos, 12 % with 10, 8 % with 20, 6 % with 60; correlations in
+#: 10, 9, 7, 6 %.
 FEW_VIDEOS = 20
 
 _BLOCK = 200
