@@ -84,6 +84,10 @@ class VideoBootstrap:
         """The mean of ``values`` less that of ``others`` on the same rows, paired; only rows with both."""
         return self.mean(np.asarray(values, np.float64) - np.asarray(others, np.float64))
 
+    def drawn_means(self, values: ArrayLike) -> Floats:
+        """The mean of ``values`` (rows,) in every draw, (resamples,); NaN in a draw without a value."""
+        return self._means(np.asarray(values, np.float64))
+
     def subset_difference(self, values: ArrayLike, inside: ArrayLike) -> Interval:
         """The mean over rows ``inside`` (rows,) bool less the mean over the rest, from the same draws."""
         array, chosen = np.asarray(values, np.float64), np.asarray(inside, np.bool_)
