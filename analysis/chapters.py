@@ -29,8 +29,6 @@ from .statistics.summary import GateSummary
 from .timelines.chapter import FIGURES as TIMELINES
 from .timelines.chapter import timelines_section
 
-#: Files that only some reports have: one of an earlier report does not stay beside a report without it.
-SOMETIMES = (EVENTS, CORRELATIONS, AGREEMENT, SUBSET_METRICS, SUBSET_GATES, *TIMELINES)
 
 Chapter = Callable[[Context], Section | None]
 

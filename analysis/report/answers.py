@@ -136,7 +136,7 @@ def _unusual(summary: GateSummary) -> str:
             for row in far.head(_NAMED).iter_rows(named=True)
         )
         found.append(
-            f"{counted(far.height, 'sample')} of {summary.samples:,} lie beyond {FAR} robust standard deviations "
+            f"{counted(far.height, 'sample')} of {summary.samples:,} {'lies' if far.height == 1 else 'lie'} beyond {FAR} robust standard deviations "
             f"in a layer's mean gate, furthest {named}"
         )
     if not found:
