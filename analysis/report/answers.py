@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from ..statistics.limits import NEAR_ZERO
+from ...runtime.statistics.limits import NEAR_ZERO
 from ..statistics.summary import GateSummary
 from ..timelines.unusual import FAR, unusual_samples
 from .markdown import counted, number, percent, plain
