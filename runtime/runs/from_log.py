@@ -179,7 +179,7 @@ def _warnings(facts: LogFacts) -> list[str]:
             )
         if facts.gating == "elementwise" and facts.timed[kind] and facts.channels[kind] == 1:
             told.append(
-                f"The log holds one number a clip for the {kind} gate, though the gating is elementwise: most "
+                f"The log holds one number a clip for the {kind} gate, though gating is elementwise: most "
                 "likely means over channels. The statistics are of these means."
             )
     return told

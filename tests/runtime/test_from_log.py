@@ -132,7 +132,7 @@ BAD = {
                          "different shapes in its layers"),
     "different lengths": (json.dumps(line(2, [{"gate_mha": [1, 2], "gate_ffn": [1, 2, 3]}] * 2)),
                           "2 clips in gate_mha and 3 clips in gate_ffn"),
-    "another gating": (json.dumps(line(2, layers_of(), "global")), "has gating_type 'global', the first line"),
+    "another gating": (json.dumps(line(2, layers_of(), "global")), "has gating_type 'global', the first"),
     "more layers": (json.dumps(line(2, layers_of(5, layers=3))), "has 3 layers, the first line 2"),
     "channels": (json.dumps(line(2, layers_of(5, 3))), "3 channels and ffn gates of 3 channels, the first"),
     "the same query": (json.dumps(line("1", layers_of(5))), "repeats the qid 1 of line 1"),
