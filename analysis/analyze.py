@@ -13,6 +13,8 @@ from ..runtime.runs.reader import Run, open_run
 from ..runtime.runs.schema import RUN_FILE
 from .chapters import CHAPTERS, subtitle
 from .context import Context, Options
+from .plugins.chapter import VALUES
+from .plugins.loading import load_plugins
 from .report import events as event_report
 from .report.document import statistics_document, to_json
 from .report.html.page import page
@@ -69,19 +71,22 @@ def analyze_run(
 
     Raises :class:`~gatescope.runtime.errors.RunFolderError` for a folder that is no run or has no gates,
     :class:`~gatescope.runtime.errors.UsageError` for an output that cannot hold a report, and
-    :class:`~gatescope.runtime.errors.DatasetError` for annotations that cannot be read.
+    :class:`~gatescope.runtime.errors.DatasetError` for annotations that cannot be read, and what
+    :func:`~gatescope.analysis.plugins.loading.load_plugins` raises.
     """
     run = run if isinstance(run, Run) else open_run(run)
     folder = Path(output)
     _check_output(folder)
     chosen = options or Options(None if annotations is None else Path(annotations))
+    plugins = load_plugins(chosen.plugins)  # first: a file with a slip in it should not cost minutes
 
     summary = summarise(run, progress=progress)
     queries = run.samples.collect()
     videos = videos_of(queries)
     spread = spread_over_videos(summary.per_sample, videos)
     warnings = tuple(run_warnings(run, summary))
-    context = Context(run, summary, spread, queries, videos, warnings, chosen, progress or (lambda: None))
+    tell = progress or (lambda: None)
+    context = Context(run, summary, spread, queries, videos, warnings, chosen, tell, plugins)
     *body, last = [section for chapter in CHAPTERS if (section := chapter(context)) is not None]
     chapters = [*body, *(_as_section(section) for section in sections), last]
     document = statistics_document(
@@ -138,7 +143,7 @@ def _write(folder: Path, contents: Mapping[str, bytes]) -> tuple[Path, ...]:
     for parent in {(folder / name).parent for name in contents}:
         parent.mkdir(parents=True, exist_ok=True)
     write_together(folder, contents)
-    for name in {event_report.FIGURE, *TIMELINE_FIGURES} - contents.keys():
+    for name in {event_report.FIGURE, *TIMELINE_FIGURES, VALUES} - contents.keys():
         # An earlier report's, which this one does not speak of.
         (folder / name).unlink(missing_ok=True)
     return tuple(folder / name for name in contents)

@@ -13,6 +13,7 @@ from .figures.layers import layer_figure
 from .figures.overall import overall_figure
 from .figures.patterns import pattern_figure
 from .figures.style import png
+from .plugins.chapter import plugins_chapter
 from .report.answers import answers
 from .report.markdown import counted
 from .report.numbers import gate_numbers
@@ -92,5 +93,6 @@ CHAPTERS: list[Chapter] = [
     subsets_chapter,
     timelines_chapter,
     events_chapter,
+    plugins_chapter,
     provenance_chapter,
 ]

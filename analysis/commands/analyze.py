@@ -20,6 +20,14 @@ def _configure(parser: ArgumentParser) -> None:
         "name the clips of an audio event in gatescope_events, also how well the gates find them",
     )
     add_subset_option(parser)
+    parser.add_argument(
+        "--plugin",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="Python code that registers statistics or figures of your own; may be repeated",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
 
 
@@ -29,6 +37,7 @@ def _run(options: Namespace) -> int:
     from ...runtime.runs.reader import open_run
     from ..analyze import analyze_run
     from ..context import Options
+    from ..plugins.chapter import failed_line, told
     from ..report.document import to_json
     from ..report.markdown import counted
     from ..subsets import read_subsets
@@ -36,13 +45,16 @@ def _run(options: Namespace) -> int:
     run = open_run(options.run)
     subsets = read_subsets(options.subset, run.samples.select("qid").collect()["qid"])
     annotations = None if options.annotations is None else Path(options.annotations)
-    chosen = Options(annotations=annotations, subsets=subsets)
+    chosen = Options(annotations=annotations, subsets=subsets, plugins=tuple(options.plugin))
     steps = 2 * run.record.samples_in(run.parts)
     # No bar where stderr is no terminal: a log wants no bars.
     with tqdm(total=steps, desc="analyse", unit="sample", unit_scale=0.5, disable=None, leave=False) as bar:
         result = analyze_run(run, options.output, options=chosen, progress=bar.update)
     for warning in result.warnings:
         print(f"gatescope: warning: {warning}", file=sys.stderr)
+    plugins = result.document.get("plugins", {"statistics": {}, "failures": []})
+    for failed in plugins["failures"]:
+        print(f"gatescope: warning: {failed_line(failed)}", file=sys.stderr)
     if options.json:
         files = [str(path) for path in result.files]
         print(to_json({"output": str(result.output), "files": files, "statistics": result.document}), end="")
@@ -50,6 +62,8 @@ def _run(options: Namespace) -> int:
         print(f"{counted(result.summary.samples, 'sample')} analysed; wrote")
         for path in result.files:
             print(f"  {path}")
+        if lines := told(plugins):
+            print("your own statistics", *lines, sep="\n  ")
     return 0
 
 

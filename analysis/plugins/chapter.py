@@ -8,7 +8,6 @@ from typing import Any
 
 import polars as pl
 
-from ...runtime.tracking.ids import file_name
 from ..context import Context
 from ..report.markdown import counted, number, plain, table
 from ..report.section import Section
@@ -41,9 +40,9 @@ def plugins_chapter(context: Context) -> Section | None:
         if isinstance(image, Failure):
             failures.append(image)
             continue
-        drawn[plugin.name] = f"{_FOLDER}/{file_name(plugin.name.casefold())}.png"
+        drawn[plugin.name] = f"{_FOLDER}/{plugin.slug}.png"
         figures[drawn[plugin.name]] = image
-    bootstrap = VideoBootstrap(frame["vid"].to_list())
+    bootstrap = context.bootstrap
     rows = {values.plugin.name: _rows(values, frame, bootstrap) for values in found if values.by_key}
     document = {
         "statistics": rows,

@@ -49,6 +49,18 @@ class Values:
         """The name of the column of ``key``."""
         return f"{self.plugin.name}.{key}" if key else self.plugin.name
 
+    def take(self, sample_id: str, gates: Mapping[str, NDArray[np.float32]]) -> None:
+        """Compute the value of one sample; what goes wrong is counted, and the first of it kept."""
+        try:
+            if len(self.by_key) > _MOST_KEYS:
+                raise ValueError(f"more than {_MOST_KEYS} different keys; are they ids?")
+            for key, value in _numbers(self.plugin.function(dict(gates))).items():
+                self.by_key.setdefault(key, {})[sample_id] = value
+        except Exception as error:
+            self.failed += 1
+            if self.first_failed is None:
+                self.error, self.first_failed = _told(error), sample_id
+
     @property
     def failure(self) -> Failure | None:
         """How it failed; None where it never did."""
@@ -68,16 +80,7 @@ def compute_statistics(
     for sample_id, gates in _samples(run):
         progress()
         for values in found:
-            try:
-                for key, value in _numbers(values.plugin.function(dict(gates))).items():
-                    values.by_key.setdefault(key, {})[sample_id] = value
-                if len(values.by_key) > _MOST_KEYS:
-                    values.by_key.clear()
-                    raise ValueError(f"more than {_MOST_KEYS} different keys; are they ids?")
-            except Exception as error:
-                values.failed += 1
-                if values.first_failed is None:
-                    values.error, values.first_failed = _told(error), sample_id
+            values.take(sample_id, gates)
     return found
 
 
@@ -130,6 +133,8 @@ def _stacked(layers: Mapping[str, list[NDArray[np.float32]]]) -> dict[str, NDArr
 
 def _numbers(value: Any) -> dict[str, float]:
     if isinstance(value, Mapping):
+        if not value:
+            raise TypeError("it returned an empty dict; expected a number under each key")
         items = cast(Mapping[Any, Any], value).items()
         for key, one in items:
             if not isinstance(key, str) or not key:

@@ -47,6 +47,11 @@ class Plugin:
         return "statistic" if self.frame is None else "figure"
 
     @property
+    def slug(self) -> str:
+        """The name as part of a file's name; different plug-ins of a kind have different ones."""
+        return self.name.casefold().replace(" ", "_")
+
+    @property
     def module(self) -> str:
         """The module it is written in."""
         return str(getattr(self.function, "__module__", "?"))
@@ -133,7 +138,7 @@ def _register(plugin: Plugin) -> Any:
             expected=f"letters, digits, spaces, - and _, at most 60, and not {' or '.join(sorted(_TAKEN))}",
             fix=f'@{plugin.what}("my {plugin.what}")',
         )
-    key = plugin.what, name.casefold()
+    key = plugin.what, plugin.slug
     earlier = _registered.get(key)
     # A notebook's cell that runs again replaces what it registered.
     if earlier is not None and not plugin.module == earlier.module == _NOTEBOOK:
