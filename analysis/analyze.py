@@ -13,6 +13,7 @@ from ..runtime.runs.reader import Run, open_run
 from ..runtime.runs.schema import RUN_FILE
 from .chapters import CHAPTERS, subtitle
 from .context import Context, Options
+from .plugins.loading import load_plugins
 from .report.document import statistics_document, to_json
 from .report.folder import is_inside, write_report
 from .report.html.page import page
@@ -68,19 +69,22 @@ def analyze_run(
 
     Raises :class:`~gatescope.runtime.errors.RunFolderError` for a folder that is no run or has no gates,
     :class:`~gatescope.runtime.errors.UsageError` for an output that cannot hold a report, and
-    :class:`~gatescope.runtime.errors.DatasetError` for annotations that cannot be read.
+    :class:`~gatescope.runtime.errors.DatasetError` for annotations that cannot be read, and what
+    :func:`~gatescope.analysis.plugins.loading.load_plugins` raises.
     """
     run = run if isinstance(run, Run) else open_run(run)
     folder = Path(output)
     _check_output(folder)
     chosen = options or Options(None if annotations is None else Path(annotations))
+    plugins = load_plugins(chosen.plugins)  # first: a file with a slip in it should not cost minutes
 
     summary = summarise(run, progress=progress)
     queries = run.samples.collect()
     videos = videos_of(queries)
     spread = spread_over_videos(summary.per_sample, videos)
     warnings = tuple(run_warnings(run, summary))
-    context = Context(run, summary, spread, queries, videos, warnings, chosen, progress or (lambda: None))
+    tell = progress or (lambda: None)
+    context = Context(run, summary, spread, queries, videos, warnings, chosen, tell, plugins)
     *body, last = [section for chapter in CHAPTERS if (section := chapter(context)) is not None]
     chapters = [*body, *(_as_section(section) for section in sections), last]
     document = statistics_document(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .association.chapter import AGREEMENT, CORRELATIONS, queries_chapter
-from .association.subset_chapter import GATES_FIGURE as SUBSET_GATES
-from .association.subset_chapter import METRICS_FIGURE as SUBSET_METRICS
+from .association.chapter import queries_chapter
 from .association.subset_chapter import subsets_chapter
 from .clustering.chapter import clustering_chapter
 from .context import Context
@@ -16,9 +14,9 @@ from .figures.layers import layer_figure
 from .figures.overall import overall_figure
 from .figures.patterns import pattern_figure
 from .figures.style import png
+from .plugins.chapter import plugins_chapter
 from .relations.chapter import beside_means_chapter, relations_chapter
 from .report.answers import answers
-from .report.events import FIGURE as EVENTS
 from .report.markdown import counted
 from .report.numbers import gate_numbers
 from .report.provenance import provenance
@@ -26,9 +24,7 @@ from .report.reading import what_gates_cannot_say, what_gates_say
 from .report.section import Section
 from .statistics.patterns import sample_patterns
 from .statistics.summary import GateSummary
-from .timelines.chapter import FIGURES as TIMELINES
 from .timelines.chapter import timelines_section
-
 
 Chapter = Callable[[Context], Section | None]
 
@@ -102,5 +98,6 @@ CHAPTERS: list[Chapter] = [
     relations_chapter,
     clustering_chapter,
     events_chapter,
+    plugins_chapter,
     provenance_chapter,
 ]
