@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from gatescope.analysis import GateAnalyzer, Section, analyze_run
 from gatescope.runtime.cli.main import main
@@ -39,10 +38,7 @@ FILES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are made but not drawn, which takes most of an analysis; test_figures.py draws them."""
-    monkeypatch.setattr(Figure, "savefig", lambda _, file, **__: file.write(b"\x89PNG undrawn"))
+pytestmark = pytest.mark.usefixtures("undrawn")  # test_figures.py draws them
 
 
 def report_of(folder: Path) -> str:
