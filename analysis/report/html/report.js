@@ -240,6 +240,9 @@
   }
 
   // --- one sample over time -------------------------------------------------------------------------------
+  // All layers of all timelines are on one scale, so that they can be compared.
+  const gatesOf = (one) => one.layers.flatMap((layer) => kinds.flatMap((kind) => layer.gates[kind].map((at) => at[2])));
+  const everyGate = span(data.timelines.flatMap(gatesOf), 0.1);
   function timelineSvg(one, width) {
     const left = 74, right = 12, bottom = 30, gap = 10;
     const windows = one.predicted.slice(0, 5);
@@ -248,7 +251,7 @@
     const below = one.saliency.length || one.rated.length ? 58 + gap : 0;
     const height = strips + one.layers.length * (rowHeight + gap) + below + bottom;
     const x = scale(0, one.seconds, left, width - right);
-    const [low, high] = span(one.layers.flatMap((layer) => kinds.flatMap((kind) => layer.gates[kind].map((at) => at[2]))), 0.1);
+    const [low, high] = everyGate;
     const svg = draw("svg", { width, height, tabindex: 0, role: "application", "aria-label": "Gates over time. Arrow keys move from clip to clip." });
     const bars = draw("g"), body = draw("g");
     let y = 0;
