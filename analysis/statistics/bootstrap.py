@@ -75,7 +75,7 @@ class VideoBootstrap:
     def means(self, columns: Floats) -> list[Interval]:
         """The mean of every column of ``columns`` (rows, k), in one go: far faster than one by one."""
         known = ~np.isnan(columns)
-        drawn = self._means(columns)
+        drawn = self.drawn_means(columns)
         return [
             self._interval(_mean(columns[:, at]), drawn[:, at], known[:, at])
             for at in range(columns.shape[1])
@@ -85,10 +85,6 @@ class VideoBootstrap:
         """The mean of ``values`` less that of ``others`` on the same rows, paired; only rows with both."""
         return self.mean(np.asarray(values, np.float64) - np.asarray(others, np.float64))
 
-    def drawn_means(self, values: ArrayLike) -> Floats:
-        """The mean of ``values`` (rows,) in every draw, (resamples,); NaN in a draw without a value."""
-        return self._means(np.asarray(values, np.float64)[:, None])[:, 0]
-
     def subset_difference(self, values: ArrayLike, inside: ArrayLike) -> Interval:
         """The mean over rows ``inside`` (rows,) bool less the mean over the rest, from the same draws."""
         return self.subset_differences(np.asarray(values, np.float64)[:, None], inside)[0]
@@ -97,7 +93,7 @@ class VideoBootstrap:
         """:meth:`subset_difference` of every column of ``columns`` (rows, k), in one go."""
         chosen = np.asarray(inside, np.bool_)[:, None]
         one, rest = np.where(chosen, columns, np.nan), np.where(chosen, np.nan, columns)
-        drawn = self._means(one) - self._means(rest)
+        drawn = self.drawn_means(one) - self.drawn_means(rest)
         return [
             self._interval(_mean(one[:, at]) - _mean(rest[:, at]), drawn[:, at], ~np.isnan(columns[:, at]))
             for at in range(columns.shape[1])
@@ -119,8 +115,8 @@ class VideoBootstrap:
         drawn = _correlations(self._drawn(sums).reshape(self.resamples, 6, width))
         return [self._interval(float(estimates[at]), drawn[:, at], both[:, at]) for at in range(width)]
 
-    def _means(self, columns: Floats) -> Floats:
-        """The means of ``columns`` (rows, k) in every draw, (resamples, k)."""
+    def drawn_means(self, columns: Floats) -> Floats:
+        """The means of ``columns`` (rows, k) in every draw, (resamples, k); NaN in a draw without a value."""
         known = ~np.isnan(columns)
         sums = self._sums(np.concatenate([np.where(known, columns, 0.0), known.astype(np.float64)], axis=1))
         drawn = self._drawn(sums)

@@ -28,13 +28,13 @@ FILES = {
     "overall_statistics.png",
     "layer_distributions.png",
     "activation_patterns.png",
-    "attention_against_ffn.png",
-    "report.html",
     "query_gate_rankings.png",
     "layer_gate_statistics.png",
     "detailed_gate_analysis.json",
     "layer_gate_averages.csv",
     "sample_rankings.csv",
+    "attention_against_ffn.png",
+    "report.html",
 }
 
 
