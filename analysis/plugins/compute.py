@@ -52,9 +52,10 @@ class Values:
     def take(self, sample_id: str, gates: Mapping[str, NDArray[np.float32]]) -> None:
         """Compute the value of one sample; what goes wrong is counted, and the first of it kept."""
         try:
-            if len(self.by_key) > _MOST_KEYS:
+            numbers = _numbers(self.plugin.function(dict(gates)))
+            if len(self.by_key.keys() | numbers.keys()) > _MOST_KEYS:
                 raise ValueError(f"more than {_MOST_KEYS} different keys; are they ids?")
-            for key, value in _numbers(self.plugin.function(dict(gates))).items():
+            for key, value in numbers.items():
                 self.by_key.setdefault(key, {})[sample_id] = value
         except Exception as error:
             self.failed += 1

@@ -80,7 +80,7 @@ def _import(path: Path) -> None:
     if registered() == before:
         raise GatescopeError(
             f"the plug-in {path} registers nothing",
-            expected="a function under @gatescope.analysis.statistic(name) or @gatescope.analysis.figure(name)",
+            expected="a function under @statistic(name) or @figure(name) of gatescope.analysis",
         )
 
 
