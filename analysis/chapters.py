@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .association.chapter import queries_chapter
+from .association.chapter import AGREEMENT, CORRELATIONS, queries_chapter
+from .association.subset_chapter import GATES_FIGURE as SUBSET_GATES
+from .association.subset_chapter import METRICS_FIGURE as SUBSET_METRICS
 from .association.subset_chapter import subsets_chapter
+from .clustering.chapter import clustering_chapter
 from .context import Context
 from .events.chapter import events_chapter
 from .figures.kinds import kinds_figure
@@ -14,7 +17,9 @@ from .figures.overall import overall_figure
 from .figures.patterns import pattern_figure
 from .figures.style import png
 from .plugins.chapter import plugins_chapter
+from .relations.chapter import beside_means_chapter, relations_chapter
 from .report.answers import answers
+from .report.events import FIGURE as EVENTS
 from .report.markdown import counted
 from .report.numbers import gate_numbers
 from .report.provenance import provenance
@@ -22,6 +27,7 @@ from .report.reading import what_gates_cannot_say, what_gates_say
 from .report.section import Section
 from .statistics.patterns import sample_patterns
 from .statistics.summary import GateSummary
+from .timelines.chapter import FIGURES as TIMELINES
 from .timelines.chapter import timelines_section
 
 Chapter = Callable[[Context], Section | None]
@@ -88,10 +94,13 @@ CHAPTERS: list[Chapter] = [
     answers_chapter,
     saying_chapter,
     limits_chapter,
+    beside_means_chapter,
     pictures_chapter,
     queries_chapter,
     subsets_chapter,
     timelines_chapter,
+    relations_chapter,
+    clustering_chapter,
     events_chapter,
     plugins_chapter,
     provenance_chapter,

@@ -29,10 +29,11 @@ class Options:
     """What the caller of an analysis chose.
 
     - ``annotations``: the benchmark's JSONL, for everything that needs ground truth; None without.
-    - ``subsets``: by name, the qids that belong to it. ``samples``: ids to show one by one, sample_ids or
-      qids; None: a choice of exemplars, ``("all",)``: every sample. ``compare``: ids to set side by side; None: none, empty: the first five.
-    - ``raw``: write the gates of these samples as ``.npy`` files too. ``plugins``: files of Python code that
-      register statistics and figures.
+    - ``subsets``: by name, the qids that belong to it.
+    - ``samples``: ids to show one by one, sample_ids or qids; None: a choice of exemplars, ``("all",)``:
+      every sample. ``compare``: ids to set side by side; None: none, empty: the first five.
+    - ``raw``: write the gates of these samples as ``.npy`` files too.
+    - ``plugins``: files of Python code that register statistics and figures.
     """
 
     annotations: Path | None = None
@@ -61,7 +62,7 @@ class Context:
     warnings: tuple[str, ...]
     options: Options = Options()
     progress: Callable[[], object] = lambda: None
-    plugins: Plugins = Plugins()
+    plugins: Plugins = field(default_factory=Plugins)
 
     @cached_property
     def texts(self) -> dict[str, str]:

@@ -74,7 +74,7 @@ class Values:
 def compute_statistics(
     run: Run, statistics: Sequence[Plugin], progress: Callable[[], object] = lambda: None
 ) -> list[Values]:
-    """Every statistic of every sample; one part of the gate table is in memory. ``progress``: once a sample."""
+    """Every statistic of every sample, part by part; ``progress`` is called once a sample."""
     found = [Values(plugin) for plugin in statistics]
     if not found:
         return found
@@ -86,7 +86,7 @@ def compute_statistics(
 
 
 def statistics_frame(found: Sequence[Values], videos: pl.DataFrame) -> pl.DataFrame:
-    """One row a sample of ``videos`` (``sample_id, vid``), a column for each value; NaN where there is none."""
+    """One row a sample of ``videos`` (``sample_id, vid``), a column for each value, NaN for none."""
     samples = videos["sample_id"].to_list()
     columns = {
         values.column(key): [own.get(sample_id, math.nan) for sample_id in samples]

@@ -19,7 +19,7 @@ GROUP = "gatescope.analysis"
 
 @dataclass(frozen=True)
 class Plugins:
-    """What is registered for one analysis. ``broken``: installed packages that could not be loaded, and why."""
+    """What is registered for one analysis; ``broken``: packages that could not be loaded, and why."""
 
     statistics: tuple[Plugin, ...] = ()
     figures: tuple[Plugin, ...] = ()
