@@ -43,7 +43,7 @@ def _run(options: Namespace) -> int:
     from ..analyze import analyze_run
     from ..comparison.compare import compare_runs
     from ..context import Options
-    from ..plugins.chapter import failed_line, told
+    from ..plugins.chapter import failed_line, value_lines
     from ..report.document import to_json
     from ..report.markdown import counted
     from ..subsets import read_subsets
@@ -58,24 +58,25 @@ def _run(options: Namespace) -> int:
     with tqdm(total=steps, desc="analyse", unit="sample", unit_scale=0.5, disable=None, leave=False) as bar:
         if len(runs) > 1:
             result = compare_runs(runs, options.output, options=chosen, progress=bar.update)
-            headline = f"{len(runs)} runs compared"
+            told, own = f"{len(runs)} runs compared", [one.document for one in result.runs.values()]
         else:
             result = analyze_run(runs[0], options.output, options=chosen, progress=bar.update)
-            headline = f"{counted(result.summary.samples, 'sample')} analysed"
+            told, own = f"{counted(result.summary.samples, 'sample')} analysed", [result.document]
     for warning in result.warnings:
         print(f"gatescope: warning: {warning}", file=sys.stderr)
-    plugins = result.document.get("plugins", {"statistics": {}, "failures": []})
-    for failed in plugins["failures"]:
-        print(f"gatescope: warning: {failed_line(failed)}", file=sys.stderr)
+    documents = [document["plugins"] for document in own if "plugins" in document]
+    for failure in dict.fromkeys(failed_line(one) for document in documents for one in document["failures"]):
+        print(f"gatescope: warning: {failure}", file=sys.stderr)
     if options.json:
         files = [str(path) for path in result.files]
         print(to_json({"output": str(result.output), "files": files, "statistics": result.document}), end="")
     else:
-        print(f"{headline}; wrote")
+        print(f"{told}; wrote")
         for path in result.files:
             print(f"  {path}")
-        if lines := told(plugins):
-            print("your own statistics", *lines, sep="\n  ")
+        for run, document in zip(runs, own, strict=True):
+            if lines := value_lines(document.get("plugins", {})):
+                print(f"your own statistics of {run.path}", *lines, sep="\n  ")
     return 0
 
 
