@@ -158,12 +158,12 @@ def run_dataset(
         else:
             info.check_continues(earlier, folder)
             if earlier.finished:
-                return _result(folder, earlier, was_finished=True)
+                return run_result(folder, earlier, was_finished=True)
             clock.continue_from(earlier.timings)
             plan = resume_run(folder, earlier, folders, queries, clock)
         run_parts(session, plan, folders, clock)
         with writing(folder):
-            return _result(folder, plan.writer.finish(clock.timings(info.samples)))
+            return run_result(folder, plan.writer.finish(clock.timings(info.samples)))
 
 
 def _refuse_nothing(info: RunInfo) -> None:
@@ -175,7 +175,8 @@ def _refuse_nothing(info: RunInfo) -> None:
         )
 
 
-def _result(folder: Path, info: RunInfo, *, was_finished: bool = False) -> RunResult:
+def run_result(folder: Path, info: RunInfo, *, was_finished: bool = False) -> RunResult:
+    """What the run folder ``folder`` holds, as its ``info`` says."""
     return RunResult(
         output=folder,
         samples=info.samples,

@@ -288,7 +288,7 @@ def test_features_that_change_meanwhile_end_the_run_by_name(
     run, count = GateSession.run, iter(range(100))
 
     def changing(session: GateSession, batch: Any) -> Any:
-        if next(count) == 0:  # the last batch is not read yet: only four are in memory
+        if next(count) == 0:  # the last batch is not read yet: only a few are in memory
             change(path)
         return run(session, batch)
 
