@@ -11,17 +11,23 @@ from ..runtime.errors import UsageError
 from ..runtime.runs.atomic import write_together
 from ..runtime.runs.reader import Run, open_run
 from ..runtime.runs.schema import RUN_FILE
-from .chapters import CHAPTERS
+from .chapters import CHAPTERS, subtitle
 from .context import Context, Options
 from .report import events as event_report
 from .report.document import statistics_document, to_json
-from .report.report import report
+from .report.html.page import page
+from .report.html.payload import payload
+from .report.markdown import counted
+from .report.report import TITLE, report
 from .report.section import Section
 from .report.warnings import run_warnings
 from .statistics.summary import GateSummary, summarise
 from .statistics.videos import spread_over_videos, videos_of
+from .timelines.chapter import FIGURES as TIMELINE_FIGURES
+from .timelines.chapter import TITLE as TIMELINES
 
 REPORT = "ANALYSIS_REPORT.md"
+PAGE = "report.html"
 STATISTICS = "overall_statistics.json"
 
 
@@ -83,7 +89,11 @@ def analyze_run(
     )
     for chapter in chapters:
         document |= chapter.document
-    contents = {REPORT: report(warnings, chapters).encode(), STATISTICS: to_json(document).encode()}
+    contents = {
+        REPORT: report(warnings, chapters).encode(),
+        PAGE: _page(context, chapters).encode(),
+        STATISTICS: to_json(document).encode(),
+    }
     for chapter in chapters:
         for name, content in (*chapter.figures.items(), *chapter.files.items()):
             if name in contents or not _is_inside(name):
@@ -91,6 +101,17 @@ def analyze_run(
             contents[name] = content
     files = _write(folder, contents)
     return AnalysisResult(folder, files, summary, document, warnings)
+
+
+def _page(context: Context, chapters: Sequence[Section]) -> str:
+    summary, levels = context.summary, context.relations.levels
+    per_query = None if context.evaluation is None else context.evaluation.per_query
+    data = payload(summary, context.queries, levels, context.texts, context.timelines, per_query)
+    videos = counted(context.videos["vid"].n_unique(), "video")
+    where = f"{subtitle(summary)} {videos}. Model: {context.run.record.model.path}"
+    # The page draws timelines itself, all of them.
+    shown = [one._replace(figures={}) if one.title == TIMELINES else one for one in chapters]
+    return page(shown, data, levels, title=TITLE, subtitle=where, warnings=context.warnings)
 
 
 def _as_section(given: Section | tuple[str, str, Mapping[str, bytes]]) -> Section:
@@ -117,6 +138,7 @@ def _write(folder: Path, contents: Mapping[str, bytes]) -> tuple[Path, ...]:
     for parent in {(folder / name).parent for name in contents}:
         parent.mkdir(parents=True, exist_ok=True)
     write_together(folder, contents)
-    if event_report.FIGURE not in contents:  # an earlier report's, which this one does not speak of
-        (folder / event_report.FIGURE).unlink(missing_ok=True)
+    for name in {event_report.FIGURE, *TIMELINE_FIGURES} - contents.keys():
+        # An earlier report's, which this one does not speak of.
+        (folder / name).unlink(missing_ok=True)
     return tuple(folder / name for name in contents)

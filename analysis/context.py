@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import polars as pl
 
+from ..runtime.data.annotations import read_annotations
+from ..runtime.errors import NoGroundTruthError
 from ..runtime.runs.reader import Run
+from .evaluation.evaluate import Evaluation, evaluate_run
+from .evaluation.ground_truth import GroundTruth, read_ground_truth
+from .relations.clips import ClipStatistics, GateKey, clip_statistics
+from .relations.relations import Relations, relate
+from .relations.strength import AudioStrength, audio_strength
+from .statistics.bootstrap import VideoBootstrap
 from .statistics.summary import GateSummary
+from .timelines.exemplars import choose_exemplars
+from .timelines.timeline import Timeline, timelines
 
 
 @dataclass(frozen=True)
@@ -17,8 +28,8 @@ class Options:
     """What the caller of an analysis chose.
 
     - ``annotations``: the benchmark's JSONL, for everything that needs ground truth; None without.
-    - ``subsets``: by name, the qids that belong to it. ``samples``: ids to show one by one; None: a choice of
-      exemplars. ``compare``: ids to set side by side; None: none, empty: the first five.
+    - ``subsets``: by name, the qids that belong to it. ``samples``: ids to show one by one, sample_ids or
+      qids; None: a choice of exemplars, ``("all",)``: every sample. ``compare``: ids to set side by side; None: none, empty: the first five.
     - ``raw``: write the gates of these samples as ``.npy`` files too.
     """
 
@@ -47,3 +58,68 @@ class Context:
     warnings: tuple[str, ...]
     options: Options = Options()
     progress: Callable[[], object] = lambda: None
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """The queries' words by qid, from the annotations, else from the predictions; empty with neither."""
+        if self.options.annotations is not None:
+            return {one.qid: one.query for one in read_annotations(self.options.annotations)}
+        return {str(row.get("qid")): str(row.get("query", "")) for row in self.run.predictions()}
+
+    @cached_property
+    def timelines(self) -> tuple[Timeline, ...]:
+        """The queries worth a look, over time."""
+        exemplars = choose_exemplars(
+            self.queries,
+            self.summary.per_sample,
+            asked=self.options.samples or (),
+            per_query=None if self.evaluation is None else self.evaluation.per_query,
+        )
+        return tuple(timelines(self.run, self.queries, exemplars, self.texts, self.truth))
+
+    @cached_property
+    def truth(self) -> GroundTruth | None:
+        """What the annotations know to be right; None without annotations, or of a test split.
+
+        Raises :class:`~gatescope.runtime.errors.DatasetError` where their ground truth is damaged.
+        """
+        if self.options.annotations is None:
+            return None
+        try:
+            return read_ground_truth(self.options.annotations)
+        except NoGroundTruthError:
+            return None
+
+    @cached_property
+    def evaluation(self) -> Evaluation | None:
+        """How good the run's predictions are, of the queries that are annotated; None without either."""
+        if self.truth is None or not self.run.record.predictions:
+            return None
+        return evaluate_run(self.run, self.truth, allow_missing=True)
+
+    @cached_property
+    def bootstrap(self) -> VideoBootstrap:
+        """Draws of the videos, for values by sample in the order of ``videos``."""
+        return VideoBootstrap(self.videos["vid"].to_list())
+
+    @cached_property
+    def strength(self) -> AudioStrength:
+        """How strong the audio of every clip is, where its features are still to be found."""
+        return audio_strength(self.run, self.videos["vid"].to_list())
+
+    @cached_property
+    def clips(self) -> ClipStatistics:
+        """What every sample's clips say; the gates kind by kind, each from the first layer on."""
+        there = set(self.summary.by_layer.select("layer", "gate").iter_rows())
+        keys = [
+            GateKey(layer, kind)
+            for kind in self.summary.kinds
+            for layer in self.summary.layers
+            if (layer, kind) in there
+        ]
+        return clip_statistics(self.run, keys, self.videos, self.strength, progress=self.progress)
+
+    @cached_property
+    def relations(self) -> Relations:
+        """How gates relate to each other, to a clip's place in its video and to the strength of the audio."""
+        return relate(self.summary.per_sample, self.clips, self.bootstrap)

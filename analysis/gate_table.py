@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ class GateSeries:
     - ``clips`` (L,): clip indices, ascending; one zero for a global gate.
     - ``values`` (L, d | 1) float32: every channel of an elementwise gate, else one value a clip. A view
       into the part, valid until the next series is asked for.
+    - ``contribution`` (L,) float32: how far the gated branch moves the stream, read only without channels;
+      None where the run has none.
     """
 
     sample_id: str
@@ -32,17 +35,21 @@ class GateSeries:
     kind: str
     clips: NDArray[np.uint16]
     values: NDArray[np.float32]
+    contribution: NDArray[np.float32] | None = None
 
 
-def gate_series(run: Run, *, channels: bool = True) -> Iterator[GateSeries]:
+def gate_series(
+    run: Run, *, channels: bool = True, samples: Collection[str] | None = None
+) -> Iterator[GateSeries]:
     """Every gate of every sample, part by part: one part is in memory, and the next one being read.
 
     With ``channels`` off, elementwise gates come as their mean over channels (L, 1), which is faster to read.
+    With ``samples`` only these, by their sample_id, and no part is read that holds none of them.
     Raises :class:`~gatescope.runtime.errors.RunFolderError` where there is no gate or a sample's rows lie in
     two parts.
     """
     part_of_sample: dict[str, Path] = {}
-    for part, table in _tables(run, channels):
+    for part, table in _tables(run, channels, samples):
         for sample_id in table["sample_id"].unique().to_list():
             if (earlier := part_of_sample.setdefault(sample_id, part)) != part:
                 raise RunFolderError(
@@ -60,9 +67,25 @@ def gate_series(run: Run, *, channels: bool = True) -> Iterator[GateSeries]:
         )
 
 
-def _tables(run: Run, channels: bool) -> Iterator[tuple[Path, pl.DataFrame]]:
+def sample_series(
+    run: Run, *, channels: bool = True, samples: Collection[str] | None = None
+) -> Iterator[tuple[str, list[GateSeries]]]:
+    """The same by sample: its id and all its gates, in the table's order."""
+    for sample_id, series in groupby(
+        gate_series(run, channels=channels, samples=samples), key=lambda one: one.sample_id
+    ):
+        yield sample_id, list(series)
+
+
+def _tables(
+    run: Run, channels: bool, samples: Collection[str] | None
+) -> Iterator[tuple[Path, pl.DataFrame]]:
     """Each part with its content; the next one is read while the caller works on this one."""
     parts = _parts(run)
+    if samples is not None:
+        order = run.samples.select("sample_id").unique(maintain_order=True).collect()["sample_id"]
+        places = order.is_in(list(samples)).arg_true().to_list()
+        parts = [parts[number] for number in sorted({at // run.record.samples_per_part for at in places})]
     with ThreadPoolExecutor(1, thread_name_prefix="gate parts") as reader:
         coming = [reader.submit(_read, part, channels) for part in parts[:1]]
         for number, part in enumerate(parts):
@@ -70,7 +93,7 @@ def _tables(run: Run, channels: bool) -> Iterator[tuple[Path, pl.DataFrame]]:
             coming += [
                 reader.submit(_read, following, channels) for following in parts[number + 1 : number + 2]
             ]
-            yield part, table
+            yield part, table if samples is None else table.filter(pl.col("sample_id").is_in(list(samples)))
 
 
 def _parts(run: Run) -> list[Path]:
@@ -92,7 +115,8 @@ def _parts(run: Run) -> list[Path]:
 def _read(part: Path, channels: bool) -> pl.DataFrame:
     try:
         names = pl.read_parquet_schema(part).keys()
-        wanted = [*_KEYS, "clip", "value", *(["values"] if channels and "values" in names else [])]
+        extra = ["values"] if channels else ["contribution"]
+        wanted = [*_KEYS, "clip", "value", *(name for name in extra if name in names)]
         return pl.read_parquet(part, columns=wanted, glob=False).rechunk()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise RunFolderError(
@@ -116,10 +140,12 @@ def _series_of(table: pl.DataFrame) -> Iterator[GateSeries]:
     # In a model with gates of both shapes, those without channels have no `values`.
     absent = table["values"].is_null().to_numpy() if "values" in table.columns else np.zeros(len(means), bool)
     ends = [*starts[1:], table.height]
+    moved = table["contribution"].to_numpy() if "contribution" in table.columns else None
     heads = table.select(_KEYS)[starts].iter_rows()
     for (sample_id, layer, kind), start, end in zip(heads, starts, ends, strict=True):
         own = means if absent[start] else values
-        yield GateSeries(sample_id, layer, kind, clips[start:end], own[start:end])
+        contribution = None if moved is None else moved[start:end]
+        yield GateSeries(sample_id, layer, kind, clips[start:end], own[start:end], contribution)
 
 
 def _starts(table: pl.DataFrame) -> list[int]:

@@ -23,6 +23,7 @@ _PLAIN = (
     "share_saturated",
     "share_near_zero",
     "share_rails",
+    "entropy",
     "count",
     "nan_count",
     "inf_count",

@@ -8,7 +8,7 @@ so that differences between them are paired.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 RESAMPLES = 2000
 SEED = 20_260
 LEVEL = 0.95
+#: With fewer videos percentile intervals are too narrow. With no effect at all, 95 % intervals of differences
+#: excluded 0 in 27 % of 600 trials with 5 videos, 12 % with 10, 8 % with 20, 6 % with 60; correlations in 10, 9, 7, 6 %.
+FEW_VIDEOS = 20
+
+_BLOCK = 200
 
 Floats = NDArray[np.float64]
 
@@ -54,52 +59,88 @@ class VideoBootstrap:
         self._videos = len(names)
         self.resamples, self.level = resamples, level
         rng = np.random.default_rng(seed)
-        #: How often each draw holds each video, (resamples, videos).
-        self.counts: Floats = np.zeros((resamples, self._videos))
+        #: How often each draw holds each video, (resamples, videos). No draw of thousands holds one of them
+        #: more than 255 times, and 20,000 videos take 40 MB like this, not 320.
+        self.counts: NDArray[np.uint8] = np.zeros((resamples, self._videos), np.uint8)
         if self._videos:
             even = np.full(self._videos, 1 / self._videos)
-            self.counts += rng.multinomial(self._videos, even, size=resamples)
+            for rows in self._blocks():
+                self.counts[rows] = rng.multinomial(self._videos, even, size=len(self.counts[rows]))
 
     def mean(self, values: ArrayLike) -> Interval:
         """The mean over rows; ``values`` (rows,), NaN where a row has none."""
-        array = np.asarray(values, np.float64)
-        return self._interval(_mean(array), self._means(array), ~np.isnan(array))
+        return self.means(np.asarray(values, np.float64)[:, None])[0]
+
+    def means(self, columns: Floats) -> list[Interval]:
+        """The mean of every column of ``columns`` (rows, k), in one go: far faster than one by one."""
+        known = ~np.isnan(columns)
+        drawn = self._means(columns)
+        return [
+            self._interval(_mean(columns[:, at]), drawn[:, at], known[:, at])
+            for at in range(columns.shape[1])
+        ]
 
     def mean_difference(self, values: ArrayLike, others: ArrayLike) -> Interval:
         """The mean of ``values`` less that of ``others`` on the same rows, paired; only rows with both."""
         return self.mean(np.asarray(values, np.float64) - np.asarray(others, np.float64))
 
+    def drawn_means(self, values: ArrayLike) -> Floats:
+        """The mean of ``values`` (rows,) in every draw, (resamples,); NaN in a draw without a value."""
+        return self._means(np.asarray(values, np.float64))
+
     def subset_difference(self, values: ArrayLike, inside: ArrayLike) -> Interval:
         """The mean over rows ``inside`` (rows,) bool less the mean over the rest, from the same draws."""
         array, chosen = np.asarray(values, np.float64), np.asarray(inside, np.bool_)
         one, rest = np.where(chosen, array, np.nan), np.where(chosen, np.nan, array)
-        return self._interval(
-            _mean(one) - _mean(rest), self._means(one) - self._means(rest), ~np.isnan(array)
-        )
+        drawn = self._means(np.stack([one, rest], 1))
+        return self._interval(_mean(one) - _mean(rest), drawn[:, 0] - drawn[:, 1], ~np.isnan(array))
 
     def correlation(self, values: ArrayLike, others: ArrayLike) -> Interval:
         """Pearson's correlation of two values a row; ranks beforehand make it Spearman's."""
         x, y = np.asarray(values, np.float64), np.asarray(others, np.float64)
-        both = ~(np.isnan(x) | np.isnan(y))
-        x, y = np.where(both, x, 0.0), np.where(both, y, 0.0)
-        shift_x, shift_y = _mean(np.where(both, x, np.nan)), _mean(np.where(both, y, np.nan))
-        x, y = np.where(both, x - shift_x, 0.0), np.where(both, y - shift_y, 0.0)
-        sums = self._sums(np.stack([both.astype(np.float64), x, y, x * x, y * y, x * y], 1))
-        whole = sums.sum(0, keepdims=True)
-        return self._interval(float(_correlations(whole)[0]), _correlations(self.counts @ sums), both)
+        return self.correlations(x[:, None], y[:, None])[0]
 
-    def _means(self, values: Floats) -> Floats:
-        known = ~np.isnan(values)
-        sums = self._sums(np.stack([np.where(known, values, 0.0), known.astype(np.float64)], 1))
-        drawn = self.counts @ sums
+    def correlations(self, columns: Floats, others: Floats) -> list[Interval]:
+        """Pearson's correlation of every column of ``columns`` (rows, k) with the same one of ``others``."""
+        both = ~(np.isnan(columns) | np.isnan(others))
+        x, y = (_centred(table, both) for table in (columns, others))
+        parts = [both.astype(np.float64), x, y, x * x, y * y, x * y]
+        width = columns.shape[1]
+        sums = self._sums(np.concatenate(parts, axis=1))
+        estimates = _correlations(sums.sum(axis=0, keepdims=True).reshape(1, 6, width))[0]
+        drawn = _correlations(self._drawn(sums).reshape(self.resamples, 6, width))
+        return [
+            self._interval(float(estimates[at]), drawn[:, at], both[:, at]) for at in range(width)
+        ]
+
+    def _means(self, columns: Floats) -> Floats:
+        """The means of ``columns`` (rows, k) in every draw, (resamples, k)."""
+        known = ~np.isnan(columns)
+        sums = self._sums(np.concatenate([np.where(known, columns, 0.0), known.astype(np.float64)], axis=1))
+        drawn = self._drawn(sums)
+        width = columns.shape[1]
         with np.errstate(invalid="ignore"):
-            return drawn[:, 0] / drawn[:, 1]
+            return drawn[:, :width] / drawn[:, width:]
+
+    def _drawn(self, sums: Floats) -> Floats:
+        """What ``sums`` (videos, k) come to in every draw, (resamples, k)."""
+        drawn: Floats = np.empty((self.resamples, sums.shape[1]))
+        for rows in self._blocks():
+            drawn[rows] = self.counts[rows].astype(np.float64) @ sums
+        return drawn
+
+    def _blocks(self) -> Iterator[slice]:
+        """Draws in blocks, so that no more than one block is held as wide numbers."""
+        for start in range(0, self.resamples, _BLOCK):
+            yield slice(start, start + _BLOCK)
 
     def _sums(self, columns: Floats) -> Floats:
         """Sums of ``columns`` (rows, k) over each video's rows, (videos, k)."""
-        sums: Floats = np.zeros((self._videos, columns.shape[1]))
-        np.add.at(sums, self._place, columns)
-        return sums
+        if self._videos == 0:
+            return np.zeros((0, columns.shape[1]))
+        by_video = np.argsort(self._place, kind="stable")
+        starts = np.searchsorted(self._place[by_video], np.arange(self._videos))
+        return np.add.reduceat(columns[by_video], starts, axis=0)
 
     def _interval(self, estimate: float, drawn: Floats, known: NDArray[np.bool_]) -> Interval:
         videos = len(np.unique(self._place[known]))
@@ -115,8 +156,15 @@ def _mean(values: Floats) -> float:
     return float(known.mean()) if known.size else math.nan
 
 
+def _centred(table: Floats, known: NDArray[np.bool_]) -> Floats:
+    """Every column less its mean where ``known``, else 0: sums of squares then lose no digits."""
+    means = np.array([_mean(table[known[:, at], at]) for at in range(table.shape[1])])
+    return np.where(known, table - means, 0.0)
+
+
 def _correlations(sums: Floats) -> Floats:
-    n, x, y, xx, yy, xy = sums.T
+    """Correlations from ``sums`` (…, 6, k): n, x, y, xx, yy, xy."""
+    n, x, y, xx, yy, xy = np.moveaxis(sums, -2, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         spread = np.sqrt((n * xx - x * x) * (n * yy - y * y))
         return (n * xy - x * y) / spread

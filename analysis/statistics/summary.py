@@ -12,10 +12,10 @@ import polars as pl
 from ...runtime.errors import RunFolderError
 from ...runtime.manifest import Manifest
 from ...runtime.runs.reader import Run
+from ...runtime.statistics.histogram import Histogram
+from ...runtime.statistics.limits import GateLimits, limits_of
+from ...runtime.statistics.moments import Moments, MomentSummary
 from ..gate_table import GateSeries, gate_series
-from .histogram import Histogram
-from .limits import GateLimits, limits_of
-from .moments import Moments, MomentSummary
 from .quantiles import BinCounts, RankCounts, percentiles_of, streamed_percentiles
 from .rows import Rows
 
@@ -37,6 +37,7 @@ STATISTICS: dict[str, Any] = {
     "share_saturated": pl.Float64,
     "share_near_zero": pl.Float64,
     "share_rails": pl.Float64,
+    "entropy": pl.Float64,
     "nan_count": pl.Int64,
     "inf_count": pl.Int64,
 }
@@ -60,7 +61,7 @@ class GateSummary:
     - ``distribution``: ``layer, gate, low, high, count``: 64 equal bins over the range of the gate's kind.
     - ``ranges``: smallest and largest value a gate of each kind can take.
 
-    Shares are fractions of ``count``; statistics of nothing (``count`` 0) are NaN.
+    Shares are fractions of ``count``; ``entropy`` is that of the 64 bins, in bits; statistics of nothing (``count`` 0) are NaN.
     """
 
     gating: str
@@ -169,26 +170,29 @@ class _Stream:
 
     def first_pass(self, series: GateSeries) -> tuple[Any, ...]:
         """Add one sample's gate; gives that sample's own row."""
-        own = Moments(self.moments.limits)
+        own, shape = Moments(self.moments.limits), Histogram(self.histogram.low, self.histogram.high)
         own.update(series.values)
+        shape.update(series.values)
         self.moments.merge(own)
         self.bins.update(series.values)
-        self.histogram.update(series.values)
+        self.histogram.merge(shape)
         clips, channels = series.values.shape
         values = (
             series.values if own.count == series.values.size else series.values[np.isfinite(series.values)]
         )
         key = (series.sample_id, series.layer, series.kind, clips, channels)
-        return key + _statistics(own.finalise(), percentiles_of(values, _PERCENTILES))
+        percentiles = percentiles_of(values, _PERCENTILES)
+        return key + _statistics(own.finalise(), percentiles, shape.entropy)
 
     def statistics(self, ranks: RankCounts) -> tuple[Any, ...]:
-        return _statistics(self.moments.finalise(), streamed_percentiles(self.bins, ranks, _PERCENTILES))
+        percentiles = streamed_percentiles(self.bins, ranks, _PERCENTILES)
+        return _statistics(self.moments.finalise(), percentiles, self.histogram.entropy)
 
 
-def _statistics(moments: MomentSummary, percentiles: tuple[float, ...]) -> tuple[Any, ...]:
+def _statistics(moments: MomentSummary, percentiles: tuple[float, ...], entropy: float) -> tuple[Any, ...]:
     """The values of the ``STATISTICS`` columns, in their order."""
     p25, median, p75, p95 = percentiles
-    named = {"p25": p25, "median": median, "p75": p75, "p95": p95}
+    named = {"p25": p25, "median": median, "p75": p75, "p95": p95, "entropy": entropy}
     return tuple(named[name] if name in named else getattr(moments, name) for name in STATISTICS)
 
 

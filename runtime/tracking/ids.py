@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -85,6 +86,20 @@ def file_name(text: str, *, reserved: Iterable[str] = ()) -> str:
     """
     if _PLAIN.fullmatch(text) and text not in reserved:
         return text
+    return _hashed(text)
+
+
+def file_names(texts: Iterable[str]) -> dict[str, str]:
+    """A file name for every one of a set of ids, as :func:`file_name` gives it.
+
+    Where two ids differ only in case both names get a hash: some file systems take ``A`` and ``a`` for one.
+    """
+    names = {text: file_name(text) for text in texts}
+    alike = Counter(name.casefold() for name in names.values())
+    return {text: name if alike[name.casefold()] == 1 else _hashed(text) for text, name in names.items()}
+
+
+def _hashed(text: str) -> str:
     kept = re.sub(r"[^A-Za-z0-9_-]+", "_", text)[:_MOST_KEPT]
     # "~" is in no plain name, so a hashed name never equals one.
     return f"{kept}~{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"

@@ -29,6 +29,8 @@ FILES = {
     "overall_statistics.png",
     "layer_distributions.png",
     "activation_patterns.png",
+    "attention_against_ffn.png",
+    "report.html",
 }
 
 
@@ -51,14 +53,16 @@ def statistics_of(folder: Path) -> dict[str, Any]:
 
 
 def names_in(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
+    """What lies in a folder, but for the timelines, of which there are as many as are worth a look."""
+    return {path.name for path in folder.iterdir() if not path.name.startswith("timeline_")}
 
 
 def test_the_promised_files_and_keys(tmp_path: Path) -> None:
     gates = random_gates(5, 2)
     write_run(tmp_path / "run", gates)
     result = GateAnalyzer(tmp_path / "run").analyze_all_samples(tmp_path / "report")
-    assert names_in(tmp_path / "report") == FILES == {path.name for path in result.files}
+    assert names_in(tmp_path / "report") == FILES
+    assert {path.name for path in result.files} == {path.name for path in (tmp_path / "report").iterdir()}
     found = statistics_of(tmp_path / "report")
     assert (found["total_samples"], found["gating_type"], found["num_layers"]) == (5, "clipwise", 2)
     for kind in ("attention", "ffn"):
@@ -92,7 +96,7 @@ def test_the_report_holds_the_numbers(tmp_path: Path) -> None:
             ]
             assert cells[9] == f"{np.median(values):.3f}"
             assert cells[13] == f"{np.mean(values > 0):.1%}"
-    for name in FILES - {"ANALYSIS_REPORT.md", "overall_statistics.json"}:
+    for name in FILES - {"ANALYSIS_REPORT.md", "report.html", "overall_statistics.json"}:
         assert f"]({name})" in text
     assert "Read this first" not in text
 

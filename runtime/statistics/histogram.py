@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -32,6 +33,16 @@ class Histogram:
         edges = self.edges
         for low, high, count in zip(edges[:-1], edges[1:], self.counts, strict=True):
             yield float(low), float(high), int(count)
+
+    @property
+    def entropy(self) -> float:
+        """Shannon's entropy of the bins in bits, from 0 (all in one bin) to 6 (spread evenly); of nothing, NaN."""
+        total = int(self.counts.sum())
+        if total == 0:
+            return math.nan
+        shares = self.counts[self.counts > 0] / total
+        # Not -0.0 where everything is in one bin.
+        return abs(float((shares * np.log2(shares)).sum()))
 
     def update(self, values: NDArray[np.float32]) -> None:
         """Add values of any shape; NaN and ±Inf are passed over (:class:`Moments` counts them)."""
