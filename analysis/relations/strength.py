@@ -46,7 +46,7 @@ def audio_strength(run: Run, vids: Iterable[str]) -> AudioStrength:
     unread: list[str] = []
     for vid in dict.fromkeys(vids):
         try:
-            rows = read_audio(folders, vid)[: recipe.max_v_l]
+            rows = read_audio(folders, vid).values[: recipe.max_v_l]
         except DatasetError as error:
             unread.append(error.problem)
             continue
