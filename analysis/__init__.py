@@ -9,10 +9,20 @@ from ..runtime.lazy import lazy_names
 if TYPE_CHECKING:
     from .analyze import AnalysisResult, analyze_run
     from .analyzer import GateAnalyzer
+    from .plugins.registry import figure, statistic
     from .report.section import Section
     from .statistics.summary import GateSummary, summarise
 
-__all__ = ["AnalysisResult", "GateAnalyzer", "GateSummary", "Section", "analyze_run", "summarise"]
+__all__ = [
+    "AnalysisResult",
+    "GateAnalyzer",
+    "GateSummary",
+    "Section",
+    "analyze_run",
+    "figure",
+    "statistic",
+    "summarise",
+]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -22,6 +32,8 @@ __getattr__, __dir__ = lazy_names(
         "GateSummary": ".statistics.summary",
         "Section": ".report.section",
         "analyze_run": ".analyze",
+        "figure": ".plugins.registry",
+        "statistic": ".plugins.registry",
         "summarise": ".statistics.summary",
     },
 )

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ..runtime.errors import UsageError
-from ..runtime.runs.atomic import write_together
 from ..runtime.runs.reader import Run, open_run
 from ..runtime.runs.schema import RUN_FILE
 from .chapters import CHAPTERS, subtitle
 from .context import Context, Options
-from .report import events as event_report
+from .plugins.loading import load_plugins
 from .report.document import statistics_document, to_json
+from .report.folder import is_inside, write_report
 from .report.html.page import page
 from .report.html.payload import payload
 from .report.markdown import counted
@@ -23,7 +24,6 @@ from .report.section import Section
 from .report.warnings import run_warnings
 from .statistics.summary import GateSummary, summarise
 from .statistics.videos import spread_over_videos, videos_of
-from .timelines.chapter import FIGURES as TIMELINE_FIGURES
 from .timelines.chapter import TITLE as TIMELINES
 
 REPORT = "ANALYSIS_REPORT.md"
@@ -57,31 +57,34 @@ def analyze_run(
 ) -> AnalysisResult:
     """Analyse a run and write the report into the folder ``output``.
 
-    The folder may exist: files of an earlier analysis are replaced, others are left alone. Nothing is
-    written before everything is computed, and on a full disk nothing at all. An unfinished run is analysed
+    The folder may exist: files of an earlier analysis are replaced or removed, others are left alone. Nothing
+    appears before everything is computed, and on a full disk nothing at all. An unfinished run is analysed
     as far as it goes, with a warning.
 
     - ``annotations``: a JSONL file; where its lines have ``gatescope_events`` (indices of the clips in which
       an audio event is known to be), the report says how well the gates find them. The same as in
       ``options``, which see for the rest.
     - ``sections``: (title, Markdown, PNG files by name), appended to the report.
-    - ``progress``: called twice a sample.
+    - ``progress``: called three times a sample, and once for each that is shown by itself.
 
     Raises :class:`~gatescope.runtime.errors.RunFolderError` for a folder that is no run or has no gates,
     :class:`~gatescope.runtime.errors.UsageError` for an output that cannot hold a report, and
-    :class:`~gatescope.runtime.errors.DatasetError` for annotations that cannot be read.
+    :class:`~gatescope.runtime.errors.DatasetError` for annotations that cannot be read, and what
+    :func:`~gatescope.analysis.plugins.loading.load_plugins` raises.
     """
     run = run if isinstance(run, Run) else open_run(run)
     folder = Path(output)
     _check_output(folder)
     chosen = options or Options(None if annotations is None else Path(annotations))
+    plugins = load_plugins(chosen.plugins)  # first: a file with a slip in it should not cost minutes
 
     summary = summarise(run, progress=progress)
     queries = run.samples.collect()
     videos = videos_of(queries)
     spread = spread_over_videos(summary.per_sample, videos)
     warnings = tuple(run_warnings(run, summary))
-    context = Context(run, summary, spread, queries, videos, warnings, chosen, progress or (lambda: None))
+    tell = progress or (lambda: None)
+    context = Context(run, summary, spread, queries, videos, warnings, chosen, tell, plugins)
     *body, last = [section for chapter in CHAPTERS if (section := chapter(context)) is not None]
     chapters = [*body, *(_as_section(section) for section in sections), last]
     document = statistics_document(
@@ -96,10 +99,10 @@ def analyze_run(
     }
     for chapter in chapters:
         for name, content in (*chapter.figures.items(), *chapter.files.items()):
-            if name in contents or not _is_inside(name):
+            if name in contents or not is_inside(name):
                 raise ValueError(f"a section's file cannot be called '{name}'")
             contents[name] = content
-    files = _write(folder, contents)
+    files = write_report(folder, contents, chain.from_iterable(chapter.stream for chapter in chapters))
     return AnalysisResult(folder, files, summary, document, warnings)
 
 
@@ -118,12 +121,6 @@ def _as_section(given: Section | tuple[str, str, Mapping[str, bytes]]) -> Sectio
     return given if isinstance(given, Section) else Section(*given)
 
 
-def _is_inside(name: str) -> bool:
-    """Whether a file's name leads to a place below the report's folder."""
-    path = Path(name)
-    return bool(path.name) and not path.is_absolute() and ".." not in path.parts
-
-
 def _check_output(folder: Path) -> None:
     if (folder / RUN_FILE).exists():
         raise UsageError(
@@ -132,13 +129,3 @@ def _check_output(folder: Path) -> None:
         )
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", expected="a folder, or a name that is free")
-
-
-def _write(folder: Path, contents: Mapping[str, bytes]) -> tuple[Path, ...]:
-    for parent in {(folder / name).parent for name in contents}:
-        parent.mkdir(parents=True, exist_ok=True)
-    write_together(folder, contents)
-    for name in {event_report.FIGURE, *TIMELINE_FIGURES} - contents.keys():
-        # An earlier report's, which this one does not speak of.
-        (folder / name).unlink(missing_ok=True)
-    return tuple(folder / name for name in contents)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from .association.chapter import queries_chapter
 from .association.subset_chapter import subsets_chapter
+from .clustering.chapter import clustering_chapter
 from .context import Context
 from .events.chapter import events_chapter
 from .figures.kinds import kinds_figure
@@ -13,6 +14,8 @@ from .figures.layers import layer_figure
 from .figures.overall import overall_figure
 from .figures.patterns import pattern_figure
 from .figures.style import png
+from .plugins.chapter import plugins_chapter
+from .relations.chapter import beside_means_chapter, relations_chapter
 from .report.answers import answers
 from .report.markdown import counted
 from .report.numbers import gate_numbers
@@ -87,10 +90,14 @@ CHAPTERS: list[Chapter] = [
     answers_chapter,
     saying_chapter,
     limits_chapter,
+    beside_means_chapter,
     pictures_chapter,
     queries_chapter,
     subsets_chapter,
     timelines_chapter,
+    relations_chapter,
+    clustering_chapter,
     events_chapter,
+    plugins_chapter,
     provenance_chapter,
 ]

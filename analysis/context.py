@@ -14,6 +14,7 @@ from ..runtime.errors import NoGroundTruthError
 from ..runtime.runs.reader import Run
 from .evaluation.evaluate import Evaluation, evaluate_run
 from .evaluation.ground_truth import GroundTruth, read_ground_truth
+from .plugins.loading import Plugins
 from .relations.clips import ClipStatistics, GateKey, clip_statistics
 from .relations.relations import Relations, relate
 from .relations.strength import AudioStrength, audio_strength
@@ -28,9 +29,11 @@ class Options:
     """What the caller of an analysis chose.
 
     - ``annotations``: the benchmark's JSONL, for everything that needs ground truth; None without.
-    - ``subsets``: by name, the qids that belong to it. ``samples``: ids to show one by one, sample_ids or
-      qids; None: a choice of exemplars, ``("all",)``: every sample. ``compare``: ids to set side by side; None: none, empty: the first five.
-    - ``raw``: write the gates of these samples as ``.npy`` files too.
+    - ``subsets``: by name, the qids that belong to it.
+    - ``samples``: ids to show one by one, sample_ids or qids; None: a choice of exemplars, ``("all",)``:
+      every sample. ``compare``: ids to set side by side; None: none, empty: the first five.
+    - ``raw``: write the gates of these samples as ``.npy`` files too. ``plugins``: files of Python code that
+      register statistics and figures.
     """
 
     annotations: Path | None = None
@@ -38,6 +41,7 @@ class Options:
     samples: tuple[str, ...] | None = None
     compare: tuple[str, ...] | None = None
     raw: bool = False
+    plugins: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Context:
     - ``summary``: all statistics of its gates. ``spread``: of each gate between and within videos.
     - ``queries``: the run's samples (``sample_id, qid, vid, clips, duration``), one row a query.
     - ``videos``: ``sample_id, vid``, one row a sample. ``warnings``: what to know first, in plain text.
-    - ``progress``: called now and then by what takes long.
+    - ``progress``: called now and then by what takes long. ``plugins``: users' own statistics and figures.
     """
 
     run: Run
@@ -58,6 +62,7 @@ class Context:
     warnings: tuple[str, ...]
     options: Options = Options()
     progress: Callable[[], object] = lambda: None
+    plugins: Plugins = field(default_factory=Plugins)
 
     @cached_property
     def texts(self) -> dict[str, str]:

@@ -77,9 +77,7 @@ def sample_series(
         yield sample_id, list(series)
 
 
-def _tables(
-    run: Run, channels: bool, samples: Collection[str] | None
-) -> Iterator[tuple[Path, pl.DataFrame]]:
+def _tables(run: Run, channels: bool, samples: Collection[str] | None) -> Iterator[tuple[Path, pl.DataFrame]]:
     """Each part with its content; the next one is read while the caller works on this one."""
     parts = _parts(run)
     if samples is not None:

@@ -25,16 +25,16 @@ def add_subset_option(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=FILE",
-        help="compare these queries with the rest, such as audio=audio_val.jsonl: annotation lines, or a list "
-        "of qids; may be repeated",
+        help="compare these queries with the rest, such as audio=audio_val.jsonl: annotation lines, or a "
+        "list of qids; may be repeated",
     )
 
 
 def read_subsets(specs: Sequence[str], known: Iterable[str]) -> dict[str, frozenset[str]]:
     """The qids of every subset, by its name, from specifications ``NAME=FILE``.
 
-    A file holds JSON lines with a ``qid`` (such as annotations), one qid a line, or a JSON list of qids. It may
-    name queries beyond ``known``, the qids at hand, but must name one of them; all its qids are returned.
+    A file holds JSON lines with a ``qid`` (such as annotations), one qid a line, or a JSON list of qids. It
+    may name queries beyond ``known``, the qids at hand, but must name one of them; all its qids are returned.
     Raises :class:`~gatescope.runtime.errors.UsageError` for a specification that is none and
     :class:`~gatescope.runtime.errors.DatasetError` for a file that cannot be read or names no known query.
     """

@@ -197,12 +197,12 @@ def _run(
             opening.work()
             opening.complete(draft).check_continues(earlier, folder)
             if earlier.finished:
-                return _result(folder, earlier, was_finished=True)
+                return run_result(folder, earlier, was_finished=True)
             clock.continue_from(earlier.timings)
             plan = resume_run(folder, earlier, folders, queries, clock)
         run_parts(opening.session, plan, folders, clock)
         with writing(folder):
-            return _result(folder, plan.writer.finish(clock.timings(len(plan.samples))))
+            return run_result(folder, plan.writer.finish(clock.timings(len(plan.samples))))
 
 
 def _refuse_nothing(info: RunInfo) -> None:
@@ -214,7 +214,8 @@ def _refuse_nothing(info: RunInfo) -> None:
         )
 
 
-def _result(folder: Path, info: RunInfo, *, was_finished: bool = False) -> RunResult:
+def run_result(folder: Path, info: RunInfo, *, was_finished: bool = False) -> RunResult:
+    """What the run folder ``folder`` holds, as its ``info`` says."""
     return RunResult(
         output=folder,
         samples=info.samples,

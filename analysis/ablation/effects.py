@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..evaluation.metrics import METRICS
-from ..statistics.bootstrap import Interval, VideoBootstrap
+from ..statistics.bootstrap import FEW_VIDEOS, Interval, VideoBootstrap
 from ..statistics.simultaneous import simultaneous_intervals
 from .interventions import Intervention
 
@@ -34,10 +34,10 @@ class Effects:
     """What was found. All numbers are percent, their changes points of percent.
 
     - ``overall``: one row an intervention and metric: ``intervention, what, treatment, target, change, title,
-      kind, layer, metric, before, after, effect, low, high, family_low, family_high, told_apart``. ``low`` to
-      ``high`` is the interval of this effect alone, ``family_low`` to ``family_high`` the one that holds
-      together with all others of its family: the interventions on the audio are one family, those on the
-      gates the other. ``told_apart`` says whether the latter excludes 0.
+      kind, layer, metric, before, after, effect, low, high, family_low, family_high, videos, told_apart``.
+      ``low`` to ``high`` is the interval of this effect alone, ``family_low`` to ``family_high`` the one that
+      holds together with all others of its family: the interventions on the audio are one family, those on
+      the gates the other. ``told_apart`` says whether the latter excludes 0, and rests on enough videos.
     - ``subsets``: the same rows for each subset, with ``subset``; ``inside`` and ``rest``, the effect on its
       queries and on the others, each with ``…_low`` and ``…_high``; and their difference as ``effect`` with
       its intervals.
@@ -128,7 +128,8 @@ class _Change:
             "high": effect.high,
             "family_low": family.low,
             "family_high": family.high,
-            "told_apart": family.excludes_zero,
+            "videos": family.videos,
+            "told_apart": family.excludes_zero and family.videos >= FEW_VIDEOS,
         }
 
 
@@ -137,6 +138,7 @@ _OVERALL: dict[str, Any] = {
     "layer": pl.Int64,
     "metric": pl.String,
     **dict.fromkeys(("before", "after", "effect", *_INTERVAL), pl.Float64),
+    "videos": pl.Int64,
     "told_apart": pl.Boolean,
 }
 _SIDES = tuple(f"{side}{end}" for side in ("inside", "rest") for end in ("", "_low", "_high"))
@@ -151,9 +153,9 @@ _SUBSETS: dict[str, Any] = {
 
 def _overall(bootstrap: VideoBootstrap, family: Sequence[_Change]) -> list[dict[str, Any]]:
     """One row a change, over all queries."""
-    alone = [bootstrap.mean(change.difference) for change in family]
-    drawn = [bootstrap.drawn_means(change.difference) for change in family]
-    together = _together(bootstrap, alone, drawn, 100.0)
+    columns = np.stack([change.difference for change in family], axis=1)
+    alone = bootstrap.means(columns)
+    together = _together(bootstrap, alone, bootstrap.drawn_means(columns), 100.0)
     return [change.row(one, wide) for change, one, wide in zip(family, alone, together, strict=True)]
 
 
@@ -161,19 +163,21 @@ def _compared(
     bootstrap: VideoBootstrap, family: Sequence[_Change], name: str, inside: NDArray[np.bool_]
 ) -> list[dict[str, Any]]:
     """One row a change: its effect inside the subset and on the rest, and the difference of the two."""
-    split = [_split(change.difference, inside) for change in family]
-    sides = [(bootstrap.mean(one), bootstrap.mean(other)) for one, other in split]
+    columns = np.stack([change.difference for change in family], axis=1)
+    parts = [np.where(chosen[:, None], columns, np.nan) for chosen in (inside, ~inside)]
+    one, other = (bootstrap.means(part) for part in parts)
     alone = [
-        _resting_on(bootstrap.subset_difference(change.difference, inside), min(one.videos, other.videos))
-        for change, (one, other) in zip(family, sides, strict=True)
+        _resting_on(bootstrap.subset_difference(change.difference, inside), min(left.videos, right.videos))
+        for change, left, right in zip(family, one, other, strict=True)
     ]
-    drawn = [bootstrap.drawn_means(one) - bootstrap.drawn_means(other) for one, other in split]
+    drawn = bootstrap.drawn_means(parts[0]) - bootstrap.drawn_means(parts[1])
     rows: list[dict[str, Any]] = []
     for place, wide in enumerate(_together(bootstrap, alone, drawn, 200.0)):
         row = {"subset": name, **family[place].row(alone[place], wide)}
-        for side, found, values in zip(("inside", "rest"), sides[place], split[place], strict=True):
-            row |= {side: found.estimate, f"{side}_low": found.low, f"{side}_high": found.high}
-            row[f"{side}_queries"] = int((~np.isnan(values)).sum())
+        for side, found, part in zip(("inside", "rest"), (one, other), parts, strict=True):
+            interval = found[place]
+            row |= {side: interval.estimate, f"{side}_low": interval.low, f"{side}_high": interval.high}
+            row[f"{side}_queries"] = int((~np.isnan(part[:, place])).sum())
         rows.append(row)
     return rows
 
@@ -185,19 +189,12 @@ def _resting_on(difference: Interval, videos: int) -> Interval:
     return replace(difference, videos=videos, low=math.nan, high=math.nan)
 
 
-def _split(values: Floats, inside: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    return np.where(inside, values, np.nan), np.where(inside, np.nan, values)
-
-
 def _together(
-    bootstrap: VideoBootstrap, alone: Sequence[Interval], drawn: Sequence[Floats], most: float
+    bootstrap: VideoBootstrap, alone: Sequence[Interval], drawn: Floats, most: float
 ) -> list[Interval]:
     """Intervals of a family, none beyond what a change can be: ±``most`` points."""
     family = simultaneous_intervals(
-        [one.estimate for one in alone],
-        np.stack(drawn, axis=1),
-        [one.videos for one in alone],
-        level=bootstrap.level,
+        [one.estimate for one in alone], drawn, [one.videos for one in alone], level=bootstrap.level
     )
     return [
         replace(one, low=float(np.maximum(one.low, -most)), high=float(np.minimum(one.high, most)))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import polars as pl
 
-from ..report.markdown import number, plain
+from ..report.markdown import counted, number, plain
+from ..statistics.bootstrap import FEW_VIDEOS
 from .effects import Effects
 
 #: The metric that an absence of effects is stated in.
 _MAIN = "MR-full-mAP"
 _NAMED = 3
-NO_INTERVAL = "no interval: fewer than two videos"
 NOT_TOLD_APART = "cannot be told apart from no effect"
 _CAN_BE = "can be told apart from no effect"
 
@@ -28,8 +28,8 @@ def signed_points(value: float) -> str:
 
 def row_verdict(rows: pl.DataFrame) -> str:
     """What one intervention does, from its rows of ``Effects.overall``; plain text."""
-    if rows["family_low"].is_nan().all():
-        return NO_INTERVAL
+    if why := _cannot_judge(rows):
+        return f"cannot be judged: {why}"
     apart = rows.filter("told_apart")
     if apart.is_empty():
         idle = (rows["low"] == 0).all() and (rows["high"] == 0).all()
@@ -57,7 +57,7 @@ def gate_verdict(effects: Effects) -> str:
     told = _verdict(
         rows if together.is_empty() else together, "The gates matter here", "The gates' part", effects
     )
-    if together.is_empty() or rows["family_low"].is_nan().all():
+    if together.is_empty() or _cannot_judge(rows):
         return told
     acting = single.filter("told_apart")
     gates = single["target"].n_unique()
@@ -73,8 +73,10 @@ def subset_verdict(rows: pl.DataFrame, name: str) -> str:
     ``rows``: those of ``Effects.subsets`` for this subset and the audio.
     """
     called = plain(name)
-    if rows.is_empty() or rows["family_low"].is_nan().all():
-        return f"**Nothing can be said of {called}**: {NO_INTERVAL} in it or outside."
+    if rows.is_empty():
+        return f"The audio was not changed, so nothing can be said of {called}."
+    if why := _cannot_judge(rows):
+        return f"**Nothing can be said of {called}**: on one side of it, {why}."
     apart = rows.filter("told_apart")
     if apart.is_empty():
         return (
@@ -96,9 +98,17 @@ def chance_note(effects: Effects) -> str:
     )
 
 
+def _cannot_judge(rows: pl.DataFrame) -> str:
+    """Why no interval of ``rows`` may be believed; empty where one may."""
+    videos = int(rows["videos"].max() or 0)  # type: ignore[arg-type]
+    if videos >= FEW_VIDEOS:
+        return ""
+    return f"{counted(videos, 'video')} {'is' if videos == 1 else 'are'} too few, {FEW_VIDEOS} are needed"
+
+
 def _verdict(rows: pl.DataFrame, yes: str, subject: str, effects: Effects) -> str:
-    if rows["family_low"].is_nan().all():
-        return f"**{subject} cannot be judged**: {NO_INTERVAL}."
+    if why := _cannot_judge(rows):
+        return f"**{subject} cannot be judged**: {why}."
     apart = rows.filter("told_apart")
     if apart.is_empty():
         return (

@@ -5,12 +5,10 @@ from __future__ import annotations
 from ...runtime.manifest import Manifest
 from ..evaluation.evaluate import Evaluation
 from ..report.markdown import counted
+from ..statistics.bootstrap import FEW_VIDEOS
 from .effects import Effects
 from .interventions import ablatable_kinds
 from .plan import Plan
-
-# With fewer draws of so few videos intervals come out too narrow.
-_ENOUGH_VIDEOS = 30
 
 
 def ablation_warnings(plan: Plan, effects: Effects, unchanged: Evaluation) -> list[str]:
@@ -21,10 +19,10 @@ def ablation_warnings(plan: Plan, effects: Effects, unchanged: Evaluation) -> li
         found.append(
             "There is one video only: nothing can be exchanged between videos, and no effect has an interval."
         )
-    elif effects.videos < _ENOUGH_VIDEOS:
+    elif effects.videos < FEW_VIDEOS:
         found.append(
-            f"There are only {effects.videos} videos: intervals by resampling so few are too narrow, and "
-            "only large effects are to be believed."
+            f"There are only {effects.videos} videos. Intervals of fewer than {FEW_VIDEOS} come out too "
+            "narrow, so no effect is called one."
         )
     if plan.run.skipped:
         found.append(f"{counted(len(plan.run.skipped), 'sample')} left out because of unusable features.")

@@ -28,12 +28,12 @@ def has_clips(run: Run) -> bool:
 def gate_agreement(run: Run, truth: GroundTruth) -> pl.DataFrame:
     """Agreement of gates with annotations over the clips of each query, averaged over videos.
 
-    One row a ``layer``, ``gate``, ``statistic`` (``value`` or ``size``, |g|) and ``measure``: ``auc``, the chance
-    that a clip inside a true window has the larger gate than one outside (0.5: no agreement);
-    ``window_correlation``, the point-biserial correlation with being inside; ``saliency_correlation``, Pearson's
-    with the mean annotated saliency. With ``estimate, low, high, videos, queries``; queries of a video are
-    averaged first. A query all or none of whose clips are inside, or whose gate or saliency is constant, has
-    no agreement. An elementwise gate is represented by its mean over channels.
+    One row a ``layer``, ``gate``, ``statistic`` (``value`` or ``size``, |g|) and ``measure``: ``auc``, the
+    chance that a clip inside a true window has the larger gate than one outside (0.5: no agreement);
+    ``window_correlation``, the point-biserial correlation with being inside; ``saliency_correlation``,
+    Pearson's with the mean annotated saliency. With ``estimate, low, high, videos, queries``; queries of a
+    video are averaged first. A query all or none of whose clips are inside, or whose gate or saliency is
+    constant, has no agreement. An elementwise gate is represented by its mean over channels.
     """
     per_query = _per_query(run, truth)
     place = {qid: number for number, qid in enumerate(truth.qids)}
@@ -108,8 +108,10 @@ def _per_query(run: Run, truth: GroundTruth) -> pl.DataFrame:
 def _inside(truth: GroundTruth, query: int, times: Floats) -> Floats:
     """1 where a clip's middle lies in a true window, else 0."""
     windows = truth.windows[query, : truth.counts[query]]
-    reached = (times[:, None] >= windows[:, 0]) & (times[:, None] < windows[:, 1])
-    return reached.any(axis=1).astype(np.float64)
+    reached: NDArray[np.bool_] = (times[:, None] >= windows[:, 0]) & (times[:, None] < windows[:, 1])
+    inside: Floats = np.zeros(times.shape)
+    inside[reached.any(axis=1)] = 1.0
+    return inside
 
 
 def _saliency(truth: GroundTruth, query: int, times: Floats) -> Floats:
@@ -118,14 +120,15 @@ def _saliency(truth: GroundTruth, query: int, times: Floats) -> Floats:
         return np.zeros(times.shape)
     clips = (times / CLIP_SECONDS).astype(np.intp)
     known = clips < truth.saliency.clips[query]
-    return np.where(known, truth.saliency.scores[query, np.where(known, clips, 0)].mean(axis=1), 0.0)
+    scores: Floats = truth.saliency.scores[query, np.where(known, clips, 0)]
+    return np.where(known, scores.mean(axis=1), 0.0)
 
 
 def _ranks(values: Floats) -> Floats:
     """Ranks from 1, of equal values their mean."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[place]
+    middle: Floats = np.cumsum(counts) - (counts - 1) / 2
+    return middle[place]
 
 
 def _area(ranks: Floats, inside: Floats) -> float:

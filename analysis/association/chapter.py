@@ -49,8 +49,9 @@ def queries_chapter(context: Context) -> Section:
         gate: ends_of_ranking(joined, Measure(gate, None, "mean").name) for gate in (None, *summary.kinds)
     }
     ends = [
-        (gate, *(part.with_columns(value=Measure(gate, None, "mean").name) for part in parts))
-        for gate, parts in ranked.items()
+        (gate, top.with_columns(value=name), bottom.with_columns(value=name))
+        for gate, (top, bottom) in ranked.items()
+        for name in [Measure(gate, None, "mean").name]
         if gate is not None or len(summary.kinds) > 1
     ]
     known = joined[measures[0].name].count()

@@ -19,8 +19,8 @@ def gate_correlations(
     """Correlates every measure with every column of ``results``, over queries.
 
     ``joined`` has one row a query with its ``vid``. Gives ``gate`` (null: combined), ``layer`` (null: all),
-    ``statistic, result, method`` (``pearson`` or ``spearman``), ``estimate, low, high, videos``. Intervals resample
-    videos; Spearman's ranks are those of all queries. NaN where a value does not vary.
+    ``statistic, result, method`` (``pearson`` or ``spearman``), ``estimate, low, high, videos``. Intervals
+    resample videos; Spearman's ranks are those of all queries. NaN where a value does not vary.
     """
     bootstrap = VideoBootstrap(joined["vid"].to_list())
     rows: list[tuple[object, ...]] = []

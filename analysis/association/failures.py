@@ -22,8 +22,8 @@ def failing(joined: pl.DataFrame) -> pl.DataFrame:
 def gates_of_failing(known: pl.DataFrame, measures: Sequence[Measure]) -> pl.DataFrame:
     """Every measure of the failing queries against the others; takes :func:`failing`.
 
-    The columns are those of :func:`~gatescope.analysis.statistics.subsets.subset_differences`, the subset being
-    those that fail.
+    The columns are those of :func:`~gatescope.analysis.statistics.subsets.subset_differences`, the subset
+    being those that fail.
     """
     return subset_differences(known, [measure.name for measure in measures], known["failed"])
 

@@ -14,8 +14,8 @@ from .measures import Measure
 def measure_means(joined: pl.DataFrame, measures: Sequence[Measure]) -> pl.DataFrame:
     """The mean of every measure over samples: ``gate, layer, statistic, estimate, low, high``.
 
-    Takes :func:`~gatescope.analysis.association.measures.query_measures`; queries that share their gates count
-    once. Intervals resample videos; ``gate`` and ``layer`` are null where all are together.
+    Takes :func:`~gatescope.analysis.association.measures.query_measures`; queries that share their gates
+    count once. Intervals resample videos; ``gate`` and ``layer`` are null where all are together.
     """
     samples = joined.unique("sample_id", keep="first", maintain_order=True)
     bootstrap = VideoBootstrap(samples["vid"].to_list())
@@ -31,9 +31,9 @@ def measure_means(joined: pl.DataFrame, measures: Sequence[Measure]) -> pl.DataF
 def layer_averages(by_layer: pl.DataFrame, spread: pl.DataFrame, means: pl.DataFrame) -> pl.DataFrame:
     """One row a layer and gate: all its statistics, its spread between and within videos, its intervals.
 
-    Takes ``GateSummary.by_layer``, :func:`~gatescope.analysis.statistics.videos.spread_over_videos` and the means
-    of single layers. ``mean_low``, ``mean_high``, ``mean_abs_low``, ``mean_abs_high``: 95 % intervals by video of the
-    mean over samples.
+    Takes ``GateSummary.by_layer``, :func:`~gatescope.analysis.statistics.videos.spread_over_videos` and the
+    means of single layers. ``mean_low``, ``mean_high``, ``mean_abs_low``, ``mean_abs_high``: 95 % intervals
+    by video of the mean over samples.
     """
     spreads = spread.select(
         "layer",

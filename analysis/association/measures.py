@@ -1,4 +1,4 @@
-"""The numbers that stand for a query's gates: mean and mean |g|, per layer and kind, per kind, and combined."""
+"""The numbers that stand for a query's gates: mean and mean |g|, per layer and kind, per kind, combined."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def measures_of(summary: GateSummary) -> list[Measure]:
 
 
 def distinct_measures(summary: GateSummary) -> list[Measure]:
-    """Those of :func:`measures_of` that differ: of a single layer or kind, together and apart are the same."""
+    """Those of :func:`measures_of` that differ: of a single layer, together and apart are the same."""
     return [
         measure
         for measure in measures_of(summary)

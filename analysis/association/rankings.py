@@ -13,7 +13,8 @@ ENDS = 10
 
 
 def sample_rankings(joined: pl.DataFrame, measures: list[Measure]) -> pl.DataFrame:
-    """``joined`` with a column ``…_rank`` after each measure's own: 1 is the largest, equal values share a rank.
+    """``joined`` with a column ``…_rank`` after each measure's own: 1 is the largest, equal values share a
+    rank.
 
     Ordered by the first measure, largest first; queries without one come last.
     """

@@ -17,6 +17,8 @@ from .measures import distinct_measures, place_label, query_measures
 
 METRICS_FIGURE = "subset_metrics.png"
 GATES_FIGURE = "subset_gates.png"
+# Each takes two panels; more are wider than a page.
+_MOST_DRAWN = 3
 
 
 def subsets_chapter(context: Context) -> Section | None:
@@ -58,11 +60,14 @@ def subsets_chapter(context: Context) -> Section | None:
 def _figures(metrics: list[pl.DataFrame], gates: list[pl.DataFrame]) -> dict[str, bytes]:
     figures: dict[str, bytes] = {}
     said = "Subset less rest; 95% intervals by video."
+    if len(gates) > _MOST_DRAWN:
+        said += f" The first {_MOST_DRAWN} of {len(gates)} subsets."
     if metrics:
-        shown = _drawable(pl.concat(metrics).with_columns(gate=pl.lit(None, pl.String), label=pl.col("name")))
+        whole = pl.concat(metrics[:_MOST_DRAWN])
+        shown = _drawable(whole.with_columns(gate=pl.lit(None, pl.String), label=pl.col("name")))
         figure = interval_figure(shown, "Are the subset's queries answered better?", said, axis="points")
         figures[METRICS_FIGURE] = png(figure)
-    whole = pl.concat(gates)
+    whole = pl.concat(gates[:_MOST_DRAWN])
     statistics = {"mean": "mean gate", "mean_abs": "mean |g|"}
     panel = pl.concat_str("panel", pl.lit(": "), pl.col("statistic").replace_strict(statistics))
     shown = _drawable(whole.with_columns(panel=panel, label=place_label()))

@@ -13,6 +13,7 @@ from ...runtime.errors import UsageError
 from ...runtime.runs.reader import Run, open_run
 from .gate_differences import GateDifference, channels_of, gate_differences
 from .prediction_differences import PredictionDifferences, prediction_differences
+from .settings import differing_settings
 
 _NAMED = 5
 
@@ -100,7 +101,7 @@ def diff_runs(
         one.path,
         other.path,
         tolerance,
-        tuple(_settings(one, other)),
+        tuple((name, told[0], told[1]) for name, told in differing_settings([one, other])),
         samples,
         only_one,
         only_other,
@@ -108,34 +109,6 @@ def diff_runs(
         predictions,
         tuple(faults),
     )
-
-
-def _settings(one: Run, other: Run) -> list[tuple[str, str, str]]:
-    def told(run: Run) -> dict[str, str]:
-        record, manifest = run.record, run.manifest
-        return {
-            "model (SHA-256)": record.model.sha256,
-            "checkpoint (SHA-256)": manifest.checkpoint_sha256,
-            "annotations (SHA-256)": record.annotations.sha256,
-            "family": manifest.family,
-            "gating": manifest.gating,
-            "layers": str(manifest.layers),
-            "format": manifest.format,
-            "precision": manifest.precision,
-            "batching": manifest.batching,
-            "rewrites": ", ".join(manifest.rewrites) or "none",
-            "batch size": str(record.batch_size),
-            "device": record.device,
-            **{f"version of {name}": number for name, number in record.versions.items()},
-        }
-
-    left, right = told(one), told(other)
-    names = dict.fromkeys([*left, *right])
-    return [
-        (name, left.get(name, "–"), right.get(name, "–"))
-        for name in names
-        if left.get(name) != right.get(name)
-    ]
 
 
 def _samples(one: Run, other: Run, faults: list[str]) -> tuple[int, tuple[str, ...], tuple[str, ...]]:

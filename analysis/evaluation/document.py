@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from ..report.markdown import counted
 from ..statistics.bootstrap import LEVEL, RESAMPLES, SEED
 from .evaluate import Evaluation
 from .intervals import metric_intervals, subset_metrics
@@ -14,7 +15,10 @@ from .metrics import benchmark_metrics
 
 
 def evaluation_document(evaluation: Evaluation, subsets: Mapping[str, frozenset[str]]) -> dict[str, Any]:
-    """The benchmark's JSON, and under keys of their own ``queries``, ``videos``, ``notes``, ``intervals``, ``subsets``."""
+    """The benchmark's JSON, and under keys of their own what the benchmark does not have.
+
+    These are ``queries``, ``videos``, ``notes``, ``intervals`` and, where there are some, ``subsets``.
+    """
     per_query = evaluation.per_query
     intervals = metric_intervals(per_query)
     document: dict[str, Any] = {
@@ -87,8 +91,8 @@ def evaluation_text(evaluation: Evaluation, subsets: Mapping[str, frozenset[str]
 
 
 def _of(part: pl.DataFrame) -> str:
-    queries, videos = part.height, part["vid"].n_unique()
-    return f"{queries:,} {'query' if queries == 1 else 'queries'} of {videos:,} {'video' if videos == 1 else 'videos'}"
+    queries = "1 query" if part.height == 1 else f"{part.height:,} queries"
+    return f"{queries} of {counted(part['vid'].n_unique(), 'video')}"
 
 
 def _value(value: float) -> str:

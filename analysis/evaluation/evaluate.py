@@ -29,8 +29,8 @@ class Evaluation:
     - ``metrics``: the benchmark's JSON, percent with two decimals; None for a metric that no query has.
     - ``per_query``: one row a query in annotation order: ``qid, vid, query, duration`` and the columns of
       :func:`~gatescope.analysis.evaluation.moments.moment_columns` and
-      :func:`~gatescope.analysis.evaluation.highlights.highlight_columns`, fractions 0 to 1, null where a query
-      has no such windows. Their means are the metrics; :data:`METRICS` names the column of each.
+      :func:`~gatescope.analysis.evaluation.highlights.highlight_columns`, fractions 0 to 1, null where a
+      query has no such windows. Their means are the metrics; :data:`METRICS` names the column of each.
     - ``notes``: what was left out, in plain text.
     """
 
@@ -50,8 +50,9 @@ def evaluate(
     ``annotations``: the benchmark's JSONL, or what has been read of it.
 
     Both must be of the same queries, unless ``allow_missing``: then those that both have are evaluated.
-    Raises :class:`~gatescope.runtime.errors.DatasetError` for predictions or annotations that are damaged, or of
-    different queries (named), and :class:`~gatescope.runtime.errors.NoGroundTruthError` for a test split.
+    Raises :class:`~gatescope.runtime.errors.DatasetError` for predictions or annotations that are damaged,
+    or of different queries (named), and :class:`~gatescope.runtime.errors.NoGroundTruthError` for a test
+    split.
     """
     return _evaluate(convert_predictions(predictions), annotations, allow_missing)
 
@@ -100,7 +101,7 @@ def _evaluate(
         raise DatasetError(
             "predictions and annotations have nothing to compare",
             received="windows in one, saliency in the other",
-            expected="pred_relevant_windows with relevant_windows, or pred_saliency_scores with saliency_scores",
+            expected="pred_relevant_windows and relevant_windows, or pred_ and saliency_scores",
         )
     first = [name for name in (*METRICS.values(), "iou", "best_iou") if name in columns]
     columns = {name: columns[name] for name in dict.fromkeys([*first, *columns])}

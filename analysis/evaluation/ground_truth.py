@@ -40,8 +40,8 @@ class Saliency:
 class GroundTruth:
     """What is right for every query, in annotation order.
 
-    - ``windows`` (queries, most windows, 2) start and end in seconds, of which the first ``counts`` (queries,)
-      are real. ``saliency``: None where no line has any, as in Charades-STA.
+    - ``windows`` (queries, most windows, 2) start and end in seconds, of which the first ``counts``
+      (queries,) are real. ``saliency``: None where no line has any, as in Charades-STA.
     """
 
     path: Path

@@ -1,7 +1,8 @@
 """Highlight detection: how well predicted saliency finds the clips that annotators called salient.
 
 As the QVHighlights benchmark computes it (Lei, Berg and Bansal, 2021): for each annotator and three levels
-of saliency, the mean of the interpolated precision over the steps of recall, and whether the best clip is one.
+of saliency, the mean of the interpolated precision over the steps of recall, and whether the best clip is
+one.
 """
 
 from __future__ import annotations

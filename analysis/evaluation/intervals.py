@@ -36,8 +36,8 @@ def metric_intervals(per_query: pl.DataFrame) -> pl.DataFrame:
 def subset_metrics(per_query: pl.DataFrame, subset: frozenset[str]) -> pl.DataFrame:
     """Every metric of ``brief`` for the queries of ``subset`` against the rest, in percent (points).
 
-    The columns are those of :func:`~gatescope.analysis.statistics.subsets.subset_differences`, ``name`` being the
-    metric.
+    The columns are those of :func:`~gatescope.analysis.statistics.subsets.subset_differences`, ``name``
+    being the metric.
     """
     columns = {column: metric for metric, column in METRICS.items() if column in per_query.columns}
     inside = per_query["qid"].is_in(list(subset))

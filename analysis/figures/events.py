@@ -8,10 +8,9 @@ from itertools import pairwise
 
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from .style import EVENT, QUIET, grid, heading, kind_colour, kind_name, new_figure, short, style
+from .style import EVENT, QUIET, grid, heading, kind_colour, kind_name, new_figure, shades, short, style
 
 
 def event_figure(
@@ -28,7 +27,7 @@ def event_figure(
         panels = figure.subplots(len(kinds), 2, width_ratios=[1, 2.1], squeeze=False, sharex="col")
         for (left, right), kind in zip(panels, kinds, strict=True):
             of_kind = pl.col("gate") == kind
-            shades = dict(zip(layers, _shades(kind_colour(kinds, kind), len(layers)), strict=True))
+            tints = dict(zip(layers, shades(kind_colour(kinds, kind), len(layers)), strict=True))
             left.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)))
             for row in gates.filter(of_kind).iter_rows(named=True):
                 here = of_kind & (pl.col("layer") == row["layer"])
@@ -37,12 +36,12 @@ def event_figure(
                 left.plot(
                     curve["false_positive"],
                     curve["true_positive"],
-                    color=shades[row["layer"]],
+                    color=tints[row["layer"]],
                     linewidth=1.8,
                     label=f"layer {row['layer']}: AUC {area}",
                 )
                 shown = example.filter(here)
-                right.plot(shown["clip"], shown["value"], color=shades[row["layer"]], linewidth=1.5)
+                right.plot(shown["clip"], shown["value"], color=tints[row["layer"]], linewidth=1.5)
             left.set_title(f"{kind_name(kind)}: ROC")
             left.set_ylabel("share of event clips found")
             left.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -76,10 +75,3 @@ def _stretches(clips: Sequence[int]) -> list[tuple[int, int]]:
     breaks = [index for index, (one, other) in enumerate(pairwise(clips), start=1) if other != one + 1]
     starts, ends = [0, *breaks], [*breaks, len(clips)]
     return [(clips[start], clips[end - 1]) for start, end in zip(starts, ends, strict=True)]
-
-
-def _shades(colour: str, count: int) -> list[tuple[float, float, float]]:
-    """``count`` shades of one colour, from light (first layer) to full (last)."""
-    red, green, blue = to_rgb(colour)
-    strengths = [1.0] if count == 1 else [0.35 + 0.65 * index / (count - 1) for index in range(count)]
-    return [(1 - s * (1 - red), 1 - s * (1 - green), 1 - s * (1 - blue)) for s in strengths]

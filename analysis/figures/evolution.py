@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .style import QUIET, grid, heading, kind_colour, kind_name, new_figure, percent_axis_x, shades, style
+from .style import (
+    MARKERS,
+    QUIET,
+    grid,
+    heading,
+    kind_colour,
+    kind_name,
+    new_figure,
+    percent_axis,
+    shades,
+    short,
+    style,
+)
 
 _NAMED_LAYERS = 8  # beyond it a legend hides the lines
 
@@ -33,14 +46,14 @@ def evolution_figure(
             _draw_layers(row[0], levels.filter(of_kind & pl.col("layer").is_not_null()), colour)
             _draw_lines(row[1], course.filter(of_kind), "position", layers, tints)
             _draw_lines(row[2], by_strength.filter(of_kind), "strength", layers, tints)
+            for axes in row:
+                axes.axhline(0, color=QUIET, linewidth=0.8, zorder=0)
+                grid(axes, "y")
             if course.filter(of_kind).is_empty():
                 _say(row[1], "One value for the whole video:\nno course over clips.")
             if by_strength.filter(of_kind).is_empty():
                 _say(row[2], _wrapped(lacking or "No clip has both a gate and a strength."))
             row[0].set_ylabel(f"{kind_name(kind)}\nmean", fontweight="bold")
-            for axes in row:
-                axes.axhline(0, color=QUIET, linewidth=0.8, zorder=0)
-                grid(axes, "y")
         titles = ("Over layers", "Over the video", "Against audio strength")
         for axes, title in zip(panels[0], titles, strict=True):
             axes.set_title(title)
@@ -50,10 +63,10 @@ def evolution_figure(
         panels[-1][1].set_xlabel("place in the video (start to end)")
         panels[-1][2].set_xlabel("L2 norm of the clip's audio features")
         panels[0][1].set_xlim(0, 1)
-        percent_axis_x(panels[-1][1])
-        legend = panels[0][1].get_legend_handles_labels()
-        if legend[0] and len(layers) <= _NAMED_LAYERS:
-            panels[0][1].legend(*legend, ncols=min(len(layers), 4), loc="upper right", columnspacing=1.0)
+        percent_axis(panels[-1][1].xaxis)
+        if len(layers) <= _NAMED_LAYERS:
+            for axes in panels[:, 1:].flat:
+                _name_layers(axes)
         heading(figure, "How the gates evolve", f"Bands: 95% intervals, by video. {subtitle}")
     return figure
 
@@ -87,15 +100,41 @@ def _draw_lines(
         own = curves.filter(pl.col("layer") == layer)
         if own.is_empty():
             continue
-        axes.fill_between(own[along], own["mean_low"], own["mean_high"], color=tint, alpha=0.2, linewidth=0)
-        axes.plot(own[along], own["mean"], color=tint, linewidth=1.6, label=f"layer {layer}")
+        axes.fill_between(own[along], own["mean_low"], own["mean_high"], color=tint, alpha=0.15, linewidth=0)
+        axes.plot(
+            own[along],
+            own["mean"],
+            color=tint,
+            linewidth=1.5,
+            label=f"layer {layer}",
+            marker=MARKERS[layer % len(MARKERS)],
+            markersize=4.5,
+            markerfacecolor="white",
+        )
+
+
+def _name_layers(axes: Axes) -> None:
+    """Layers above the panel, where they hide nothing."""
+    lines, names = axes.get_legend_handles_labels()
+    if lines:
+        axes.legend(
+            lines,
+            [names[0], *(name.removeprefix("layer ") for name in names[1:])],
+            ncols=_NAMED_LAYERS,
+            loc="lower right",
+            bbox_to_anchor=(1.0, 1.0),
+            borderaxespad=0.1,
+            columnspacing=0.9,
+            handlelength=1.6,
+            fontsize=7.5,
+        )
 
 
 def _say(axes: Axes, text: str) -> None:
+    """Words in the place of a picture that cannot be drawn."""
+    axes.set_axis_off()
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=QUIET)
 
 
 def _wrapped(text: str) -> str:
-    import textwrap
-
-    return textwrap.fill(text, 44, break_long_words=True)
+    return textwrap.fill(short(text, 220), 44, break_long_words=True)

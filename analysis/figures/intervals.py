@@ -18,9 +18,10 @@ def interval_figure(
 ) -> Figure:
     """One panel a ``panel``, one line a ``label`` within its ``gate``, the same lines in all panels.
 
-    ``estimates``: ``panel, gate, label, estimate, low, high, videos``; ``gate`` is a kind of gate, or null. NaN
-    estimates are called none, NaN intervals not drawn. Points whose interval excludes ``centre``, no effect, are
-    filled, unless it rests on too few videos. All panels share their horizontal axis, which ``axis`` names.
+    ``estimates``: ``panel, gate, label, estimate, low, high, videos``; ``gate`` is a kind of gate, or null.
+    NaN estimates are called none, NaN intervals not drawn. Points whose interval excludes ``centre``, no
+    effect, are filled, unless it rests on too few videos. All panels share their horizontal axis, which
+    ``axis`` names.
     """
     panels = estimates["panel"].unique(maintain_order=True).to_list()
     gates = estimates["gate"].unique(maintain_order=True).to_list()

@@ -55,7 +55,9 @@ def kinds_figure(per_sample: pl.DataFrame, subtitle: str) -> Figure:
                     )
                 )
             else:
-                axes.scatter(own["x"], own["y"], s=14, color=kind_colour(kinds, kinds[0]), alpha=0.55, linewidth=0)
+                axes.scatter(
+                    own["x"], own["y"], s=14, color=kind_colour(kinds, kinds[0]), alpha=0.55, linewidth=0
+                )
             axes.set(xlim=limits[0], ylim=limits[1])
             axes.set_title(f"layer {layer}")
             grid(axes)
@@ -73,12 +75,16 @@ def kinds_figure(per_sample: pl.DataFrame, subtitle: str) -> Figure:
             bar = figure.colorbar(drawn[0], ax=panels, pad=0.01, aspect=30)  # type: ignore[arg-type]
             bar.set_label("samples in a hexagon")
             # Matplotlib writes powers of ten as formulas, which the house style does not read.
-            bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:g}"))
+            bar.ax.yaxis.set_major_formatter(FuncFormatter(_plain_count))
             bar.ax.yaxis.set_minor_formatter(NullFormatter())
             bar.outline.set_visible(False)  # type: ignore[operator]
         what = "Hexagons count samples." if dense else "One point a sample."
         heading(figure, f"{kind_name(kinds[0])} against {kind_name(kinds[1])}", f"{what} {subtitle}")
     return figure
+
+
+def _plain_count(count: float, _: int | None) -> str:
+    return f"{count:g}"
 
 
 def _limits(values: pl.Series) -> tuple[float, float]:

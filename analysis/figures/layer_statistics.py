@@ -17,8 +17,8 @@ def layer_statistics_figure(per_sample: pl.DataFrame, means: pl.DataFrame, subti
     """One column a kind of gate; above the samples' means, below their means of |g|.
 
     - ``per_sample``: ``GateSummary.per_sample``; its spread over samples is drawn as a box.
-    - ``means``: ``layer, gate, statistic`` (``mean`` or ``mean_abs``), ``estimate, low, high``: the mean over all and
-      its interval.
+    - ``means``: ``layer, gate, statistic`` (``mean`` or ``mean_abs``), ``estimate, low, high``: the mean
+      over all and its interval.
     """
     kinds = per_sample["gate"].unique(maintain_order=True).to_list()
     layers = sorted(per_sample["layer"].unique().to_list())

@@ -41,7 +41,7 @@ def layer_figure(by_layer: pl.DataFrame, distribution: pl.DataFrame, subtitle: s
             row[0].set_ylabel(f"layer {layer}", fontweight="bold")
         for axes, kind in zip(panels[0], kinds, strict=True):
             axes.set_title(kind_name(kind))
-            percent_axis(axes)
+            percent_axis(axes.yaxis)
         for axes in panels[-1]:
             axes.set_xlabel("gate value")
         heading(

@@ -61,7 +61,7 @@ def _draw_distribution(axes: Axes, row: dict[str, Any], bins: pl.DataFrame, colo
         axes.legend(loc="best")
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylabel("share of values")
-    percent_axis(axes)
+    percent_axis(axes.yaxis)
     grid(axes, "y")
 
 

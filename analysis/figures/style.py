@@ -10,8 +10,9 @@ from typing import Any, cast
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import FuncFormatter
@@ -25,6 +26,8 @@ EVENT = "#f0c419"
 
 # Okabe and Ito's palette, told apart with every common form of colour blindness.
 _KIND_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
+#: Shapes that tell series apart without their colours.
+MARKERS = "os^DvPX*"
 # Fractions of a gate's range at which a colour scale may end.
 _SCALE_ENDS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 _FONT = "DejaVu Sans"  # comes with matplotlib
@@ -93,6 +96,13 @@ def series_colour(place: int) -> str:
     return _KIND_COLOURS[place % len(_KIND_COLOURS)]
 
 
+def shades(colour: str, count: int) -> list[tuple[float, float, float]]:
+    """``count`` shades of one colour, from light (first layer) to full (last)."""
+    red, green, blue = to_rgb(colour)
+    strengths = [1.0] if count == 1 else [0.35 + 0.65 * index / (count - 1) for index in range(count)]
+    return [(1 - s * (1 - red), 1 - s * (1 - green), 1 - s * (1 - blue)) for s in strengths]
+
+
 def kind_name(kind: str) -> str:
     """A kind of gate as a reader calls it."""
     return {"attention": "Attention gate", "ffn": "FFN gate"}.get(kind, f"{kind} gate")
@@ -117,9 +127,9 @@ def grid(axes: Axes, axis: str = "both") -> None:
     axes.grid(True, axis=axis)  # type: ignore[arg-type]
 
 
-def percent_axis(axes: Axes) -> None:
-    """Labels a vertical axis of shares in percent, with as many decimals as the ticks need."""
-    axes.yaxis.set_major_formatter(FuncFormatter(_percent))
+def percent_axis(axis: Axis) -> None:
+    """Labels an axis of shares in percent, with as many decimals as the ticks need."""
+    axis.set_major_formatter(FuncFormatter(_percent))
 
 
 def _percent(share: float, _: int | None) -> str:

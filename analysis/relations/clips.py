@@ -44,7 +44,7 @@ class ClipStatistics:
     - ``course`` (samples, gates, STRETCHES): mean gate in every twentieth of the video; NaN where no clip is.
     - ``strength_correlations`` (samples, gates): with the strength of the clip's audio.
     - ``by_strength`` (samples, gates, STRENGTHS): mean gate of the clips of each tenth by strength;
-      ``strength_edges`` (STRENGTHS + 1): where the tenths of all clips end, empty where nothing is known.
+      ``strengths`` (STRENGTHS): the strength in the middle of each tenth, empty where nothing is known.
     - ``mean_strength`` (samples): of the sample's clips. ``contribution`` (samples, gates): mean over clips.
     - ``largest``: by kind, the largest \\|gate\\| of a clip.
 
@@ -58,7 +58,7 @@ class ClipStatistics:
     course: Floats
     strength_correlations: Floats
     by_strength: Floats
-    strength_edges: Floats
+    strengths: Floats
     mean_strength: Floats
     contribution: Floats
     largest: dict[str, float]
@@ -77,10 +77,10 @@ def clip_statistics(
     *,
     progress: Callable[[], object] | None = None,
 ) -> ClipStatistics:
-    """Read the gates once, by clip. ``videos``: ``sample_id, vid``, one row a sample, in the order to keep."""
+    """Read the gates once, by clip. ``videos`` is ``sample_id, vid``, one row a sample, in their order."""
     samples = tuple(videos["sample_id"].to_list())
     place = {sample_id: number for number, sample_id in enumerate(samples)}
-    vids: list[str | None] = videos["vid"].to_list()
+    vids: list[str] = videos["vid"].to_list()
     column_of = {key: column for column, key in enumerate(keys)}
     whole_video = np.array([_is_global(run, key) for key in keys], np.bool_)
     pairs = tuple(
@@ -89,7 +89,7 @@ def clip_statistics(
         if keys[one].kind == keys[other].kind or keys[one].layer == keys[other].layer
     )
     left, right = (np.array([pair[side] for pair in pairs], np.intp) for side in (0, 1))
-    edges = _tenths([strength.clips[vid] for vid in dict.fromkeys(vids) if vid in strength.clips])
+    edges, middles = _tenths([strength.clips[vid] for vid in dict.fromkeys(vids) if vid in strength.clips])
     height, width = len(samples), len(keys)
     found = ClipStatistics(
         samples=samples,
@@ -99,7 +99,7 @@ def clip_statistics(
         course=np.full((height, width, STRETCHES), np.nan),
         strength_correlations=np.full((height, width), np.nan),
         by_strength=np.full((height, width, STRENGTHS), np.nan),
-        strength_edges=edges,
+        strengths=middles,
         mean_strength=np.full(height, np.nan),
         contribution=np.full((height, width), np.nan),
         largest=dict.fromkeys([key.kind for key in keys], 0.0),
@@ -107,7 +107,7 @@ def clip_statistics(
     for sample_id, series in sample_series(run, channels=False):
         row = place[sample_id]
         gates = _matrix(series, column_of)
-        audio = _fitted(strength.clips.get(vids[row] or ""), gates.shape[1])
+        audio = _fitted(strength.clips.get(vids[row]), gates.shape[1])
         for one in series:
             column = column_of[GateKey(one.layer, one.kind)]
             size = np.abs(one.values[np.isfinite(one.values)]).max(initial=0.0)
@@ -120,11 +120,11 @@ def clip_statistics(
         found.correlations[row] = r[left, right]
         found.strength_correlations[row] = r[-1, :-1]
         if gates.shape[1] > 1:
-            middles = (np.arange(gates.shape[1]) + 0.5) / gates.shape[1]
-            stretches = (middles * STRETCHES).astype(np.intp)
+            at = (np.arange(gates.shape[1]) + 0.5) / gates.shape[1]
+            stretches = (at * STRETCHES).astype(np.intp)
             found.course[row] = _means_in(gates, stretches, STRETCHES)
-        if len(edges) and not np.isnan(audio).all():
-            tenths = np.searchsorted(edges[1:-1], audio, side="right")
+        if not np.isnan(audio).all():
+            tenths = np.searchsorted(edges, audio, side="right")
             found.by_strength[row] = _means_in(np.where(np.isnan(audio), np.nan, gates), tenths, STRENGTHS)
         if progress is not None:
             progress()
@@ -154,10 +154,13 @@ def _fitted(strength: NDArray[np.float32] | None, length: int) -> Floats:
     return fitted
 
 
-def _tenths(strengths: Sequence[NDArray[np.float32]]) -> Floats:
+def _tenths(strengths: Sequence[NDArray[np.float32]]) -> tuple[Floats, Floats]:
+    """Where one tenth of all clips ends and the next begins, and the middle of each."""
     if not strengths:
-        return np.empty(0)
-    return np.quantile(np.concatenate(strengths).astype(np.float64), np.linspace(0, 1, STRENGTHS + 1))
+        return np.empty(0), np.empty(0)
+    places = np.linspace(0, 1, 2 * STRENGTHS + 1)[1:-1]
+    found = np.quantile(np.concatenate(strengths).astype(np.float64), places)
+    return found[1::2], found[::2]
 
 
 def _correlations(rows: Floats) -> Floats:

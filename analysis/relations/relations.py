@@ -10,11 +10,12 @@ import polars as pl
 
 from ..statistics.bootstrap import Interval, VideoBootstrap
 from ..statistics.wide import wide
-from .clips import STRENGTHS, STRETCHES, ClipStatistics, Floats
+from .clips import STRETCHES, ClipStatistics, Floats
+
 
 @dataclass(frozen=True)
 class Relations:
-    """Frames whose estimates ``x`` come with ``x_low`` and ``x_high``; NaN where there is nothing to estimate.
+    """Frames whose estimates ``x`` come with ``x_low`` and ``x_high``; NaN where nothing can be estimated.
 
     ``layer`` is null in the rows over all layers, where each sample has the mean of its layers.
 
@@ -24,7 +25,8 @@ class Relations:
       means, and ``over_clips``, the mean of the samples' own correlations over their clips.
     - ``strength``: ``layer, gate``: ``over_clips``, the mean of the samples' own correlations of gate and
       audio strength, and ``over_samples``, the correlation of their means.
-    - ``course``: ``layer, gate, position`` (of the stretch's middle, 0..1) and ``mean``. No row of all layers.
+    - ``course``: ``layer, gate, position`` (of the stretch's middle, 0..1) and ``mean``; no row
+      of all layers.
     - ``by_strength``: ``layer, gate, strength`` (middle of the tenth) and ``mean``; no row where no strength
       is known, and none of all layers.
     """
@@ -69,7 +71,8 @@ def relate(per_sample: pl.DataFrame, clips: ClipStatistics, bootstrap: VideoBoot
     )
     together = (
         bootstrap.correlations(
-            _stack([one.mean for one, *_ in pairs], clips), _stack([other.mean for _, other, _ in pairs], clips)
+            _stack([one.mean for one, *_ in pairs], clips),
+            _stack([other.mean for _, other, _ in pairs], clips),
         ),
         bootstrap.means(_stack([over_clips for *_, over_clips in pairs], clips)),
     )
@@ -78,9 +81,7 @@ def relate(per_sample: pl.DataFrame, clips: ClipStatistics, bootstrap: VideoBoot
         bootstrap.correlations(means, strengths),
     )
     positions = [(at + 0.5) / STRETCHES for at in range(STRETCHES)]
-    edges = clips.strength_edges
-    middles = ((edges[:-1] + edges[1:]) / 2).tolist() if len(edges) else []
-    tenths = clips.by_strength[:, :, : STRENGTHS if middles else 0]
+    tenths = clips.by_strength[:, :, : len(clips.strengths)]
     return Relations(
         levels=_frame(["layer", "gate"], own, ["mean", "mean_abs", "contribution"], levels),
         pairs=_frame(
@@ -91,7 +92,7 @@ def relate(per_sample: pl.DataFrame, clips: ClipStatistics, bootstrap: VideoBoot
         ),
         strength=_frame(["layer", "gate"], own, ["over_clips", "over_samples"], strength),
         course=_curves(clips, clips.course, "position", positions, bootstrap),
-        by_strength=_curves(clips, tenths, "strength", middles, bootstrap),
+        by_strength=_curves(clips, tenths, "strength", clips.strengths.tolist(), bootstrap),
     )
 
 

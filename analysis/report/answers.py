@@ -106,7 +106,9 @@ def _videos(summary: GateSummary, spread: pl.DataFrame) -> str:
         widest = max(rows, key=lambda row: row["highest"] - row["lowest"], default=None)
         if widest is None:
             continue
-        share = "does not vary" if total == 0 else f"{percent(between / total)} of the variance is between videos"
+        share = (
+            "does not vary" if total == 0 else f"{percent(between / total)} of the variance is between videos"
+        )
         said.append(
             f"The {plain(kind)} gate: {share}; most in layer {widest['layer']}, where videos' means reach from "
             f"{number(widest['lowest'])} to {number(widest['highest'])}"
@@ -134,7 +136,7 @@ def _unusual(summary: GateSummary) -> str:
             for row in far.head(_NAMED).iter_rows(named=True)
         )
         found.append(
-            f"{counted(far.height, 'sample')} of {summary.samples:,} lie beyond {FAR} robust standard deviations "
+            f"{counted(far.height, 'sample')} of {summary.samples:,} {'lies' if far.height == 1 else 'lie'} beyond {FAR} robust standard deviations "
             f"in a layer's mean gate, furthest {named}"
         )
     if not found:

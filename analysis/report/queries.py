@@ -71,8 +71,8 @@ def rankings_text(top: pl.DataFrame, bottom: pl.DataFrame, kinds: Sequence[str])
     return (
         "### Which queries have the largest and the smallest gates?\n\n"
         f"{table(heads, rows, text_columns=3 if queried else 2)}\n\nAll queries, ranked by every gate: "
-        "`sample_rankings.csv`; the ends of every ranking: `detailed_gate_analysis.json`. Queries of one video "
-        "may share its gates."
+        "`sample_rankings.csv`; the ends of every ranking: `detailed_gate_analysis.json`. Queries of one "
+        "video may share its gates."
     )
 
 
@@ -161,9 +161,10 @@ def agreement_text(agreement: pl.DataFrame) -> str:
     return "\n\n".join(
         [
             "### Do gates open on the clips that answer the query?",
-            "Within each query: the chance that a clip inside a true window has the larger gate than one outside "
-            "(AUC, 0.5: no agreement), and the correlation of the gate with being inside and with the annotated "
-            f"saliency; averaged over {counted(max(counts, default=0), 'video')}, with intervals by video.",
+            "Within each query: the chance that a clip inside a true window has the larger gate than one "
+            "outside (AUC, 0.5: no agreement), and the correlation of the gate with being inside and with "
+            f"the annotated saliency; averaged over {counted(max(counts, default=0), 'video')}, with "
+            "intervals by video.",
             table(heads, rows),
         ]
     )
@@ -175,14 +176,17 @@ def excludes(low: float, high: float, videos: int, centre: float = 0.0) -> bool:
 
 
 def chance(estimates: pl.DataFrame, prefix: str = "") -> str:
-    """How many intervals (columns ``{prefix}low``, ``{prefix}high``, ``videos``) exclude 0, and would by chance."""
+    """How many intervals exclude 0, and how many would by chance.
+
+    Takes the columns ``{prefix}low``, ``{prefix}high`` and ``videos``.
+    """
     known = estimates.filter(pl.col(f"{prefix}low").is_finite())
     if known.is_empty():
         return "There are too few videos for intervals."
     if (videos := max(known["videos"].to_list())) < FEW_VIDEOS:
         return (
-            f"None is called an effect: intervals of {counted(videos, 'video')} are too narrow, and with no effect "
-            "at all up to a quarter of them would exclude 0."
+            f"None is called an effect: intervals of {counted(videos, 'video')} are too narrow, and with no "
+            "effect at all up to a quarter of them would exclude 0."
         )
     rows = known.select(f"{prefix}low", f"{prefix}high", "videos").iter_rows()
     told = sum(excludes(*row) for row in rows)

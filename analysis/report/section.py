@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 
@@ -14,6 +14,8 @@ class Section(NamedTuple):
     - ``figures``: PNG files by file name; each is written beside the report and shown after the text.
     - ``document``: entries of ``overall_statistics.json``.
     - ``files``: other files by path below the report's folder, such as ``sample_rankings.csv``.
+    - ``stream``: more of them, (path, content), made one by one when the report is written, for what does not
+      fit in memory together.
     """
 
     title: str
@@ -21,3 +23,4 @@ class Section(NamedTuple):
     figures: Mapping[str, bytes] = {}
     document: Mapping[str, Any] = {}
     files: Mapping[str, bytes] = {}
+    stream: Iterable[tuple[str, bytes]] = ()

@@ -16,11 +16,11 @@ TITLE = "Subsets"
 
 
 def subset_text(name: str, found: int, listed: int, total: int) -> str:
-    """What a subset is: ``found`` of the ``listed`` queries of its file are among the ``total`` of the run."""
+    """What a subset is: of the ``listed`` queries of its file ``found`` are among the run's ``total``."""
     missing = f" Its file names {listed - found:,} more that the run does not have." if listed > found else ""
     return (
-        f"### {plain(name)}\n\n{found:,} of the run's {total:,} queries are in the subset, {total - found:,} are "
-        f"the rest.{missing}"
+        f"### {plain(name)}\n\n{found:,} of the run's {total:,} queries are in the subset, "
+        f"{total - found:,} are the rest.{missing}"
     )
 
 
@@ -54,9 +54,9 @@ def gates_text(compared: pl.DataFrame, measures: Sequence[Measure]) -> str:
 def subsets_section(blocks: Sequence[str], figures: dict[str, bytes], document: dict[str, Any]) -> Section:
     """The section of all subsets."""
     meaning = (
-        "Each subset against the queries outside it. Intervals of the differences resample videos; queries of "
-        "one video stay together. A difference says that the queries differ, not why: `gatescope ablate --subset` tells "
-        "what gates and audio do for each."
+        "Each subset against the queries outside it. Intervals of the differences resample videos; queries "
+        "of one video stay together. A difference says that the queries differ, not why: "
+        "`gatescope ablate --subset` tells what gates and audio do for each."
     )
     return Section(TITLE, "\n\n".join([meaning, *blocks]), figures, {"subsets": document})
 

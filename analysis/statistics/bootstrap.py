@@ -18,7 +18,8 @@ RESAMPLES = 2000
 SEED = 20_260
 LEVEL = 0.95
 #: With fewer videos percentile intervals are too narrow. With no effect at all, 95 % intervals of differences
-#: excluded 0 in 27 % of 600 trials with 5 videos, 12 % with 10, 8 % with 20, 6 % with 60; correlations in 10, 9, 7, 6 %.
+#: excluded 0 in 27 % of 600 trials with 5 videos, 12 % with 10, 8 % with 20, 6 % with 60; correlations in
+#: 10, 9, 7, 6 %.
 FEW_VIDEOS = 20
 
 _BLOCK = 200
@@ -74,7 +75,7 @@ class VideoBootstrap:
     def means(self, columns: Floats) -> list[Interval]:
         """The mean of every column of ``columns`` (rows, k), in one go: far faster than one by one."""
         known = ~np.isnan(columns)
-        drawn = self._means(columns)
+        drawn = self.drawn_means(columns)
         return [
             self._interval(_mean(columns[:, at]), drawn[:, at], known[:, at])
             for at in range(columns.shape[1])
@@ -84,15 +85,11 @@ class VideoBootstrap:
         """The mean of ``values`` less that of ``others`` on the same rows, paired; only rows with both."""
         return self.mean(np.asarray(values, np.float64) - np.asarray(others, np.float64))
 
-    def drawn_means(self, values: ArrayLike) -> Floats:
-        """The mean of ``values`` (rows,) in every draw, (resamples,); NaN in a draw without a value."""
-        return self._means(np.asarray(values, np.float64))
-
     def subset_difference(self, values: ArrayLike, inside: ArrayLike) -> Interval:
         """The mean over rows ``inside`` (rows,) bool less the mean over the rest, from the same draws."""
         array, chosen = np.asarray(values, np.float64), np.asarray(inside, np.bool_)
         one, rest = np.where(chosen, array, np.nan), np.where(chosen, np.nan, array)
-        drawn = self._means(np.stack([one, rest], 1))
+        drawn = self.drawn_means(np.stack([one, rest], 1))
         return self._interval(_mean(one) - _mean(rest), drawn[:, 0] - drawn[:, 1], ~np.isnan(array))
 
     def correlation(self, values: ArrayLike, others: ArrayLike) -> Interval:
@@ -109,12 +106,10 @@ class VideoBootstrap:
         sums = self._sums(np.concatenate(parts, axis=1))
         estimates = _correlations(sums.sum(axis=0, keepdims=True).reshape(1, 6, width))[0]
         drawn = _correlations(self._drawn(sums).reshape(self.resamples, 6, width))
-        return [
-            self._interval(float(estimates[at]), drawn[:, at], both[:, at]) for at in range(width)
-        ]
+        return [self._interval(float(estimates[at]), drawn[:, at], both[:, at]) for at in range(width)]
 
-    def _means(self, columns: Floats) -> Floats:
-        """The means of ``columns`` (rows, k) in every draw, (resamples, k)."""
+    def drawn_means(self, columns: Floats) -> Floats:
+        """The means of ``columns`` (rows, k) in every draw, (resamples, k); NaN in a draw without a value."""
         known = ~np.isnan(columns)
         sums = self._sums(np.concatenate([np.where(known, columns, 0.0), known.astype(np.float64)], axis=1))
         drawn = self._drawn(sums)

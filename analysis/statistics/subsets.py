@@ -13,9 +13,10 @@ from .bootstrap import VideoBootstrap
 def subset_differences(values: pl.DataFrame, names: Sequence[str], inside: pl.Series) -> pl.DataFrame:
     """Compares the means of the columns ``names`` over the rows ``inside`` with those over the rest.
 
-    ``values`` has one row a query with its ``vid``; null and NaN are left out. Gives one row a name: ``name``;
-    ``subset``, ``rest`` (means) and ``difference``, each with its interval ``…_low``, ``…_high``; ``subset_queries``
-    and ``rest_queries``, how many have a value; ``videos``: of how many videos, of the two the smaller number. Intervals are by
+    ``values`` has one row a query with its ``vid``; null and NaN are left out. Gives one row a name:
+    ``name``; ``subset``, ``rest`` (means) and ``difference``, each with its interval ``…_low``, ``…_high``;
+    ``subset_queries`` and ``rest_queries``, how many have a value; ``videos``: of how many videos, of the
+    two the smaller number. Intervals are by
     :class:`~gatescope.analysis.statistics.bootstrap.VideoBootstrap`, NaN where there is nothing to estimate.
     """
     bootstrap = VideoBootstrap(values["vid"].to_list())

@@ -61,7 +61,8 @@ class GateSummary:
     - ``distribution``: ``layer, gate, low, high, count``: 64 equal bins over the range of the gate's kind.
     - ``ranges``: smallest and largest value a gate of each kind can take.
 
-    Shares are fractions of ``count``; ``entropy`` is that of the 64 bins, in bits; statistics of nothing (``count`` 0) are NaN.
+    Shares are fractions of ``count``; ``entropy`` is that of the 64 bins, in bits;
+    statistics of nothing (``count`` 0) are NaN.
     """
 
     gating: str

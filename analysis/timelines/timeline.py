@@ -73,7 +73,9 @@ def timelines(
             seconds=seconds,
             gates=_over_time(gates[one.sample_id,], clip_length, seconds),
             truth=_frame(windows, _WINDOWS),
-            predicted=_frame([tuple(window) for window in found.get("pred_relevant_windows") or ()], _WINDOWS),
+            predicted=_frame(
+                [tuple(window) for window in found.get("pred_relevant_windows") or ()], _WINDOWS
+            ),
             saliency=_frame(
                 [
                     (clip * clip_length, (clip + 1) * clip_length, score)

@@ -41,6 +41,7 @@ def _document(result: DemoResult) -> dict[str, object]:
         "model": str(result.report.export.path),
         "run": str(result.report.run.output),
         "files": [str(path) for path in result.report.files],
+        "ablation": [str(path) for path in result.ablation],
         "gates": result.findings.to_dicts(),
         "commands": list(result.commands),
     }
@@ -64,10 +65,11 @@ def _describe(result: DemoResult) -> str:
             "",
             "Look at",
             *(f"  {path}" for path in report.files),
+            *(f"  {path}" for path in result.ablation),
             "",
             "What was done, to repeat with the paths of your own checkpoint and data:",
             f"  {together}",
-            "or the three steps it consists of:",
+            "or the three steps it consists of, and what gates and audio cause:",
             *(f"  {step}" for step in steps),
         ]
     )

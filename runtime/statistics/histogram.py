@@ -36,7 +36,7 @@ class Histogram:
 
     @property
     def entropy(self) -> float:
-        """Shannon's entropy of the bins in bits, from 0 (all in one bin) to 6 (spread evenly); of nothing, NaN."""
+        """Shannon's entropy of the bins in bits: 0 all in one bin, 6 spread evenly; NaN of nothing."""
         total = int(self.counts.sum())
         if total == 0:
             return math.nan

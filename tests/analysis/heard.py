@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,10 +30,8 @@ from ..runtime.tiny_model import QUERIES, tiny_manifest
 CLIPS, LAYERS = 10, 2
 
 
-def heard_model(path: Path, **fields: Any) -> Manifest:
-    """Write it to ``path``; ``fields`` replace those of the manifest."""
-    from dataclasses import replace
-
+def heard_model(path: Path, slope: float = 2.0, **fields: Any) -> Manifest:
+    """Write it to ``path``; ``slope`` replaces the 2 before ``heard``, ``fields`` those of the manifest."""
     manifest = replace(tiny_manifest("clipwise", LAYERS, overridable=True), **fields)
     nodes: list[onnx.NodeProto] = []
     constants: list[onnx.TensorProto] = []
@@ -51,7 +50,7 @@ def heard_model(path: Path, **fields: Any) -> Manifest:
 
     heard = channels("src_aud", 0, 1)  # (B, L, 1)
     seen = node("ReduceMean", channels("src_vid", 0, 5), constant([-1], np.int64), keepdims=1)
-    steps = {"attention": (heard, [2.0, 1.0]), "ffn": (seen, [1.0, 2.0])}
+    steps = {"attention": (heard, [slope, 1.0]), "ffn": (seen, [1.0, 2.0])}
     for kind, (source, slopes) in steps.items():
         stacked = node("Unsqueeze", source, constant([1], np.int64))
         gate = node("Tanh", node("Mul", stacked, constant(np.reshape(slopes, (1, LAYERS, 1, 1)))))

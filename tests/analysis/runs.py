@@ -45,7 +45,8 @@ def write_run(
 ) -> Run:
     """A run of ``gates``, by sample and kind (layers, L | 1, 1 | d); ``videos`` gives the vid of a sample.
 
-    ``predictions``: one a sample, in the submission format. With ``planned`` larger than the number of samples the run is left unfinished.
+    ``predictions``: one a sample, in the submission format. With ``planned`` larger than the number of
+    samples the run is left unfinished.
     """
     first = next(iter(gates.values()), {"attention": np.zeros((1, 2, 1), np.float32)})["attention"]
     gating: Gating = "elementwise" if first.shape[2] > 1 else "global" if first.shape[1] == 1 else "clipwise"

@@ -50,7 +50,7 @@ from .heard import heard_dataset, heard_model
 class Heard:
     """The hearing model and its dataset in a folder."""
 
-    def __init__(self, folder: Path, videos: int = 12, **fields: Any) -> None:
+    def __init__(self, folder: Path, videos: int = 24, **fields: Any) -> None:
         self.model, self.features = folder / "m.onnx", folder / "data"
         self.manifest = heard_model(self.model, **fields)
         self.annotations = heard_dataset(self.features, videos)
@@ -69,7 +69,7 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> Heard:
 def finished(heard: Heard, tmp_path_factory: pytest.TempPathFactory) -> AblationResult:
     """An undisturbed ablation with a subset: the first query of every video."""
     folder = tmp_path_factory.mktemp("ablation")
-    (folder / "first.txt").write_text("\n".join(str(100 * video) for video in range(12)))
+    (folder / "first.txt").write_text("\n".join(str(100 * video) for video in range(24)))
     return heard.ablate(folder / "out", subsets=[f"first={folder / 'first.txt'}"])
 
 
@@ -246,7 +246,7 @@ def test_subsets_against_the_rest(finished: AblationResult) -> None:
     base, own = (stored.filter(intervention=name) for name in ("unchanged", "audio-shuffled"))
     change = base.select("qid", change=100 * (own["r1_0.7"] - base["r1_0.7"]))
     told = finished.document["interventions"]["audio-shuffled"]["subsets"]["first"]["MR-full-R1@0.7"]
-    assert (told["inside_queries"], told["rest_queries"]) == (12, 12)
+    assert (told["inside_queries"], told["rest_queries"]) == (24, 24)
     assert told["inside"] == pytest.approx(change.filter(inside)["change"].mean())
     assert told["rest"] == pytest.approx(change.filter(~inside)["change"].mean())
     assert told["difference"]["effect"] == pytest.approx(told["inside"] - told["rest"])
@@ -263,11 +263,11 @@ class KilledError(BaseException):
     """As if the process ended here."""
 
 
-@pytest.mark.parametrize(("calls", "parts"), [(2, 0), (90, 1)])
+@pytest.mark.parametrize(("calls", "parts"), [(2, 0), (150, 1)])
 def test_a_killed_ablation_goes_on_to_the_same_files(
     heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int, parts: int
 ) -> None:
-    monkeypatch.setattr("gatescope.analysis.ablation.plan._QUERIES_PER_PART", 10)
+    monkeypatch.setattr("gatescope.analysis.ablation.plan._QUERIES_PER_PART", 20)
     heard.ablate(tmp_path / "whole")
     run, made = GateSession.run, iter(range(calls))
 
@@ -316,7 +316,7 @@ def test_one_video_has_no_intervals(tmp_path: Path) -> None:
     assert "one video only" in result.warnings[0]
     assert "shuffled" not in "".join(result.document["interventions"])
     assert result.document["interventions"]["audio-zero"]["metrics"]["MR-full-mAP"]["told_apart"] is False
-    assert "cannot be judged" in audio_verdict(result.effects)
+    assert "cannot be judged**: 1 video is too few" in audio_verdict(result.effects)
 
 
 def test_without_saliency_only_moments_are_judged(tmp_path: Path) -> None:
@@ -521,7 +521,7 @@ def test_the_command(heard: Heard, tmp_path: Path, capsys: pytest.CaptureFixture
     words += ["--max-samples", "8"]
     assert main(words) == 0
     out = capsys.readouterr()
-    assert "Audio matters here: with" in out.out
+    assert "The audio cannot be judged: 4 videos are too few, 20 are needed." in out.out
     assert str(tmp_path / "out" / "ABLATION.md") in out.out
     assert "only 4 videos" in out.err
     assert main([*words, "--resume", "--json"]) == 0

@@ -119,7 +119,7 @@ def slow_metrics(rows: list[Row], predictions: list[Row]) -> dict[str, Any]:
 
 
 def dataset(queries: int = 60, seed: int = 5) -> tuple[list[Row], list[Row]]:
-    """Queries with every quirk: ties in scores, no or many windows, too few or too many clips, odd durations."""
+    """Queries with every quirk: equal scores, no or many windows, too few or many clips, odd durations."""
     draw = random.Random(seed)
     rows, predictions = [], []
     for qid in range(queries):

@@ -62,7 +62,7 @@ def test_gates_that_do_not_vary(tmp_path: Path, value: float, range_: tuple[floa
 def test_an_analysis_writes_pictures(tmp_path: Path) -> None:
     result = analyze_run(write_run(tmp_path / "run", random_gates(2, 1)), tmp_path / "report")
     pictures = [path for path in result.files if path.suffix == ".png"]
-    assert len(pictures) == 3
+    assert len(pictures) == 5
     assert all(imread(path).shape[2] == 4 for path in pictures)
 
 

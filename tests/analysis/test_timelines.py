@@ -11,14 +11,13 @@ import polars as pl
 import pytest
 
 from gatescope.analysis import summarise
+from gatescope.analysis.evaluation.ground_truth import read_ground_truth
 from gatescope.analysis.figures.style import png
 from gatescope.analysis.figures.timeline import timeline_figure
 from gatescope.analysis.timelines.chapter import timelines_section
 from gatescope.analysis.timelines.exemplars import MOST, choose_exemplars
 from gatescope.analysis.timelines.timeline import timelines
-from gatescope.analysis.timelines.truth import Truth, truth_of
 from gatescope.analysis.timelines.unusual import unusual_samples
-from gatescope.runtime.errors import DatasetError
 
 from .runs import random_gates, write_run
 
@@ -32,7 +31,9 @@ def annotate(path: Path, *rows: dict[str, Any]) -> Path:
 def levels(values: dict[str, float], kind: str = "attention") -> pl.DataFrame:
     """``per_sample`` of one layer in which each sample's gate has one value."""
     rows = [(name, 0, kind, value, abs(value), 5) for name, value in values.items()]
-    return pl.DataFrame(rows, schema=["sample_id", "layer", "gate", "mean", "mean_abs", "count"], orient="row")
+    return pl.DataFrame(
+        rows, schema=["sample_id", "layer", "gate", "mean", "mean_abs", "count"], orient="row"
+    )
 
 
 def queries(*rows: tuple[str, str, str]) -> pl.DataFrame:
@@ -73,29 +74,23 @@ def test_a_sample_far_from_the_rest_is_unusual() -> None:
     assert unusual_samples(levels({"a": 0.1, "b": 0.1, "c": 0.101})).is_empty()
 
 
-def test_truth_of_chosen_queries(tmp_path: Path) -> None:
-    windows = {"relevant_windows": [[2, 6]], "relevant_clip_ids": [1, 2], "saliency_scores": [[1, 2, 3], [4, 4, 4]]}
-    path = annotate(tmp_path / "a.jsonl", {"qid": 1} | windows, {"qid": 2}, {"qid": 3, "relevant_windows": "none"})
-    assert truth_of(path, {"1", "2"}) == {
-        "1": Truth(((2.0, 6.0),), ((2.0, 4.0, 2.0), (4.0, 6.0, 4.0))),
-        "2": Truth(),
-    }
-    with pytest.raises(DatasetError, match="line 3"):
-        truth_of(path, {"3"})
-
-
 @pytest.mark.parametrize(("clips", "channels"), [(1, 1), (6, 1), (6, 8)])
 def test_a_timeline_is_what_the_run_holds(tmp_path: Path, clips: int, channels: int) -> None:
     gates = random_gates(3, 2, clips=clips, channels=channels)
     predictions = {
-        name: {"qid": int(name), "pred_relevant_windows": [[2.0, 4.0, 0.75]], "pred_saliency_scores": [0.5] * clips}
+        name: {
+            "qid": int(name),
+            "pred_relevant_windows": [[2.0, 4.0, 0.75]],
+            "pred_saliency_scores": [0.5] * clips,
+        }
         for name in gates
     }
     run = write_run(tmp_path / "run", gates, predictions=predictions)
     summary = summarise(run)
     samples = run.samples.collect()
-    path = annotate(tmp_path / "a.jsonl", *({"qid": int(q), "relevant_windows": [[0, 4]]} for q in gates))
-    drawn = list(timelines(run, samples, choose_exemplars(samples, summary.per_sample), {}, path))
+    right = {"relevant_windows": [[0, 4]], "relevant_clip_ids": [1], "saliency_scores": [[1, 2, 3]]}
+    truth = read_ground_truth(annotate(tmp_path / "a.jsonl", *({"qid": int(qid)} | right for qid in gates)))
+    drawn = list(timelines(run, samples, choose_exemplars(samples, summary.per_sample), {}, truth))
     one = drawn[0]
     name = one.exemplar.sample_id
     for layer in range(2):
@@ -104,6 +99,7 @@ def test_a_timeline_is_what_the_run_holds(tmp_path: Path, clips: int, channels: 
     # Samples of `write_run` have 75 clips of 2 s; a gate of one clip stands for all of them.
     assert one.gates.filter(layer=0, gate="ffn")["end"][-1] == (150.0 if clips == 1 else 2.0 * clips)
     assert one.truth.rows() == [(0.0, 4.0, None)]
+    assert one.rated.rows() == [(2.0, 4.0, 2.0)]
     assert one.predicted.rows() == [(2.0, 4.0, 0.75)]
     assert one.saliency["end"].to_list() == [2.0 * (clip + 1) for clip in range(clips)]
     figure = timeline_figure(
@@ -116,7 +112,13 @@ def test_a_timeline_is_what_the_run_holds(tmp_path: Path, clips: int, channels: 
         saliency=one.saliency,
         rated=one.rated,
     )
-    assert [axes.get_ylabel() for axes in figure.axes] == ["", "layer 0", "layer 1", "saliency"]
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        "",
+        "layer 0",
+        "layer 1",
+        "saliency",
+        "rated (dots)",
+    ]
     assert len({axes.get_ylim() for axes in figure.axes[1:3]}) == 1
     png(figure)
     png(timeline_figure(one.gates, summary.ranges, "gates alone", ""))

@@ -295,6 +295,8 @@ def test_the_whole_demo_in_the_place_of_an_earlier_one(
     assert gates[0, "attention"]["event"] > 0.6 > 0.1 > abs(gates[0, "attention"]["silent"])
     assert all(Path(path).is_file() for path in told["files"])
     assert (folder / "report" / "event_recovery.png").is_file()
+    told_ablation = json.loads((folder / "ablation" / "ablation.json").read_text())
+    assert told_ablation and all(Path(path).is_file() for path in told["ablation"])
     queries = read_annotations(folder / "data" / "val.jsonl")
     assert len(queries) == told["queries"]
     heard = (folder / "data" / "audio_queries.txt").read_text().split()

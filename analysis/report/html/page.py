@@ -7,8 +7,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.resources import files
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import polars as pl
 
@@ -24,6 +23,7 @@ from .pictures import data_uris
 LIMIT = 10_000_000
 # Kept free for what stands around figures and data.
 _MARGIN = 100_000
+_NAMED = 10
 
 
 def page(
@@ -39,7 +39,7 @@ def page(
 
     Figures take what room the data leave below :data:`LIMIT`; those that find none are named on the page.
     """
-    style, script = (files(__package__).joinpath(name).read_text("utf-8") for name in ("report.css", "report.js"))
+    style, script = _own("report.css"), _own("report.js")
     figures = {name: png for section in sections for name, png in section.figures.items()}
     data = to_script(payload.data)
     texts = sum(len(section.text.encode()) for section in sections)
@@ -47,7 +47,9 @@ def page(
     pictures = data_uris(figures, max(0, LIMIT - _MARGIN - taken))
     left_out = [*payload.left_out]
     if missing := [name for name in figures if name not in pictures]:
-        left_out.append(f"{len(missing):,} figures are files beside this page: {', '.join(missing[:10])}.")
+        are = "1 figure is a file" if len(missing) == 1 else f"{len(missing):,} figures are files"
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        left_out.append(f"{are} beside this page: {', '.join(missing[:_NAMED])}{more}.")
     parts = {
         "POLICY": _policy(style, script),
         "TITLE": escape(title),
@@ -67,8 +69,13 @@ def page(
         "DATA": data,
         "SCRIPT": script,
     }
-    template = files(__package__).joinpath("template.html").read_text("utf-8")
+    template = _own("template.html")
     return re.sub(r"\{\{([A-Z]+)\}\}", lambda found: parts[found[1]], template)
+
+
+def _own(name: str) -> str:
+    """A file that lies beside this one; installed packages have it too."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def _chapters(sections: Sequence[Section]) -> list[Section]:

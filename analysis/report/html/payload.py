@@ -15,9 +15,10 @@ from ...timelines.timeline import Timeline
 
 #: Samples beyond these are counted, not shown.
 MOST_SAMPLES = 5000
-#: Letters of an id or query that are kept.
-LONGEST_ID = 200
-LONGEST_QUERY = 300
+# Letters of an id and of a query that are kept; of queries fewer where all together would fill the page.
+_LONGEST_ID = 200
+_LONGEST_QUERY = (300, 200, 100, 50)
+_MOST_WORDS = 4_000_000
 # Numbers by sample, layer and kind; beyond it a model of very many layers would fill the page.
 _MOST_LAYER_NUMBERS = 200_000
 
@@ -61,8 +62,10 @@ def payload(
         )
     qids = shown["qid"].to_list()
     words = [texts.get(qid, "") for qid in qids]
-    if cut := sum(len(text) > LONGEST_QUERY for text in words) + sum(len(qid) > LONGEST_ID for qid in qids):
-        left_out.append(f"{cut:,} long ids or queries are cut after {LONGEST_ID} or {LONGEST_QUERY} characters.")
+    longest = next((n for n in _LONGEST_QUERY if _size(words, n) <= _MOST_WORDS), _LONGEST_QUERY[-1])
+    for what, ones, most in (("ids", qids, _LONGEST_ID), ("queries", words, longest)):
+        if cut := sum(len(one) > most for one in ones):
+            left_out.append(f"{cut:,} {what} are cut after {most} characters.")
     by_layer = shown.height * len(summary.layers) * len(summary.kinds) <= _MOST_LAYER_NUMBERS
     if not by_layer:
         left_out.append("The chart of samples has means over layers only, not layer by layer.")
@@ -71,9 +74,9 @@ def payload(
         "kinds": [{"id": kind, "range": list(summary.ranges[kind])} for kind in summary.kinds],
         "layers": list(summary.layers),
         "levels": [[_value(value) for value in row] for row in _level_rows(levels)],
-        "qid": [_cut(qid, LONGEST_ID) for qid in qids],
-        "vid": [_cut(vid, LONGEST_ID) for vid in shown["vid"].to_list()],
-        "query": [_cut(text, LONGEST_QUERY) for text in words],
+        "qid": [_cut(qid, _LONGEST_ID) for qid in qids],
+        "vid": [_cut(vid, _LONGEST_ID) for vid in shown["vid"].to_list()],
+        "query": [_cut(text, longest) for text in words],
         "clips": shown["clips"].to_list(),
         "gates": _gates(summary, shown, by_layer),
         "metrics": _metrics(shown, per_query),
@@ -102,11 +105,18 @@ def shown_number(value: float | None) -> float | None:
 
 def _level_rows(levels: pl.DataFrame) -> list[tuple[Any, ...]]:
     ends = ("", "_low", "_high")
-    return levels.select("layer", "gate", *(f"{of}{end}" for of in ("mean", "mean_abs") for end in ends)).rows()
+    return levels.select(
+        "layer", "gate", *(f"{of}{end}" for of in ("mean", "mean_abs") for end in ends)
+    ).rows()
 
 
 def _value(value: Any) -> Any:
     return shown_number(value) if isinstance(value, float) else value
+
+
+def _size(texts: Sequence[str], longest: int) -> int:
+    """Bytes that ``texts``, cut to ``longest`` letters, take in the page."""
+    return sum(len(to_script({"": text[:longest]}).encode()) for text in texts)
 
 
 def _cut(text: str, longest: int) -> str:
@@ -132,7 +142,8 @@ def _gates(summary: GateSummary, shown: pl.DataFrame, by_layer: bool) -> dict[st
         if by_layer:
             parts += [of_kind.filter(pl.col("layer") == layer) for layer in summary.layers]
         placed = [
-            shown.select("sample_id").join(part, on="sample_id", how="left", maintain_order="left") for part in parts
+            shown.select("sample_id").join(part, on="sample_id", how="left", maintain_order="left")
+            for part in parts
         ]
         gates[kind] = {
             of: [[shown_number(value) for value in part[of].to_list()] for part in placed]
@@ -149,7 +160,10 @@ def _metrics(shown: pl.DataFrame, per_query: pl.DataFrame | None) -> list[dict[s
         per_query.select("qid", *names), on="qid", how="left", maintain_order="left"
     )
     return [
-        {"name": _METRICS[name], "values": [_value(value) for value in placed[name].cast(pl.Float64).to_list()]}
+        {
+            "name": _METRICS[name],
+            "values": [_value(value) for value in placed[name].cast(pl.Float64).to_list()],
+        }
         for name in names
     ]
 

@@ -241,7 +241,7 @@
 
   // --- one sample over time -------------------------------------------------------------------------------
   function timelineSvg(one, width) {
-    const left = 62, right = 12, bottom = 30, gap = 10;
+    const left = 74, right = 12, bottom = 30, gap = 10;
     const windows = one.predicted.slice(0, 5);
     const rowHeight = one.layers.length > 6 ? 46 : 66;
     const strips = (one.truth.length ? 18 : 0) + windows.length * 9 + (one.truth.length || windows.length ? gap : 0);

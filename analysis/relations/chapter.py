@@ -1,0 +1,207 @@
+"""The chapters on what stands beside the means: intervals, spread, entropy, contribution, correlations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from ..context import Context
+from ..figures.evolution import evolution_figure
+from ..figures.style import png
+from ..report.markdown import counted, number, percent, plain, table
+from ..report.section import Section
+from ..statistics.bootstrap import RESAMPLES, SEED
+
+FIGURE = "gate_evolution.png"
+# More rows than this nobody reads; the JSON has all.
+_MOST_PAIRS = 24
+_ALL = "all"
+
+Row = dict[str, Any]
+
+
+def beside_means_chapter(context: Context) -> Section:
+    """Intervals of the means, entropy, the variance between videos, and the effective contribution."""
+    summary, relations = context.summary, context.relations
+    entropy = {
+        (row["layer"], row["gate"]): row["entropy"]
+        for frame in (summary.by_layer, summary.overall.with_columns(layer=None))
+        for row in frame.iter_rows(named=True)
+    }
+    shares = {
+        (row["layer"], row["gate"]): _share_between(row)
+        for frame in (context.spread, _over_layers(context.spread))
+        for row in frame.iter_rows(named=True)
+    }
+    measured = relations.levels["contribution"].is_not_nan().any()
+    rows = [
+        [
+            plain(row["gate"]),
+            _layer(row["layer"]),
+            _interval(row, "mean"),
+            _interval(row, "mean_abs"),
+            percent(shares.get((row["layer"], row["gate"]))),
+            number(entropy.get((row["layer"], row["gate"])), 2),
+            *([_interval(row, "contribution")] if measured else []),
+        ]
+        for row in relations.levels.iter_rows(named=True)
+    ]
+    heads = ["gate", "layer", "mean", "mean \\|g\\|", "variance between videos", "entropy (bits)"]
+    note = (
+        "Means are of the samples' means, each sample weighing the same, in brackets their "
+        f"{_level(context)}% interval. *Variance between videos*: the share of a gate's variance that lies "
+        "between videos; the rest lies within them. *Entropy*: of 64 equal bins over the gate's range, from "
+        "0 (always the same) to 6 bits (anything equally often)."
+    )
+    if measured:
+        heads.append("contribution")
+        note += (
+            " *Contribution*: how far the gated branch moves the stream it is added to, ‖g·u‖ / ‖v‖ for the "
+            "attention gate and ‖g·f‖ / ‖z‖ for the FFN gate: unlike the gate itself it can be compared "
+            "between layers and models."
+        )
+    else:
+        note += (
+            " The effective contribution of the gated branches is not known: the model was exported without "
+            "`--contribution`."
+        )
+    document = {
+        "intervals": {
+            "unit": "video",
+            "videos": context.videos["vid"].n_unique(),
+            "level": context.bootstrap.level,
+            "resamples": RESAMPLES,
+            "seed": SEED,
+        },
+        "gate_levels": relations.levels.to_dicts(),
+    }
+    return Section("Beside the means", f"{table(heads, rows)}\n\n{note}{_resampled(context)}", {}, document)
+
+
+def relations_chapter(context: Context) -> Section:
+    """Which gates move together, and whether they follow the strength of the audio."""
+    relations, strength = context.relations, context.strength
+    figure = evolution_figure(
+        relations.levels,
+        relations.course,
+        relations.by_strength,
+        strength.lacking,
+        f"{counted(context.videos['vid'].n_unique(), 'video')}.",
+    )
+    text = "\n\n".join(["### Gates with each other", _pairs(relations.pairs), *_strength(context)])
+    document = {
+        "correlations": relations.pairs.to_dicts(),
+        "audio_strength": {"lacking": strength.lacking or None, "gates": relations.strength.to_dicts()},
+        "gate_course": relations.course.to_dicts(),
+        "gate_by_strength": relations.by_strength.to_dicts(),
+    }
+    return Section("How the gates move together", text, {FIGURE: png(figure)}, document)
+
+
+def _pairs(pairs: pl.DataFrame) -> str:
+    known = pairs.filter(pl.col("over_samples").is_not_nan() | pl.col("over_clips").is_not_nan())
+    if known.is_empty():
+        return (
+            "There is nothing to correlate: fewer than two samples and two clips, or gates that do not vary."
+        )
+    strongest = known.sort(
+        pl.col("layer").is_null(),
+        pl.max_horizontal(pl.col("over_samples", "over_clips").fill_nan(0).abs()),
+        descending=True,
+        maintain_order=True,
+    ).head(_MOST_PAIRS)
+    rows = [
+        [_named(row["gate"], row["layer"]), _named(row["other_gate"], row["other_layer"])]
+        + [_interval(row, name, 2) for name in ("over_samples", "over_clips")]
+        for row in strongest.iter_rows(named=True)
+    ]
+    left_out = known.height - strongest.height
+    note = (
+        "Pearson's correlation. *Between samples*: of the samples' means. *Over clips*: within a sample, the "
+        "mean over samples; whether two gates open and close at the same moments."
+    )
+    if left_out:
+        note += f" The {len(rows)} strongest; {left_out} more are in `overall_statistics.json`."
+    return f"{table(['gate', 'with', 'between samples', 'over clips'], rows, text_columns=2)}\n\n{note}"
+
+
+def _strength(context: Context) -> list[str]:
+    """The part on the strength of the audio."""
+    blocks = ["### Gates and the strength of the audio"]
+    if context.strength.lacking:
+        blocks.append(plain(context.strength.lacking, 600))
+    known = context.relations.strength.filter(
+        pl.col("over_samples").is_not_nan() | pl.col("over_clips").is_not_nan()
+    )
+    if not context.strength.clips:
+        return blocks
+    if known.is_empty():
+        return [
+            *blocks,
+            "There is nothing to correlate: too few samples and clips, or values that do not vary.",
+        ]
+    rows = [
+        [
+            plain(row["gate"]),
+            _layer(row["layer"]),
+            _interval(row, "over_clips", 2),
+            _interval(row, "over_samples", 2),
+        ]
+        for row in known.iter_rows(named=True)
+    ]
+    note = (
+        f"Strength is the L2 norm of a clip's audio features{_unseen(context)}. *Over clips*: the "
+        "correlation within a sample, the mean over samples. *Between samples*: of the samples' mean "
+        "gate and mean strength."
+    )
+    return [*blocks, table(["gate", "layer", "over clips", "between samples"], rows), note]
+
+
+def _unseen(context: Context) -> str:
+    normalised = context.run.manifest.preprocessing.normalize_video
+    return " before they are normalised, which the model does not see" if normalised else ""
+
+
+def _over_layers(spread: pl.DataFrame) -> pl.DataFrame:
+    """The spread of all layers of a gate together: variances add up, their roots do not."""
+    return spread.group_by("gate", maintain_order=True).agg(
+        layer=pl.lit(None),
+        videos=pl.col("videos").max(),
+        between=(pl.col("between") ** 2).mean().sqrt(),
+        within=(pl.col("within") ** 2).mean().sqrt(),
+    )
+
+
+def _share_between(row: Row) -> float | None:
+    between, within = row["between"] ** 2, row["within"] ** 2
+    return between / (between + within) if row["videos"] > 1 and between + within > 0 else None
+
+
+def _interval(row: Row, name: str, digits: int = 3) -> str:
+    """``0.123 [0.100, 0.150]``; without brackets where there is no interval."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    text = number(row[name], digits)
+    return text if low != low else f"{text} \\[{number(low, digits)}, {number(high, digits)}\\]"
+
+
+def _named(gate: str, layer: int | None) -> str:
+    return f"{plain(gate)}, all layers" if layer is None else f"{plain(gate)} {layer}"
+
+
+def _layer(layer: int | None) -> str:
+    return _ALL if layer is None else str(layer)
+
+
+def _level(context: Context) -> str:
+    return f"{100 * context.bootstrap.level:g}"
+
+
+def _resampled(context: Context) -> str:
+    videos = context.videos["vid"].n_unique()
+    if videos < 2:
+        return " With one video there are no intervals."
+    return (
+        f" Intervals are bootstrapped over the {videos:,} videos ({context.bootstrap.resamples:,} resamples, "
+        "fixed seed): clips and queries of one video are not independent."
+    )
