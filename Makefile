@@ -6,6 +6,8 @@ BIN    := $(VENV)/bin
 # One build of ONNX Runtime: the GPU one where an NVIDIA driver answers, else the CPU one.
 ORT    := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 STAMP  := $(VENV)/.installed-$(ORT)
+# Two workers, each begins with one half of the tests in order, so that neighbours share what they export.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
 
 # What the benchmarks are given: --output FILE (JSON), --cache DIR (keeps exported files), --rounds N.
 BENCH_ARGS ?=
@@ -24,11 +26,11 @@ demo: $(STAMP)  ## export, run and analyse a model and data it makes itself; pri
 	$(BIN)/gatescope demo --output demo
 
 test: $(STAMP) check  ## everything CI runs
-	$(BIN)/python -m pytest -n 2
+	$(PYTEST)
 	$(MAKE) bench-smoke
 
 quick: $(STAMP)  ## the tests that take no more than seconds
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: $(STAMP)  ## lint, formatting, strict types; the import and layout tests are part of pytest too
 	$(BIN)/ruff check .

@@ -11,17 +11,23 @@ from typing import Any
 from ..runtime.errors import UsageError
 from ..runtime.runs.reader import Run, open_run
 from ..runtime.runs.schema import RUN_FILE
-from .chapters import CHAPTERS
+from .chapters import CHAPTERS, subtitle
 from .context import Context, Options
+from .plugins.loading import load_plugins
 from .report.document import statistics_document, to_json
 from .report.folder import is_inside, write_report
-from .report.report import report
+from .report.html.page import page
+from .report.html.payload import payload
+from .report.markdown import counted
+from .report.report import TITLE, report
 from .report.section import Section
 from .report.warnings import run_warnings
 from .statistics.summary import GateSummary, summarise
 from .statistics.videos import spread_over_videos, videos_of
+from .timelines.chapter import TITLE as TIMELINES
 
 REPORT = "ANALYSIS_REPORT.md"
+PAGE = "report.html"
 STATISTICS = "overall_statistics.json"
 
 
@@ -63,19 +69,22 @@ def analyze_run(
 
     Raises :class:`~gatescope.runtime.errors.RunFolderError` for a folder that is no run or has no gates,
     :class:`~gatescope.runtime.errors.UsageError` for an output that cannot hold a report, and
-    :class:`~gatescope.runtime.errors.DatasetError` for annotations that cannot be read.
+    :class:`~gatescope.runtime.errors.DatasetError` for annotations that cannot be read, and what
+    :func:`~gatescope.analysis.plugins.loading.load_plugins` raises.
     """
     run = run if isinstance(run, Run) else open_run(run)
     folder = Path(output)
     _check_output(folder)
     chosen = options or Options(None if annotations is None else Path(annotations))
+    plugins = load_plugins(chosen.plugins)  # first: a file with a slip in it should not cost minutes
 
     summary = summarise(run, progress=progress)
     queries = run.samples.collect()
     videos = videos_of(queries)
     spread = spread_over_videos(summary.per_sample, videos)
     warnings = tuple(run_warnings(run, summary))
-    context = Context(run, summary, spread, queries, videos, warnings, chosen, progress or (lambda: None))
+    tell = progress or (lambda: None)
+    context = Context(run, summary, spread, queries, videos, warnings, chosen, tell, plugins)
     *body, last = [section for chapter in CHAPTERS if (section := chapter(context)) is not None]
     chapters = [*body, *(_as_section(section) for section in sections), last]
     document = statistics_document(
@@ -83,7 +92,11 @@ def analyze_run(
     )
     for chapter in chapters:
         document |= chapter.document
-    contents = {REPORT: report(warnings, chapters).encode(), STATISTICS: to_json(document).encode()}
+    contents = {
+        REPORT: report(warnings, chapters).encode(),
+        PAGE: _page(context, chapters).encode(),
+        STATISTICS: to_json(document).encode(),
+    }
     for chapter in chapters:
         for name, content in (*chapter.figures.items(), *chapter.files.items()):
             if name in contents or not is_inside(name):
@@ -91,6 +104,17 @@ def analyze_run(
             contents[name] = content
     files = write_report(folder, contents, chain.from_iterable(chapter.stream for chapter in chapters))
     return AnalysisResult(folder, files, summary, document, warnings)
+
+
+def _page(context: Context, chapters: Sequence[Section]) -> str:
+    summary, levels = context.summary, context.relations.levels
+    per_query = None if context.evaluation is None else context.evaluation.per_query
+    data = payload(summary, context.queries, levels, context.texts, context.timelines, per_query)
+    videos = counted(context.videos["vid"].n_unique(), "video")
+    where = f"{subtitle(summary)} {videos}. Model: {context.run.record.model.path}"
+    # The page draws timelines itself, all of them.
+    shown = [one._replace(figures={}) if one.title == TIMELINES else one for one in chapters]
+    return page(shown, data, levels, title=TITLE, subtitle=where, warnings=context.warnings)
 
 
 def _as_section(given: Section | tuple[str, str, Mapping[str, bytes]]) -> Section:

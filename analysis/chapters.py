@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .association.chapter import queries_chapter
+from .association.subset_chapter import subsets_chapter
 from .clustering.chapter import clustering_chapter
 from .context import Context
 from .events.chapter import events_chapter
+from .figures.kinds import kinds_figure
 from .figures.layers import layer_figure
 from .figures.overall import overall_figure
 from .figures.patterns import pattern_figure
 from .figures.style import png
+from .plugins.chapter import plugins_chapter
 from .relations.chapter import beside_means_chapter, relations_chapter
+from .report.answers import answers
 from .report.markdown import counted
 from .report.numbers import gate_numbers
 from .report.provenance import provenance
@@ -20,12 +25,14 @@ from .report.section import Section
 from .samples.chapter import comparison_chapter, samples_chapter
 from .statistics.patterns import sample_patterns
 from .statistics.summary import GateSummary
+from .timelines.chapter import timelines_section
 
 Chapter = Callable[[Context], Section | None]
 
 OVERALL = "overall_statistics.png"
 LAYERS = "layer_distributions.png"
 PATTERNS = "activation_patterns.png"
+KINDS = "attention_against_ffn.png"
 
 
 def numbers_chapter(context: Context) -> Section:
@@ -33,6 +40,11 @@ def numbers_chapter(context: Context) -> Section:
     summary = context.summary
     figure = overall_figure(summary.overall, summary.by_layer, summary.distribution, subtitle(summary))
     return gate_numbers(summary, context.spread)._replace(figures={OVERALL: png(figure)})
+
+
+def answers_chapter(context: Context) -> Section:
+    """The first questions, answered in words with numbers."""
+    return answers(context.summary, context.spread, context.relations.levels)
 
 
 def saying_chapter(context: Context) -> Section:
@@ -53,7 +65,14 @@ def pictures_chapter(context: Context) -> Section:
         LAYERS: png(layer_figure(summary.by_layer, summary.distribution, subtitle(summary))),
         PATTERNS: png(pattern_figure(patterns, summary.ranges, subtitle(summary))),
     }
+    if len(summary.kinds) > 1:
+        figures[KINDS] = png(kinds_figure(summary.per_sample, subtitle(summary)))
     return Section("Layers and samples in pictures", "", figures)
+
+
+def timelines_chapter(context: Context) -> Section | None:
+    """Single queries over time."""
+    return timelines_section(context.timelines, context.summary.ranges)
 
 
 def provenance_chapter(context: Context) -> Section:
@@ -69,14 +88,19 @@ def subtitle(summary: GateSummary) -> str:
 
 CHAPTERS: list[Chapter] = [
     numbers_chapter,
+    answers_chapter,
     saying_chapter,
     limits_chapter,
     beside_means_chapter,
     pictures_chapter,
+    queries_chapter,
+    subsets_chapter,
+    timelines_chapter,
     relations_chapter,
     clustering_chapter,
     samples_chapter,
     comparison_chapter,
     events_chapter,
+    plugins_chapter,
     provenance_chapter,
 ]

@@ -9,12 +9,19 @@ from pathlib import Path
 
 import polars as pl
 
+from ..runtime.data.annotations import read_annotations
+from ..runtime.errors import NoGroundTruthError
 from ..runtime.runs.reader import Run
+from .evaluation.evaluate import Evaluation, evaluate_run
+from .evaluation.ground_truth import GroundTruth, read_ground_truth
+from .plugins.loading import Plugins
 from .relations.clips import ClipStatistics, GateKey, clip_statistics
 from .relations.relations import Relations, relate
 from .relations.strength import AudioStrength, audio_strength
 from .statistics.bootstrap import VideoBootstrap
 from .statistics.summary import GateSummary
+from .timelines.exemplars import choose_exemplars
+from .timelines.timeline import Timeline, timelines
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,7 @@ class Options:
     - ``samples``: ids to show one by one, sample_ids or qids; None: a choice of exemplars, ``("all",)``:
       every sample. ``compare``: ids to set side by side; None: none, empty: the first five.
     - ``raw``: write the gates of these samples as ``.npy`` files too.
+    - ``plugins``: files of Python code that register statistics and figures.
     """
 
     annotations: Path | None = None
@@ -33,6 +41,7 @@ class Options:
     samples: tuple[str, ...] | None = None
     compare: tuple[str, ...] | None = None
     raw: bool = False
+    plugins: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class Context:
     - ``summary``: all statistics of its gates. ``spread``: of each gate between and within videos.
     - ``queries``: the run's samples (``sample_id, qid, vid, clips, duration``), one row a query.
     - ``videos``: ``sample_id, vid``, one row a sample. ``warnings``: what to know first, in plain text.
-    - ``progress``: called now and then by what takes long.
+    - ``progress``: called now and then by what takes long. ``plugins``: users' own statistics and figures.
     """
 
     run: Run
@@ -53,6 +62,45 @@ class Context:
     warnings: tuple[str, ...]
     options: Options = Options()
     progress: Callable[[], object] = lambda: None
+    plugins: Plugins = field(default_factory=Plugins)
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """The queries' words by qid, from the annotations, else from the predictions; empty with neither."""
+        if self.options.annotations is not None:
+            return {one.qid: one.query for one in read_annotations(self.options.annotations)}
+        return {str(row.get("qid")): str(row.get("query", "")) for row in self.run.predictions()}
+
+    @cached_property
+    def timelines(self) -> tuple[Timeline, ...]:
+        """The queries worth a look, over time."""
+        exemplars = choose_exemplars(
+            self.queries,
+            self.summary.per_sample,
+            asked=self.options.samples or (),
+            per_query=None if self.evaluation is None else self.evaluation.per_query,
+        )
+        return tuple(timelines(self.run, self.queries, exemplars, self.texts, self.truth))
+
+    @cached_property
+    def truth(self) -> GroundTruth | None:
+        """What the annotations know to be right; None without annotations, or of a test split.
+
+        Raises :class:`~gatescope.runtime.errors.DatasetError` where their ground truth is damaged.
+        """
+        if self.options.annotations is None:
+            return None
+        try:
+            return read_ground_truth(self.options.annotations)
+        except NoGroundTruthError:
+            return None
+
+    @cached_property
+    def evaluation(self) -> Evaluation | None:
+        """How good the run's predictions are, of the queries that are annotated; None without either."""
+        if self.truth is None or not self.run.record.predictions:
+            return None
+        return evaluate_run(self.run, self.truth, allow_missing=True)
 
     @cached_property
     def bootstrap(self) -> VideoBootstrap:

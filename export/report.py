@@ -27,6 +27,7 @@ from ..runtime.pipeline import RunResult, run_model
 from ..runtime.progress import progress
 from .choices import Choices
 from .export import ExportResult, export_checkpoint
+from .graph.variant import Variant
 from .proof.verify import VerifyRequest
 from .reading.checkpoint import load_checkpoint
 from .reading.facts import describe
@@ -78,6 +79,7 @@ def report_checkpoint(
     output: str | Path,
     choices: Choices | None = None,
     *,
+    variant: Variant | None = None,
     verification: VerifyRequest | None = None,
     video_features: Collection[Path] | None = None,
     audio_features: Path | None = None,
@@ -92,8 +94,9 @@ def report_checkpoint(
     """Export ``checkpoint``, run it on the dataset and analyse its gates, all into the folder ``output``.
 
     Arguments are those of :func:`~gatescope.export.export.export_checkpoint` and
-    :func:`~gatescope.runtime.pipeline.run_model`. ``others`` names what else may lie in ``output``. ``tell``
-    is called with a line for each step.
+    :func:`~gatescope.runtime.pipeline.run_model`. ``variant``: what the model returns and takes; it must
+    give predictions and gates, as it does by default. ``others`` names what else may lie in ``output``.
+    ``tell`` is called with a line for each step.
 
     Raises :class:`~gatescope.runtime.errors.UsageError` where ``output`` holds something else,
     :class:`~gatescope.runtime.errors.MissingExtraError` without the analysis room's libraries, and whatever
@@ -105,10 +108,15 @@ def report_checkpoint(
     # Better now than after the export.
     read_annotations(annotations)
     model = folder / MODEL
-    exported = _exported_before(model, Path(checkpoint), wanted, verification) if model.exists() else None
+    graph = variant or Variant()
+    exported = (
+        _exported_before(model, Path(checkpoint), wanted, graph, verification) if model.exists() else None
+    )
     if exported is not None:
         tell(f"using {model}, which an earlier report exported from this checkpoint")
-    export = exported or export_checkpoint(checkpoint, model, wanted, verification=verification, tell=tell)
+    export = exported or export_checkpoint(
+        checkpoint, model, wanted, variant=graph, verification=verification, tell=tell
+    )
     try:
         tell("running the model on the dataset")
         run = run_model(
@@ -160,7 +168,7 @@ def _partial(path: Path) -> bool:
 
 
 def _exported_before(
-    path: Path, checkpoint: Path, choices: Choices, verification: VerifyRequest | None
+    path: Path, checkpoint: Path, choices: Choices, variant: Variant, verification: VerifyRequest | None
 ) -> ExportResult:
     """The model at ``path``, if exporting now would make the same; raises UsageError if not."""
     file = read_model_file(path)
@@ -172,7 +180,8 @@ def _exported_before(
         "batching": there.batching == choices.batching,
         "facts of the model": there.facts == now.facts,
         "preprocessing": there.preprocessing == now.preprocessing,
-        "outputs": there.outputs_kind == "tracked",
+        "outputs": (there.outputs_kind, bool(there.contributions), bool(there.overrides))
+        == (variant.outputs, variant.contribution, variant.overridable),
         "version of gatescope": there.versions.get("gatescope") == version("gatescope"),
         "verification": verification is None or _verified(there, verification),
     }

@@ -17,7 +17,8 @@ GatescopeError                  exit code 1
 ├── OutOfMemoryError            a batch that does not fit, and must not be halved
 ├── InputError                  arrays that do not fit the manifest
 ├── DatasetError                annotations or features that cannot be read
-│   └── BadSamplesError         some samples cannot be run; lists them all
+│   ├── BadSamplesError         some samples cannot be run; lists them all
+│   └── NoGroundTruthError      annotations that know no right answer, such as a test split's
 └── RunFolderError              a run folder that cannot be read or written
     ├── RunLockedError          another run holds it
     └── RunMismatchError        it holds a different run
@@ -157,6 +158,10 @@ class BadSamplesError(DatasetError):
             fix="mend these files, or pass --skip-bad to go on without these samples",
         )
         self.samples = list(samples)
+
+
+class NoGroundTruthError(DatasetError):
+    """Annotations that hold queries but nothing to compare predictions with, such as a test split's."""
 
 
 class RunFolderError(GatescopeError):

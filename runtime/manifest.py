@@ -88,7 +88,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Fact:
-    """A fact about the model and where it came from: ``weights``, ``opt``, ``flag`` or ``default``."""
+    """A fact about the model, and where it is from: ``weights``, ``opt``, ``flag``, ``default``, ``log``."""
 
     value: Scalar
     source: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +22,11 @@ def pytest_configure() -> None:
     They count cores once, when they are loaded: nothing may import torch or numpy before this, this file's
     own imports included. Two threads that wait for each other on one core are slower than one by far.
     """
+    # A shell that starts the tests in the background has them ignore Ctrl-C, which some of them send.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker and hasattr(os, "sched_setaffinity"):
-        assert "numpy" not in sys.modules and "torch" not in sys.modules
+        assert not {"numpy", "torch"} & set(sys.modules), "loaded too early: they have counted all cores"
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 

@@ -9,16 +9,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...runtime.cli.command import Command
+from ..subsets import add_subset_option
 
 
 def _configure(parser: ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a folder that `gatescope run` wrote")
+    parser.add_argument(
+        "run",
+        nargs="+",
+        metavar="RUN",
+        help="a folder that `gatescope run` wrote; several are compared, each with the first one",
+    )
     parser.add_argument("--output", required=True, metavar="DIR", help="the folder for the report")
     parser.add_argument(
         "--annotations",
         metavar="FILE",
-        help="JSONL whose lines name, in gatescope_events, the clips an audio event is in: "
-        "the report then says how well the gates find them",
+        help="JSONL with the ground truth: the report then joins gates and results, query by query; where "
+        "lines name the clips of an audio event in gatescope_events, it says how well the gates find them",
+    )
+    add_subset_option(parser)
+    parser.add_argument(
+        "--plugin",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="Python code that registers statistics or figures of your own; may be repeated",
     )
     parser.add_argument(
         "--sample",
@@ -44,29 +59,48 @@ def _run(options: Namespace) -> int:
 
     from ...runtime.runs.reader import open_run
     from ..analyze import analyze_run
+    from ..comparison.compare import compare_runs
     from ..context import Options
+    from ..plugins.chapter import failed_line, value_lines
     from ..report.document import to_json
     from ..report.markdown import counted
+    from ..subsets import read_subsets
 
-    run = open_run(options.run)
+    runs = [open_run(path) for path in options.run]
+    qids = [qid for run in runs for qid in run.samples.select("qid").collect()["qid"]]
+    subsets = read_subsets(options.subset, qids)
+    annotations = None if options.annotations is None else Path(options.annotations)
     chosen = Options(
-        annotations=None if options.annotations is None else Path(options.annotations),
+        annotations=annotations,
+        subsets=subsets,
         samples=None if options.sample is None else tuple(options.sample),
         compare=None if options.compare is None else tuple(options.compare),
         raw=options.raw,
+        plugins=tuple(options.plugin),
     )
     # No bar where stderr is no terminal: a log wants no bars.
     with tqdm(desc="analyse", unit=" samples", disable=None, leave=False) as bar:
-        result = analyze_run(run, options.output, options=chosen, progress=bar.update)
+        if len(runs) > 1:
+            result = compare_runs(runs, options.output, options=chosen, progress=bar.update)
+            told, own = f"{len(runs)} runs compared", [one.document for one in result.runs.values()]
+        else:
+            result = analyze_run(runs[0], options.output, options=chosen, progress=bar.update)
+            told, own = f"{counted(result.summary.samples, 'sample')} analysed", [result.document]
     for warning in result.warnings:
         print(f"gatescope: warning: {warning}", file=sys.stderr)
+    documents = [document["plugins"] for document in own if "plugins" in document]
+    for failure in dict.fromkeys(failed_line(one) for document in documents for one in document["failures"]):
+        print(f"gatescope: warning: {failure}", file=sys.stderr)
     if options.json:
         files = [str(path) for path in result.files]
         print(to_json({"output": str(result.output), "files": files, "statistics": result.document}), end="")
     else:
-        print(f"{counted(result.summary.samples, 'sample')} analysed; wrote")
+        print(f"{told}; wrote")
         for line in _listed(result.output, result.files):
             print(f"  {line}")
+        for run, document in zip(runs, own, strict=True):
+            if lines := value_lines(document.get("plugins", {})):
+                print(f"your own statistics of {run.path}", *lines, sep="\n  ")
     return 0
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from ..statistics.limits import NEAR_ZERO
+from ...runtime.statistics.limits import NEAR_ZERO
 from ..statistics.summary import GateSummary
 from .markdown import number, percent, plain, table
 from .section import Section

@@ -17,6 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 RESAMPLES = 2000
 SEED = 20_260
 LEVEL = 0.95
+#: With fewer videos percentile intervals are too narrow. With no effect at all, 95 % intervals of differences
+#: excluded 0 in 27 % of 600 trials with 5 videos, 12 % with 10, 8 % with 20, 6 % with 60; correlations in
+#: 10, 9, 7, 6 %.
+FEW_VIDEOS = 20
 
 _BLOCK = 200
 
@@ -71,7 +75,7 @@ class VideoBootstrap:
     def means(self, columns: Floats) -> list[Interval]:
         """The mean of every column of ``columns`` (rows, k), in one go: far faster than one by one."""
         known = ~np.isnan(columns)
-        drawn = self._means(columns)
+        drawn = self.drawn_means(columns)
         return [
             self._interval(_mean(columns[:, at]), drawn[:, at], known[:, at])
             for at in range(columns.shape[1])
@@ -83,10 +87,17 @@ class VideoBootstrap:
 
     def subset_difference(self, values: ArrayLike, inside: ArrayLike) -> Interval:
         """The mean over rows ``inside`` (rows,) bool less the mean over the rest, from the same draws."""
-        array, chosen = np.asarray(values, np.float64), np.asarray(inside, np.bool_)
-        one, rest = np.where(chosen, array, np.nan), np.where(chosen, np.nan, array)
-        drawn = self._means(np.stack([one, rest], 1))
-        return self._interval(_mean(one) - _mean(rest), drawn[:, 0] - drawn[:, 1], ~np.isnan(array))
+        return self.subset_differences(np.asarray(values, np.float64)[:, None], inside)[0]
+
+    def subset_differences(self, columns: Floats, inside: ArrayLike) -> list[Interval]:
+        """:meth:`subset_difference` of every column of ``columns`` (rows, k), in one go."""
+        chosen = np.asarray(inside, np.bool_)[:, None]
+        one, rest = np.where(chosen, columns, np.nan), np.where(chosen, np.nan, columns)
+        drawn = self.drawn_means(one) - self.drawn_means(rest)
+        return [
+            self._interval(_mean(one[:, at]) - _mean(rest[:, at]), drawn[:, at], ~np.isnan(columns[:, at]))
+            for at in range(columns.shape[1])
+        ]
 
     def correlation(self, values: ArrayLike, others: ArrayLike) -> Interval:
         """Pearson's correlation of two values a row; ranks beforehand make it Spearman's."""
@@ -104,8 +115,8 @@ class VideoBootstrap:
         drawn = _correlations(self._drawn(sums).reshape(self.resamples, 6, width))
         return [self._interval(float(estimates[at]), drawn[:, at], both[:, at]) for at in range(width)]
 
-    def _means(self, columns: Floats) -> Floats:
-        """The means of ``columns`` (rows, k) in every draw, (resamples, k)."""
+    def drawn_means(self, columns: Floats) -> Floats:
+        """The means of ``columns`` (rows, k) in every draw, (resamples, k); NaN in a draw without a value."""
         known = ~np.isnan(columns)
         sums = self._sums(np.concatenate([np.where(known, columns, 0.0), known.astype(np.float64)], axis=1))
         drawn = self._drawn(sums)

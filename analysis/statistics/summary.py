@@ -12,10 +12,10 @@ import polars as pl
 from ...runtime.errors import RunFolderError
 from ...runtime.manifest import Manifest
 from ...runtime.runs.reader import Run
+from ...runtime.statistics.histogram import Histogram
+from ...runtime.statistics.limits import GateLimits, limits_of
+from ...runtime.statistics.moments import Moments, MomentSummary
 from ..gate_table import GateSeries, gate_series
-from .histogram import Histogram
-from .limits import GateLimits, limits_of
-from .moments import Moments, MomentSummary
 from .quantiles import BinCounts, RankCounts, percentiles_of, streamed_percentiles
 from .rows import Rows
 

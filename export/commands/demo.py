@@ -41,12 +41,15 @@ def _document(result: DemoResult) -> dict[str, object]:
         "model": str(result.report.export.path),
         "run": str(result.report.run.output),
         "files": [str(path) for path in result.report.files],
+        "ablation": [str(path) for path in result.ablation],
         "gates": result.findings.to_dicts(),
         "commands": list(result.commands),
     }
 
 
 def _describe(result: DemoResult) -> str:
+    from ..demo.demo import ABLATION
+
     plan, report = result.plan, result.report
     events = [len(video.event_clips) for video in plan.videos if video.event_clips]
     silent = sum(video.silent for video in plan.videos)
@@ -64,10 +67,11 @@ def _describe(result: DemoResult) -> str:
             "",
             "Look at",
             *(f"  {path}" for path in report.files),
+            *(f"  {path}" for path in result.ablation if path.parent.name == ABLATION),
             "",
             "What was done, to repeat with the paths of your own checkpoint and data:",
             f"  {together}",
-            "or the three steps it consists of:",
+            "or the three steps it consists of, and what gates and audio cause:",
             *(f"  {step}" for step in steps),
         ]
     )

@@ -5,6 +5,7 @@ DIR/
   training/     the checkpoint, its options, its predictions
   data/         annotations and features
   model.onnx, run/, report/    what ``gatescope report`` writes
+  ablation/     what ``gatescope ablate`` writes, with the queries that ask for the sound apart
 """
 
 from __future__ import annotations
@@ -15,34 +16,49 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import polars as pl
 
 from ...runtime import plugins
 from ...runtime.errors import UsageError
 from ...runtime.runs.lock import lock_run
+from ..graph.variant import Variant
 from ..proof.verify import VerifyRequest
 from ..report import MODEL, REPORT, RUN, ReportResult, report_checkpoint
-from .dataset import ANNOTATIONS, FEATURES, write_dataset
+from .dataset import ANNOTATIONS, AUDIO_QUERIES, FEATURES, write_dataset
 from .findings import gate_findings
 from .plan import SEED, VIDEOS, Plan, make_plan
 from .training import CHECKPOINT, PREDICTIONS, write_training
 
-MARK, TRAINING, DATA = "demo.json", "training", "data"
+MARK, TRAINING, DATA, ABLATION = "demo.json", "training", "data", "ablation"
+# The queries that ask for the sound.
+SUBSET = "sound"
+
+
+class Ablation(Protocol):
+    """What the plug-in ``ablate`` returns, as far as this room needs it."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything it wrote, the report first."""
+        ...
 
 
 @dataclass(frozen=True)
 class DemoResult:
     """What was made, what the gates turned out to do, and the commands that do it all.
 
-    - ``findings``: see :func:`~gatescope.export.demo.findings.gate_findings`.
-    - ``commands``: ``gatescope report`` first, then the three steps it consists of.
+    - ``findings``: see :func:`~gatescope.export.demo.findings.gate_findings`. ``ablation``: the report of the
+      ablation and every other file of it.
+    - ``commands``: ``gatescope report`` first, then the three steps it consists of, then the ablation.
     """
 
     output: Path
     plan: Plan
     report: ReportResult
     findings: pl.DataFrame
+    ablation: tuple[Path, ...]
     commands: tuple[str, ...]
 
 
@@ -62,6 +78,7 @@ def make_demo(
     folder = Path(output)
     # Better now than after everything was made.
     plugins.load(plugins.PLUGINS, "analyze")
+    ablate = plugins.load(plugins.PLUGINS, "ablate")
     _claim(folder)
     plan = make_plan(videos, seed)
     tell(f"making a dataset of {len(plan.videos)} videos and {len(plan.queries)} queries")
@@ -75,12 +92,21 @@ def make_demo(
         annotations,
         features,
         folder,
+        variant=Variant(contribution=True, overridable=True),
         verification=VerifyRequest(folder / TRAINING / PREDICTIONS, annotations, features),
         others=[path.name for path in folder.iterdir()],
         tell=tell,
     )
+    tell("changing gates and audio, to see what they cause")
+    ablation: Ablation = ablate(
+        folder / MODEL,
+        annotations,
+        features,
+        folder / ABLATION,
+        subsets=[f"{SUBSET}={folder / DATA / AUDIO_QUERIES}"],
+    )
     findings = gate_findings(plan, folder / RUN, report.statistics)
-    return DemoResult(folder, plan, report, findings, _commands(folder))
+    return DemoResult(folder, plan, report, findings, ablation.files, _commands(folder))
 
 
 def _claim(folder: Path) -> None:
@@ -98,7 +124,7 @@ def _claim(folder: Path) -> None:
     if (folder / RUN).is_dir():
         with lock_run(folder / RUN):
             pass  # another demo that is running there would lose its files under its hands
-    for name in (TRAINING, DATA, RUN, REPORT):
+    for name in (TRAINING, DATA, RUN, REPORT, ABLATION):
         if (folder / name).exists():
             shutil.rmtree(folder / name)
     (folder / MODEL).unlink(missing_ok=True)
@@ -112,11 +138,13 @@ def _commands(folder: Path) -> tuple[str, ...]:
     annotations = ["--annotations", folder / DATA / ANNOTATIONS]
     data = [*annotations, "--features", folder / DATA / FEATURES]
     verify = ["--verify", folder / TRAINING / PREDICTIONS]
+    subset = f"{SUBSET}={folder / DATA / AUDIO_QUERIES}"
     again = folder.with_name(f"{folder.resolve().name}-again")
     commands = (
         ["report", *checkpoint, *data, *verify, "--output", again],
-        ["export", *checkpoint, *data, *verify, "--output", again / MODEL],
+        ["export", *checkpoint, *data, *verify, "--contribution", "--overridable", "--output", again / MODEL],
         ["run", again / MODEL, *data, "--output", again / RUN],
         ["analyze", again / RUN, *annotations, "--output", again / REPORT],
+        ["ablate", again / MODEL, *data, "--subset", subset, "--output", again / ABLATION],
     )
     return tuple(shlex.join(["gatescope", *map(str, words)]) for words in commands)

@@ -83,12 +83,11 @@ class VariantGraph(nn.Module):
         axes: dict[str, Axes] = {}
         if self.variant.predicts:
             axes |= {"src_txt": ("batch", "word", config.text_width), "src_txt_mask": ("batch", "word")}
-        axes |= {
-            "src_vid": ("batch", "clip", config.video_width),
-            "src_vid_mask": ("batch", "clip"),
-            "src_aud": ("batch", "clip", config.audio_width),
-        }
-        if config.reads_audio_mask:
+        axes["src_vid"] = "batch", "clip", config.video_width
+        if self.variant.predicts or config.gates_read_video_mask:
+            axes["src_vid_mask"] = "batch", "clip"
+        axes["src_aud"] = "batch", "clip", config.audio_width
+        if config.reads_audio_mask if self.variant.predicts else config.gates_read_audio_mask:
             axes["src_aud_mask"] = ("batch", "clip")
         if self.variant.overridable:
             for override in OVERRIDES.values():
@@ -136,7 +135,9 @@ class VariantGraph(nn.Module):
         ffn_offset: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """The outputs named by ``output_axes``, from the inputs named by ``input_axes``."""
-        assert src_vid is not None and src_vid_mask is not None and src_aud is not None
+        assert src_vid is not None and src_aud is not None
+        if src_vid_mask is None:  # nothing the graph returns depends on it
+            src_vid_mask = torch.ones_like(src_vid[..., 0])
         # Masks stay float32: positions and means are counted in it.
         src_vid, src_aud = self._narrow(src_vid), self._narrow(src_aud)
         overrides: dict[str, tuple[Tensor, Tensor]] = {}

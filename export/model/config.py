@@ -81,3 +81,14 @@ class ModelConfig:
         if self.family in ("base_avigate", "ssm"):
             return True
         return self.pooled and self.batching == "exact"
+
+    @property
+    def gates_read_video_mask(self) -> bool:
+        """Whether gates depend on which clips are valid: through attention, pooling or the SSM's mean."""
+        return self.fusion_layers > 1 or self.family == "ssm" or (self.pooled and self.batching == "exact")
+
+    @property
+    def gates_read_audio_mask(self) -> bool:
+        """Whether gates depend on which audio clips are valid."""
+        through_layers = self.fusion_layers > 1 or self.batching == "exact" or self.family == "ssm"
+        return self.reads_audio_mask and through_layers

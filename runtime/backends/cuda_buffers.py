@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import weakref
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -105,13 +106,25 @@ class CudaBuffers:
 
 
 def page_locked(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """An array whose memory the device reads directly; ordinary memory where CUDA's runtime does not help."""
-    array = np.zeros(shape, dtype)
+    """An array whose memory the device reads directly; ordinary memory where CUDA's runtime does not help.
+
+    The memory is unlocked again before it is freed: pages that are freed while they are registered may come
+    back in another array, and the device would go on reading the old ones.
+    """
+    memory = np.zeros(shape, dtype)
     runtime = _cuda_runtime()
-    if runtime is not None and array.nbytes:
-        # Left registered as long as the process lives or the array's pages do; the driver sees to the rest.
-        runtime.cudaHostRegister(ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(array.nbytes), 0)
+    if runtime is None or memory.nbytes == 0:
+        return memory
+    address = ctypes.c_void_p(memory.ctypes.data)
+    if runtime.cudaHostRegister(address, ctypes.c_size_t(memory.nbytes), 0) != 0:
+        return memory
+    array = memory.view()  # holds ``memory`` as its base until it is gone itself
+    weakref.finalize(array, _unlock, runtime, address, memory)
     return array
+
+
+def _unlock(runtime: Any, address: ctypes.c_void_p, _memory: NDArray[Any]) -> None:
+    runtime.cudaHostUnregister(address)
 
 
 def _cuda_runtime() -> Any:

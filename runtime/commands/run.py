@@ -14,17 +14,25 @@ from typing import TYPE_CHECKING
 
 from ..cli.command import Command
 from ..cli.values import positive
+from ..errors import UsageError
 
 if TYPE_CHECKING:
     from ..pipeline import RunResult
 
 INTERRUPTED = 130
+_BATCH_SIZE = 32
+# What an import of a log goes by; everything else is for a model.
+_WITH_LOG = frozenset({"from_log", "output", "resume", "json", "debug"})
 
 
 def _configure(parser: ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="the file 'gatescope export' wrote")
+    parser.add_argument("model", type=Path, nargs="?", help="the file 'gatescope export' wrote")
+    parser.add_argument("--annotations", type=Path, metavar="FILE", help="queries, one JSON object a line")
     parser.add_argument(
-        "--annotations", type=Path, required=True, metavar="FILE", help="queries, one JSON object a line"
+        "--from-log",
+        type=Path,
+        metavar="FILE",
+        help="instead of a model: a gate log of an earlier tool (gate_logs_*.jsonl), to be turned into a run",
     )
     parser.add_argument(
         "--features", type=Path, metavar="ROOT", help="folder that holds the features' folders"
@@ -42,7 +50,6 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
-        default="auto",
         help="where the model runs (default: auto)",
     )
     parser.add_argument(
@@ -55,9 +62,7 @@ def _configure(parser: ArgumentParser) -> None:
         action="store_true",
         help="record the work of each shape of batch once and replay it: for few shapes and small batches",
     )
-    parser.add_argument(
-        "--batch-size", type=positive, default=32, metavar="N", help="samples in a batch (default: 32)"
-    )
+    parser.add_argument("--batch-size", type=positive, metavar="N", help="samples in a batch (default: 32)")
     parser.add_argument("--max-samples", type=positive, metavar="N", help="only the first N queries")
     parser.add_argument(
         "--sample", action="append", metavar="ID", help="only the query with this qid; may be repeated"
@@ -72,10 +77,20 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _run(args: Namespace) -> int:
-    from ..pipeline import run_model
+    from ..pipeline import run_model, run_result
 
+    _check_source(args)
+    args.device = args.device or "auto"
+    args.batch_size = args.batch_size or _BATCH_SIZE
     try:
         with _termination_interrupts():
+            if args.from_log is not None:
+                from ..runs.from_log import import_log
+
+                finished = _is_finished(args)
+                run = import_log(args.from_log, args.output, resume=args.resume)
+                _report(run_result(run.path, run.record, was_finished=finished), as_json=args.json)
+                return 0
             result = run_model(
                 args.model,
                 args.annotations,
@@ -97,6 +112,37 @@ def _run(args: Namespace) -> int:
         return _interrupted(args)
     _report(result, as_json=args.json)
     return 0
+
+
+def _check_source(args: Namespace) -> None:
+    """See that there is either a model and what it needs, or a log and nothing that only a model needs."""
+    if args.from_log is None:
+        lacking = [
+            name for name, value in (("MODEL", args.model), ("--annotations", args.annotations)) if not value
+        ]
+        if lacking:
+            raise UsageError(
+                f"{' and '.join(lacking)} must be given",
+                expected="a model and annotations to run it on, or --from-log with a gate log",
+                fix=f"an example: {command.example}",
+            )
+        return
+    names = [name for name in vars(args) if name not in _WITH_LOG]
+    given = [name for name in names if getattr(args, name) not in (None, False)]
+    if given:
+        raise UsageError(
+            "--from-log runs no model: its gates are taken as they are",
+            received=", ".join(
+                "a model" if name == "model" else f"--{name.replace('_', '-')}" for name in given
+            ),
+            expected="besides --from-log only --output, --resume and --json",
+        )
+
+
+def _is_finished(args: Namespace) -> bool:
+    from ..runs.info import read_info
+
+    return args.resume and (args.output / "run.json").is_file() and read_info(args.output).finished
 
 
 def _report(result: RunResult, *, as_json: bool) -> None:
@@ -142,6 +188,9 @@ def _interrupted(args: Namespace) -> int:
 
 def _resume_command(args: Namespace) -> str:
     """The command line that continues the run: everything that decides its numbers, and ``--resume``."""
+    if args.from_log is not None:
+        log, output = str(args.from_log), str(args.output)
+        return shlex.join(["gatescope", "run", "--from-log", log, "--output", output, "--resume"])
     words = ["gatescope", "run", str(args.model)]
     single = ("annotations", "features", "output", "audio_features", "text_features", "max_samples")
     for name in (*single, "video_features", "sample"):

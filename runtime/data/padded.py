@@ -61,19 +61,23 @@ class PaddedBatch:
         recipe: Preprocessing,
         clips: Sequence[int],
         words: Sequence[int],
+        longest: tuple[int, int],
         memory: BatchMemory,
         *,
         text: bool,
     ) -> PaddedBatch:
-        """Without ``text`` there is no ``src_txt``."""
-        sources = [("src_vid", clips, recipe.video_width), ("src_aud", clips, recipe.audio_width)]
+        """``longest`` is (L, T), at least every sample's. Without ``text`` there is no ``src_txt``."""
+        sources = [
+            ("src_vid", clips, longest[0], recipe.video_width),
+            ("src_aud", clips, longest[0], recipe.audio_width),
+        ]
         if text:
-            sources.append(("src_txt", words, recipe.text_width))
-        shapes = [(len(lengths), max(lengths), width) for _, lengths, width in sources]
+            sources.append(("src_txt", words, longest[1], recipe.text_width))
+        shapes = [(len(lengths), most, width) for _, lengths, most, width in sources]
         begins = np.cumsum([0, *(-(-math.prod(shape) // _ALIGNED) * _ALIGNED for shape in shapes)]).tolist()
         block = memory.take(begins[-1])
         arrays: dict[str, Features] = {}
-        for (name, lengths, _), shape, begin in zip(sources, shapes, begins, strict=False):
+        for (name, lengths, *_), shape, begin in zip(sources, shapes, begins, strict=False):
             arrays[name] = block[begin : begin + math.prod(shape)].reshape(shape)
             mask = np.arange(shape[1]) < np.asarray(lengths)[:, None]
             arrays[f"{name}_mask"] = mask.astype(np.float32)

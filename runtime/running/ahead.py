@@ -134,6 +134,7 @@ class ReadAhead:
             plan.writer.info.manifest.preprocessing,
             [plan.clips[place] for place in group.places],
             [plan.words[place] for place in group.places],
+            (group.clips, group.words),
             self._memory,
             text=self._loader.text,
         )

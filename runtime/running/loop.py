@@ -21,8 +21,9 @@ from .parts import assemble
 # A call of the session keeps every core busy; with the next one under way, none is idle where one call ends
 # and another begins. More would only hold more batches in memory.
 _CALLS = 2
-# Batches in memory: those being computed, one that is ready and one that is being read.
-_BATCHES = _CALLS + 2
+# Batches in memory besides those being computed. On the CPU one is read long before it is needed; a GPU takes
+# hardly longer to compute a batch than it takes to read one.
+_READ_AHEAD = {"cpu": 1, "cuda": 2}
 # The share of its time that computing waits for another stage before that stage is called the limit. With
 # two calls at a time the share leaps from nothing to a half where the other stage becomes the slower one.
 _WAITING_SHARE = 0.25
@@ -57,7 +58,12 @@ def run_parts(session: GateSession, plan: Plan, folders: FeatureFolders, clock: 
     first = writer.next_part
     with Crew() as crew:
         ahead = ReadAhead(
-            crew, plan, SampleLoader(plan, folders), groups(plan), clock.reading, depth=_BATCHES
+            crew,
+            plan,
+            SampleLoader(plan, folders),
+            groups(plan),
+            clock.reading,
+            depth=_CALLS + _READ_AHEAD[info.device],
         )
         behind = WriteBehind(crew, write, first, info.parts, producers=_CALLS)
         limit = _Limit(ahead.waiting, behind.waiting)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,10 +41,12 @@ def write_run(
     per_part: int = 2,
     planned: int | None = None,
     skipped: Sequence[Skipped] = (),
+    predictions: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Run:
     """A run of ``gates``, by sample and kind (layers, L | 1, 1 | d); ``videos`` gives the vid of a sample.
 
-    With ``planned`` larger than the number of samples the run is left unfinished.
+    ``predictions``: one a sample, in the submission format. With ``planned`` larger than the number of
+    samples the run is left unfinished.
     """
     first = next(iter(gates.values()), {"attention": np.zeros((1, 2, 1), np.float32)})["attention"]
     gating: Gating = "elementwise" if first.shape[2] > 1 else "global" if first.shape[1] == 1 else "clipwise"
@@ -57,7 +60,7 @@ def write_run(
         device="cpu",
         samples=planned or len(gates),
         samples_per_part=per_part,
-        predictions=False,
+        predictions=predictions is not None,
         versions={"gatescope": "0.1.0"},
         skipped=tuple(skipped),
     )
@@ -71,7 +74,9 @@ def write_run(
     writer = RunWriter.begin(folder, info, table)
     samples = [SampleGates(name, dict(own)) for name, own in gates.items()]
     for start in range(0, len(samples), per_part):
-        writer.write_part(samples[start : start + per_part], [], info.timings)
+        part = samples[start : start + per_part]
+        lines = [f"{json.dumps(predictions[own.sample_id])}\n" for own in part] if predictions else []
+        writer.write_part(part, lines, info.timings)
     if planned is None:
         writer.finish()
     return open_run(folder)

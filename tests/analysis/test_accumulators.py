@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from gatescope.analysis.statistics.histogram import Histogram
-from gatescope.analysis.statistics.limits import GateLimits
-from gatescope.analysis.statistics.moments import Moments
 from gatescope.analysis.statistics.quantiles import (
     BinCounts,
     RankCounts,
     percentiles_of,
     streamed_percentiles,
 )
+from gatescope.runtime.statistics.histogram import Histogram
+from gatescope.runtime.statistics.limits import GateLimits
+from gatescope.runtime.statistics.moments import Moments
 
 WANTED = (0.0, 25.0, 50.0, 75.0, 95.0, 99.9, 100.0)
 TANH = GateLimits.of(-1.0, 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -32,6 +33,9 @@ def main() -> int:
         print(f"{args.output.absolute().parent} is not a folder", file=sys.stderr)
         return 2
     use_own_kernels()  # before anything imports numpy
+    if args.smoke:
+        # Where tests share the machine, threads that wait for each other take longer than the work itself.
+        os.environ["OMP_NUM_THREADS"] = "1"
     gpu = ""
     if "cuda" in args.what:
         from .cuda import gpu_name

@@ -74,6 +74,11 @@ class Exports:
             return
         for gating in {one.gating for one in missing}:
             self.checkpoint(gating)
+        if not self.full_size and len(missing) <= available_cpus():
+            # A process of its own starts PyTorch, which takes longer than a small export.
+            for one in missing:
+                tell(f"exported {_export(self.checkpoint(one.gating), self.path(one), one)}")
+            return
         workers = min(available_cpus(), len(missing))
         tell(f"exporting {len(missing)} files, {workers} at a time")
         # Spawned: a process that has run PyTorch's threads must not be forked.

@@ -41,7 +41,7 @@ class FakeExports:
 def test_parity_speed_and_floors_are_told(
     checkpoint: Checkpoint, exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = exported("clipwise")
+    model = exported("clipwise_padded")
 
     def session(path: Path, *, device: str, tf32: bool = False, cuda_graphs: bool = False) -> GateSession:
         if cuda_graphs:
@@ -63,7 +63,7 @@ def test_parity_speed_and_floors_are_told(
     monkeypatch.setattr(cuda, "bus_bandwidth", lambda: 1e9)
     monkeypatch.setattr(cuda, "product_rates", lambda: {"fp32": 1e12})
     part = Part("GPU")
-    exports = FakeExports(checkpoint("clipwise"), model)
+    exports = FakeExports(checkpoint("clipwise_padded"), model)
     settings = replace(SMOKE, pace=Pace(1, 0, 0))
     cuda.measure_cuda(settings, exports, part, lambda _: None)  # type: ignore[arg-type]
 
@@ -80,4 +80,4 @@ def test_parity_speed_and_floors_are_told(
 
 
 def _config(checkpoint: Checkpoint) -> Any:
-    return cuda.read_model(checkpoint("clipwise")).config
+    return cuda.read_model(checkpoint("clipwise_padded")).config

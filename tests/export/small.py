@@ -67,7 +67,8 @@ def config(**changes: Any) -> ModelConfig:
 
 def weights(seed: int = 0, **changes: Any) -> dict[str, torch.Tensor]:
     """Every parameter of a small model, drawn with ``seed``; the word table is there as training saves it."""
-    model = GatedQDDETR(config(**{"text_positions": True} | changes))
+    with torch.device("meta"):  # only names and shapes are needed
+        model = GatedQDDETR(config(**{"text_positions": True} | changes))
     generator = torch.Generator().manual_seed(seed)
     return {
         name: torch.randn(value.shape, generator=generator) * 0.1

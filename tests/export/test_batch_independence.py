@@ -17,7 +17,7 @@ ATOL = 3e-5
 LENGTHS = st.lists(st.tuples(st.integers(1, 80), st.integers(1, 32)), min_size=1, max_size=5)
 
 
-@pytest.fixture(scope="module", params=["clipwise", "global", "elementwise"])
+@pytest.fixture(scope="module", params=["clipwise_padded", "global_padded", "elementwise"])
 def session(request, exported):
     with GateSession(exported(request.param), device="cpu") as opened:
         yield opened

@@ -169,3 +169,23 @@ def test_half_precision_gives_float32_near_the_original() -> None:
         assert got[name].dtype == np.float32
         assert 0 < np.abs(got[name] - want[name]).max() < 0.02
     assert original.class_embed.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("family", ["clipwise", "elementwise", "base", "ssm", "global"])
+@pytest.mark.parametrize("batching", ["exact", "reference"])
+def test_a_graph_of_one_layer_that_ends_at_the_gates_declares_only_what_it_reads(
+    family: str, batching: str
+) -> None:
+    config = small.config(**{**FAMILIES[family], "fusion_layers": 1, "batching": batching})
+    built = GatedQDDETR(config).eval().requires_grad_(False)
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter.normal_(0, 0.2)
+    graph = VariantGraph(built, Variant("gates"))
+    given = batch(config)
+    before = graph.run(given)
+    declared = [name for name in ("src_vid_mask", "src_aud_mask") if name in graph.input_axes]
+    for name in ("src_vid_mask", "src_aud_mask"):
+        changed = given | {name: np.ones_like(given[name])}
+        same = all(np.array_equal(before[key], value) for key, value in graph.run(changed).items())
+        assert same == (name not in declared), name

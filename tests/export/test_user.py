@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import re
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -58,65 +60,68 @@ def by_hand(path, inputs) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Checkpoint and exported file of the lab's model with these options, each made once."""
+
+    @functools.cache
+    def export(suffix: str, variant: Variant | None = None, **options: bool) -> tuple[Path, Path]:
+        folder = tmp_path_factory.mktemp("lab")
+        path = lab.save(folder / "m.ckpt", **options)
+        return path, export_with_factory(path, f"{LAB}:build", folder / f"m{suffix}", variant=variant).path
+
+    return export
+
+
 @pytest.mark.parametrize("options", [{}, {"text_first": True}, {"elementwise": True}], ids=str)
 @pytest.mark.parametrize("suffix", [".onnx", ".ts", ".pt2"])
-def test_file_gives_what_the_labs_own_code_gives(tmp_path, options, suffix) -> None:
-    path = lab.save(tmp_path / "m.ckpt", **options)
-    result = export_with_factory(path, f"{LAB}:build", tmp_path / f"m{suffix}")
-    assert result.manifest.certificate.compared_with == f"the model that {LAB}:build builds"
+def test_file_gives_what_the_labs_own_code_gives(exported, options, suffix) -> None:
+    checkpoint, path = exported(suffix, **options)
     inputs = batch(np.random.default_rng(1))
-    expected = by_hand(path, inputs)
-    with GateSession(result.path, device="cpu") as session:
+    expected = by_hand(checkpoint, inputs)
+    with GateSession(path, device="cpu") as session:
+        assert session.manifest.certificate.compared_with == f"the model that {LAB}:build builds"
         got = session.run(inputs).raw
     assert list(got) == list(expected)
     for name, values in expected.items():
         np.testing.assert_allclose(got[name], values, atol=1e-5, err_msg=name)
 
 
-def test_gates_graph_keeps_the_text_only_where_gates_depend_on_it(tmp_path) -> None:
-    for text_first in (False, True):
-        path = lab.save(tmp_path / "m.ckpt", text_first=text_first)
-        output = tmp_path / f"{text_first}.onnx"
-        export_with_factory(path, f"{LAB}:build", output, variant=Variant("gates"))
-        manifest = read_manifest(output)
-        assert manifest.depends_on_text is text_first
-        assert ("src_txt" in manifest.input_names) is text_first
-        graph = onnx.load(output).graph
-        assert [value.name for value in graph.input] == list(manifest.input_names)
-        assert [value.name for value in graph.output] == ["gate_attention", "gate_ffn"]
+@pytest.mark.parametrize("text_first", [False, True])
+def test_gates_graph_keeps_the_text_only_where_gates_depend_on_it(exported, text_first) -> None:
+    _, path = exported(".onnx", Variant("gates"), text_first=text_first)
+    manifest = read_manifest(path)
+    assert manifest.depends_on_text is text_first
+    assert ("src_txt" in manifest.input_names) is text_first
+    graph = onnx.load(path).graph
+    assert [value.name for value in graph.input] == list(manifest.input_names)
+    assert [value.name for value in graph.output] == ["gate_attention", "gate_ffn"]
 
 
-def test_second_pass_for_the_negative_pair_is_not_in_the_graph(tmp_path) -> None:
-    path = lab.save(tmp_path / "m.ckpt", text_first=True)
-    result = export_with_factory(path, f"{LAB}:build", tmp_path / "m.onnx")
-    operators = [node.op_type for node in onnx.load(result.path).graph.node]
+def test_second_pass_for_the_negative_pair_is_not_in_the_graph(exported) -> None:
+    _, path = exported(".onnx", text_first=True)
+    operators = [node.op_type for node in onnx.load(path).graph.node]
     assert operators.count("Tanh") == 3  # one a block, not two
 
 
-def test_ranges_are_those_of_the_labs_activations(tmp_path) -> None:
-    path = lab.save(tmp_path / "m.ckpt")
-    manifest = export_with_factory(path, f"{LAB}:build", tmp_path / "m.onnx").manifest
+def test_ranges_are_those_of_the_labs_activations(exported) -> None:
+    manifest = read_manifest(exported(".onnx")[1])
     assert manifest.gate_range("attention") == pytest.approx((0.0, 0.8))
     assert manifest.gate_range("ffn") == (-1.0, 1.0)
 
 
-def test_batching_is_said_as_it_is(tmp_path) -> None:
-    exact = export_with_factory(lab.save(tmp_path / "a.ckpt"), f"{LAB}:build", tmp_path / "a.onnx")
-    mixed = export_with_factory(
-        lab.save(tmp_path / "b.ckpt", batch_mean=True), f"{LAB}:build", tmp_path / "b.onnx"
-    )
-    assert exact.manifest.batching == "exact"
-    assert mixed.manifest.batching == "reference"
-    assert any("depend on its batch" in warning for warning in mixed.manifest.warnings)
+def test_batching_is_said_as_it_is(exported) -> None:
+    exact, mixed = (read_manifest(exported(".ts", **options)[1]) for options in ({}, {"batch_mean": True}))
+    assert exact.batching == "exact"
+    assert mixed.batching == "reference"
+    assert any("depend on its batch" in warning for warning in mixed.warnings)
 
 
-def test_summary_of_a_users_model(tmp_path) -> None:
-    path = lab.save(tmp_path / "m.ckpt")
-    output = tmp_path / "m.onnx"
-    export_with_factory(path, f"{LAB}:build", output, variant=Variant("summary"))
+def test_summary_of_a_users_model(exported) -> None:
+    checkpoint, path = exported(".onnx", Variant("summary"))
     inputs = batch(np.random.default_rng(2))
-    gates = by_hand(path, inputs)["gate_ffn"]
-    with GateSession(output, device="cpu") as session:
+    gates = by_hand(checkpoint, inputs)["gate_ffn"]
+    with GateSession(path, device="cpu") as session:
         summary = session.run(inputs).raw["summary_ffn"]
     for i, clips in enumerate((5, 9, 2)):
         valid = gates[i, :, :clips, 0].astype(np.float64)
@@ -134,7 +139,7 @@ def test_live_model_from_python(tmp_path) -> None:
     model = lab.LabModel(options).eval()
     inputs = {name: torch.from_numpy(value) for name, value in batch(np.random.default_rng(0)).items()}
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    result = export_model(model, inputs, tmp_path / "live.onnx", options=vars(options))
+    result = export_model(model, inputs, tmp_path / "live.ts", options=vars(options))
     assert result.manifest.certificate.compared_with == "the live LabModel"
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not any(module._forward_hooks for module in model.modules())
@@ -217,7 +222,8 @@ def test_what_needs_our_own_model_says_so(tmp_path, variant) -> None:
 
 def test_command(tmp_path, capsys) -> None:
     path = lab.save(tmp_path / "m.ckpt")
-    assert main(["export", "--checkpoint", str(path), "--model", f"{LAB}:build"]) == 0
+    output = ["--output", str(tmp_path / "m.ts")]
+    assert main(["export", "--checkpoint", str(path), "--model", f"{LAB}:build", *output]) == 0
     assert f"the model that {LAB}:build builds" in capsys.readouterr().out
     assert main(["export", "--checkpoint", str(path), "--model", f"{LAB}:build", "--heads", "3"]) == 2
     assert "--heads beside --model" in capsys.readouterr().err

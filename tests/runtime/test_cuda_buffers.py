@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from pathlib import Path
 from types import SimpleNamespace
@@ -119,3 +120,26 @@ def test_each_shape_is_recorded_up_to_a_bound(
 def test_graphs_need_a_device_that_has_them() -> None:
     with pytest.raises(UsageError, match="CUDA graphs on the CPU"):
         DeviceOptions("cpu", cuda_graphs=True)
+
+
+def test_page_locked_memory_is_unlocked_before_it_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    locked: dict[int, int] = {}
+
+    def register(address: Any, size: Any, flags: int) -> int:
+        locked[address.value] = size.value
+        return 0
+
+    def unregister(address: Any) -> int:
+        del locked[address.value]
+        return 0
+
+    runtime = SimpleNamespace(cudaHostRegister=register, cudaHostUnregister=unregister)
+    monkeypatch.setattr(subject, "_cuda_runtime", lambda: runtime)
+    array = subject.page_locked((3, 5), np.dtype(np.float32))
+    assert locked == {array.ctypes.data: 60}
+    del array
+    gc.collect()
+    assert not locked
+    refusing = SimpleNamespace(cudaHostRegister=lambda *_: 2, cudaHostUnregister=None)
+    monkeypatch.setattr(subject, "_cuda_runtime", lambda: refusing)
+    assert subject.page_locked((2,), np.dtype(np.float32)).shape == (2,)

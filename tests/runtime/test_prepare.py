@@ -80,8 +80,9 @@ def test_the_order_of_cutting_and_normalising_does_not_matter() -> None:
     for source in (*features["video"], features["audio"]):
         want.append((source / (np.linalg.norm(source, axis=1, keepdims=True) + 1e-5))[:5])
     sample = prepare(tiny_manifest(), **features)
-    np.testing.assert_array_equal(sample.video[:, :5], np.concatenate(want[:2], axis=1))
-    np.testing.assert_array_equal(sample.audio[:, :3], want[2])
+    # Sums of squares may be added in another order: that is the last bit or two.
+    np.testing.assert_array_max_ulp(sample.video[:, :5], np.concatenate(want[:2], axis=1), 2)
+    np.testing.assert_array_max_ulp(sample.audio[:, :3], want[2], 2)
 
 
 def test_tef_is_that_of_torch_to_the_bit() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ import pytest
 from gatescope.runtime import open_run
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.crew import reading_threads
+from gatescope.runtime.data import check
 from gatescope.runtime.data.annotations import read_annotations
 from gatescope.runtime.data.batches import read_batch
 from gatescope.runtime.data.check import check_samples
@@ -30,7 +32,9 @@ from gatescope.runtime.manifest import Manifest
 from gatescope.runtime.plan import Plan
 from gatescope.runtime.predictions import read_predictions
 from gatescope.runtime.running import loop
+from gatescope.runtime.running.groups import groups
 from gatescope.runtime.running.loader import SampleLoader
+from gatescope.runtime.running.opening import Opening
 from gatescope.runtime.runs import writer
 from gatescope.runtime.runs.info import read_info
 from gatescope.runtime.runs.stopwatch import Stopwatch
@@ -99,6 +103,37 @@ def test_reference_batching_keeps_file_order_and_batch_size(
     assert lengths == [case.data.clips(str(row["vid"])) for row in case.data.rows]
 
 
+@pytest.mark.parametrize("batching", ["exact", "reference"])
+def test_on_cuda_batches_have_few_shapes(batching: str) -> None:
+    rng = np.random.default_rng(0)
+    manifest = tiny_manifest()
+    clips = np.where(rng.random(512) < 0.2, rng.integers(3, 75, 512), 75).tolist()
+    words = rng.integers(1, 33, 512).tolist()
+    shapes: dict[str, set[tuple[int, int]]] = {}
+    for device in ("cpu", "cuda"):
+        info: Any = SimpleNamespace(
+            manifest=replace(manifest, batching=batching),
+            device=device,
+            samples_per_part=128,
+            parts=4,
+            batch_size=32,
+        )
+        running: Any = SimpleNamespace(info=info, next_part=0)
+        plan = Plan(running, [None] * 512, clips, words, np.zeros((512, 2), np.int64))  # type: ignore[list-item]
+        found = list(groups(plan))
+        assert sorted(place for group in found for place in group.places) == list(range(512))
+        for group in found:
+            longest = [max(lengths[place] for place in group.places) for lengths in (clips, words)]
+            assert longest[0] <= group.clips <= 75 and longest[1] <= group.words <= 32
+            if device == "cpu" or batching == "reference":
+                assert longest == [group.clips, group.words]
+            else:
+                assert group.clips % 8 == 0 or group.clips == 75
+                assert group.words % 8 == 0
+        shapes[device] = {(group.clips, group.words) for group in found}
+    assert (len(shapes["cuda"]) < len(shapes["cpu"])) == (batching == "exact")
+
+
 # What the threads that read make of a sample is what everybody else makes of it.
 
 
@@ -128,6 +163,7 @@ def test_a_batch_filled_in_place_is_a_batch_collated(tmp_path: Path, normalize: 
             manifest.preprocessing,
             [plan.clips[place] for place in places],
             [plan.words[place] for place in places],
+            (max(plan.clips[place] for place in places), max(plan.words[place] for place in places)),
             memory,
             text=True,
         )
@@ -178,7 +214,7 @@ def slowed(patch: pytest.MonkeyPatch, owner: type, name: str, seconds: float) ->
 
 LIMITS = {
     "waiting for features": (SampleLoader, "load", 0.02),
-    "computing is the limit": (GateSession, "run", 0.02),
+    "computing is the limit": (GateSession, "run", 0.05),
     "waiting for the disk to take results": (writer.RunWriter, "write_part", 0.03),
 }
 
@@ -205,7 +241,7 @@ def test_stages_go_on_at_the_same_time(case: TinyCase, monkeypatch: pytest.Monke
     two, calls, waited = threading.Barrier(2), iter(range(100)), list[bool]()
 
     def loading(loader: SampleLoader, batch: Any, rows: Any, places: Sequence[int], scratch: Any) -> None:
-        if places[0] >= 4:  # of a later batch than the first two
+        if places[0] >= 2:  # of a later batch than the two that are computed first
             read_on.set()
         load(loader, batch, rows, places, scratch)
 
@@ -229,6 +265,28 @@ def test_stages_go_on_at_the_same_time(case: TinyCase, monkeypatch: pytest.Monke
     monkeypatch.setattr(writer.RunWriter, "write_part", writing)
     case.run()
     assert all(waited) and len(waited) > 4
+
+
+def test_the_model_is_opened_while_features_are_checked(
+    case: TinyCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waits for the other: one after the other, neither would ever end."""
+    both = threading.Barrier(2)
+    work, read = Opening.work, check.read_audio
+    first = iter([True])
+
+    def opening(self: Opening) -> None:
+        both.wait(10)
+        work(self)
+
+    def reading(*args: Any, **options: Any) -> Any:
+        if next(first, False):
+            both.wait(10)
+        return read(*args, **options)
+
+    monkeypatch.setattr(Opening, "work", opening)
+    monkeypatch.setattr(check, "read_audio", reading)
+    assert case.run().samples == 30
 
 
 def test_timings_are_the_clocks(case: TinyCase, monkeypatch: pytest.MonkeyPatch) -> None:

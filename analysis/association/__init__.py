@@ -1,0 +1,1 @@
+"""Gates joined with what became of each query: which fail, and what their gates did."""

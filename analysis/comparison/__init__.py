@@ -1,0 +1,1 @@
+"""Runs beside each other: whether two are the same, and how several differ."""

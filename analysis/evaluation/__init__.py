@@ -1,0 +1,1 @@
+"""The QVHighlights benchmark's metrics, in aggregate and per query."""

@@ -1,0 +1,72 @@
+"""The section on subsets: their metrics and gates against those of the other queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from ..association.measures import Measure
+from .markdown import number, plain, table
+from .queries import chance, excludes, interval, place_cells
+from .section import Section
+
+TITLE = "Subsets"
+
+
+def subset_text(name: str, found: int, listed: int, total: int) -> str:
+    """What a subset is: of the ``listed`` queries of its file ``found`` are among the run's ``total``."""
+    missing = f" Its file names {listed - found:,} more that the run does not have." if listed > found else ""
+    return (
+        f"### {plain(name)}\n\n{found:,} of the run's {total:,} queries are in the subset, "
+        f"{total - found:,} are the rest.{missing}"
+    )
+
+
+def metrics_text(compared: pl.DataFrame) -> str:
+    """Every metric of the benchmark in percent, subset against rest."""
+    heads = ["metric", "subset", "rest", "difference (points)"]
+    rows = [
+        [row["name"], number(row["subset"], 2), number(row["rest"], 2), interval(row, "difference")]
+        for row in compared.iter_rows(named=True)
+    ]
+    return f"{table(heads, rows)}\n\n{_answer(compared)}"
+
+
+def gates_text(compared: pl.DataFrame, measures: Sequence[Measure]) -> str:
+    """Every gate's mean and mean |g|, subset against rest."""
+    by_name: dict[str, dict[str, Any]] = {row["name"]: row for row in compared.iter_rows(named=True)}
+    rows: list[list[str]] = []
+    for measure in measures:
+        if measure.statistic != "mean":
+            continue
+        cells = place_cells(measure.gate, measure.layer)
+        for statistic in ("mean", "mean_abs"):
+            row = by_name[Measure(measure.gate, measure.layer, statistic).name]
+            cells += [number(row["subset"]), number(row["rest"]), interval(row, "difference", 3)]
+        rows.append(cells)
+    heads = ["gate", "layer", "mean: subset", "rest", "difference"]
+    heads += ["\\|g\\|: subset", "rest", "difference"]
+    return f"{table(heads, rows)}\n\n{chance(compared, 'difference_')}"
+
+
+def subsets_section(blocks: Sequence[str], figures: dict[str, bytes], document: dict[str, Any]) -> Section:
+    """The section of all subsets."""
+    meaning = (
+        "Each subset against the queries outside it. Intervals of the differences resample videos; queries "
+        "of one video stay together. A difference says that the queries differ, not why: "
+        "`gatescope ablate --subset` tells what gates and audio do for each."
+    )
+    return Section(TITLE, "\n\n".join([meaning, *blocks]), figures, {"subsets": document})
+
+
+def _answer(compared: pl.DataFrame) -> str:
+    told = [
+        f"{row['name']} ({'better' if row['difference'] > 0 else 'worse'})"
+        for row in compared.iter_rows(named=True)
+        if excludes(row["difference_low"], row["difference_high"], row["videos"])
+    ]
+    if not told:
+        return "No metric of the subset can be told apart from the rest."
+    return f"Told apart from the rest: {', '.join(told)}. {chance(compared, 'difference_')}"

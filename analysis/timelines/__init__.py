@@ -1,0 +1,1 @@
+"""Single queries over time: which ones are worth showing, and what happens in them."""

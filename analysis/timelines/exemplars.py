@@ -1,0 +1,112 @@
+"""Which queries are worth looking at one by one, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from ..report.markdown import number
+from .unusual import unusual_samples
+
+_EACH = 3
+#: No more timelines than this are drawn, whatever is asked for.
+MOST = 100
+
+
+@dataclass(frozen=True)
+class Exemplar:
+    """One query to show. ``reasons``: why, in plain text, the first one first thought of."""
+
+    qid: str
+    sample_id: str
+    reasons: tuple[str, ...]
+
+
+def choose_exemplars(
+    queries: pl.DataFrame,
+    per_sample: pl.DataFrame,
+    *,
+    asked: Sequence[str] = (),
+    per_query: pl.DataFrame | None = None,
+) -> list[Exemplar]:
+    """Those asked for, then by gate the most and the least open, the most unusual, and those that fail.
+
+    - ``queries``: a run's samples. ``per_sample``: of ``GateSummary``. ``asked``: qids or sample_ids; ``all``
+      alone means every query. ``per_query``: each query's own metrics, if there is an evaluation.
+
+    Of queries that share their gates the first stands for all, except where it is asked for or fails. At most
+    :data:`MOST`; of several reasons for one query all are kept.
+    """
+    sample_of: dict[str, str] = dict(queries.select("qid", "sample_id").iter_rows())
+    first_qid: dict[str, str] = dict(
+        queries.unique("sample_id", keep="first", maintain_order=True).select("sample_id", "qid").iter_rows()
+    )
+    chosen: dict[str, list[str]] = {}
+    wanted = list(sample_of) if tuple(asked) == ("all",) else asked
+    for name in wanted:
+        for qid in [name] if name in sample_of else [q for q, of in sample_of.items() if of == name]:
+            chosen.setdefault(qid, []).append("asked for")
+    vid_of: dict[str, str] = dict(queries.select("sample_id", "vid").iter_rows())
+    for sample_id, reason in [*_extremes(per_sample, vid_of), *_unusual(per_sample, vid_of)]:
+        if sample_id in first_qid:
+            chosen.setdefault(first_qid[sample_id], []).append(reason)
+    for qid, reason in _failing(per_query):
+        if qid in sample_of:
+            chosen.setdefault(qid, []).append(reason)
+    return [Exemplar(qid, sample_of[qid], tuple(why)) for qid, why in list(chosen.items())[:MOST]]
+
+
+def sample_levels(per_sample: pl.DataFrame) -> pl.DataFrame:
+    """``sample_id, gate, mean, mean_abs`` of every sample, each the mean over its layers."""
+    return (
+        per_sample.filter(pl.col("count") > 0)
+        .group_by("sample_id", "gate", maintain_order=True)
+        .agg(pl.col("mean").mean(), pl.col("mean_abs").mean())
+    )
+
+
+def _extremes(per_sample: pl.DataFrame, vid_of: dict[str, str]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    levels = sample_levels(per_sample)
+    for kind in per_sample["gate"].unique(maintain_order=True).to_list():
+        own = levels.filter(pl.col("gate") == kind).sort("mean_abs", descending=True, maintain_order=True)
+        own = _one_a_video(own, vid_of)
+        named = min(_EACH, own.height // 2)
+        for what, rows in (("most", own.head(named)), ("least", own.tail(named).reverse())):
+            found += [
+                (row["sample_id"], f"{kind} gate {what} open, mean |g| {number(row['mean_abs'])}")
+                for row in rows.iter_rows(named=True)
+            ]
+    return found
+
+
+def _unusual(per_sample: pl.DataFrame, vid_of: dict[str, str]) -> list[tuple[str, str]]:
+    rows = _one_a_video(unusual_samples(per_sample), vid_of).head(_EACH)
+    return [
+        (
+            row["sample_id"],
+            f"unusual: {row['gate']} gate of layer {row['layer']}, mean {number(row['mean'])} where the "
+            f"middle is {number(row['middle'])}",
+        )
+        for row in rows.iter_rows(named=True)
+    ]
+
+
+def _one_a_video(rows: pl.DataFrame, vid_of: dict[str, str]) -> pl.DataFrame:
+    vids = [vid_of.get(sample_id, sample_id) for sample_id in rows["sample_id"].to_list()]
+    return rows.with_columns(vid=pl.Series(vids, dtype=pl.String)).unique(
+        "vid", keep="first", maintain_order=True
+    )
+
+
+def _failing(per_query: pl.DataFrame | None) -> list[tuple[str, str]]:
+    """The queries whose windows are found worst, by average precision, then by the top window's IoU."""
+    if per_query is None or not {"ap", "iou"} <= set(per_query.columns):
+        return []
+    worst = per_query.filter(pl.col("ap").is_not_null()).sort("ap", "iou", maintain_order=True).head(_EACH)
+    return [
+        (row["qid"], f"fails: AP {number(row['ap'])}, IoU of the top window {number(row['iou'])}")
+        for row in worst.iter_rows(named=True)
+    ]

@@ -1,0 +1,1 @@
+"""Watching gates in production: counts, baselines, alarms, logs and metrics."""
