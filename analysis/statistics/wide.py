@@ -17,7 +17,7 @@ def wide(
     NaN where a sample has no such gate.
     """
     table: NDArray[np.float64] = np.full((len(samples), len(keys)), np.nan)
-    rows = pl.DataFrame({"sample_id": samples}).with_row_index("row")
+    rows = pl.DataFrame({"sample_id": samples}, schema={"sample_id": pl.String}).with_row_index("row")
     columns = pl.DataFrame(
         [(layer, kind, place) for place, (layer, kind) in enumerate(keys)],
         schema={"layer": pl.UInt8, "gate": pl.String, "column": pl.UInt32},
