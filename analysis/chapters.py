@@ -22,6 +22,7 @@ from .report.numbers import gate_numbers
 from .report.provenance import provenance
 from .report.reading import what_gates_cannot_say, what_gates_say
 from .report.section import Section
+from .samples.chapter import comparison_chapter, samples_chapter
 from .statistics.patterns import sample_patterns
 from .statistics.summary import GateSummary
 from .timelines.chapter import timelines_section
@@ -97,6 +98,8 @@ CHAPTERS: list[Chapter] = [
     timelines_chapter,
     relations_chapter,
     clustering_chapter,
+    samples_chapter,
+    comparison_chapter,
     events_chapter,
     plugins_chapter,
     provenance_chapter,

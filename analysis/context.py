@@ -32,8 +32,8 @@ class Options:
     - ``subsets``: by name, the qids that belong to it.
     - ``samples``: ids to show one by one, sample_ids or qids; None: a choice of exemplars, ``("all",)``:
       every sample. ``compare``: ids to set side by side; None: none, empty: the first five.
-    - ``raw``: write the gates of these samples as ``.npy`` files too. ``plugins``: files of Python code that
-      register statistics and figures.
+    - ``raw``: write the gates of these samples as ``.npy`` files too.
+    - ``plugins``: files of Python code that register statistics and figures.
     """
 
     annotations: Path | None = None

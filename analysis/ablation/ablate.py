@@ -25,7 +25,8 @@ from ...runtime.runs.atomic import write_together
 from ...runtime.runs.info import RunInfo, Selection, Skipped
 from ...runtime.session import GateSession
 from ..evaluation.evaluate import Evaluation, evaluate
-from ..evaluation.ground_truth import read_ground_truth
+from ..evaluation.ground_truth import GroundTruth, read_ground_truth
+from ..evaluation.metrics import short_metric
 from ..figures.ablation import ablation_figure
 from ..figures.style import png
 from ..report.document import to_json
@@ -49,7 +50,6 @@ from .plan import (
     writing,
 )
 from .report import FIGURE, ablation_report
-from .verdicts import short_metric
 from .warnings import ablation_warnings
 
 REPORT, DOCUMENT = "ABLATION.md", "ablation.json"
@@ -115,7 +115,7 @@ def ablate(
         session = stack.enter_context(GateSession(model, device=device))
         manifest = session.manifest
         check_ablatable(manifest, session.path)
-        read_ground_truth(truth)  # before hours of work, not after
+        right = read_ground_truth(truth)  # before hours of work, not after
         queries = select(read_annotations(truth), max_samples=max_samples)
         members = read_subsets(subsets, [query.qid for query in queries])
         folders = FeatureFolders.find(
@@ -158,7 +158,7 @@ def ablate(
         )
         plan = _complete(session, folder, plan, chosen, read, queries)
         session.close()
-        return _judge(folder, plan, chosen, queries, truth, members)
+        return _judge(folder, plan, chosen, queries, right, members)
 
 
 def _read(session: GateSession, queries: Sequence[Annotation], **options: Any) -> Iterator[Any]:
@@ -211,7 +211,7 @@ def _judge(
     plan: Plan,
     chosen: Sequence[Intervention],
     queries: Sequence[Annotation],
-    truth: Path,
+    truth: GroundTruth,
     subsets: Mapping[str, frozenset[str]],
 ) -> AblationResult:
     written: list[Path] = []

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from ..evaluation.metrics import short_metric
 from ..report.markdown import counted, number, plain, table
 from .effects import Effects
 from .plan import Plan
@@ -14,7 +15,6 @@ from .verdicts import (
     chance_note,
     gate_verdict,
     row_verdict,
-    short_metric,
     signed_points,
     subset_verdict,
 )

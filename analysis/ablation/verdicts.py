@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from ..evaluation.metrics import short_metric
 from ..report.markdown import counted, number, plain
 from ..statistics.bootstrap import FEW_VIDEOS
 from .effects import Effects
@@ -13,11 +14,6 @@ _MAIN = "MR-full-mAP"
 _NAMED = 3
 NOT_TOLD_APART = "cannot be told apart from no effect"
 _CAN_BE = "can be told apart from no effect"
-
-
-def short_metric(metric: str) -> str:
-    """``mAP``, ``R1@0.5``, ``HL VeryGood Hit1``: a metric's name without the benchmark's prefixes."""
-    return metric.removeprefix("MR-full-").replace("HL-min-", "HL ").replace("-", " ")
 
 
 def signed_points(value: float) -> str:

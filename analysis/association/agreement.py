@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,19 +11,29 @@ from numpy.typing import NDArray
 
 from ...runtime.runs.reader import Run
 from ..evaluation.ground_truth import CLIP_SECONDS, GroundTruth
-from ..gate_table import gate_series
+from ..gate_table import GateSeries, gate_series
 from ..statistics.bootstrap import VideoBootstrap
 from ..statistics.rows import Rows
+from ..statistics.subsets import columns_of
 
 #: What is compared with the true windows and the saliency: the gate's value, and its size |g|.
 MEASURES = ("auc", "window_correlation", "saliency_correlation")
+
+_SCHEMA: dict[str, Any] = {
+    "layer": pl.UInt8,
+    **dict.fromkeys(("gate", "statistic", "measure"), pl.String),
+    **dict.fromkeys(("estimate", "low", "high"), pl.Float64),
+    **dict.fromkeys(("videos", "queries"), pl.Int64),
+}
 
 Floats = NDArray[np.float64]
 
 
 def has_clips(run: Run) -> bool:
-    """Whether the gates have a value a clip, as :func:`gate_agreement` needs."""
-    return any(gate.axes[2] != "1" for gate in run.manifest.gates)
+    """Whether gates have a value a clip, and when a clip is is known, as :func:`gate_agreement` needs."""
+    return run.manifest.preprocessing.clip_length > 0 and any(
+        gate.axes[2] != "1" for gate in run.manifest.gates
+    )
 
 
 def gate_agreement(run: Run, truth: GroundTruth) -> pl.DataFrame:
@@ -35,34 +46,31 @@ def gate_agreement(run: Run, truth: GroundTruth) -> pl.DataFrame:
     video are averaged first. A query all or none of whose clips are inside, or whose gate or saliency is
     constant, has no agreement. An elementwise gate is represented by its mean over channels.
     """
-    per_query = _per_query(run, truth)
-    place = {qid: number for number, qid in enumerate(truth.qids)}
-    vids = [query.vid for query in truth.queries]
-    found = Rows(
-        {
-            "layer": pl.UInt8,
-            **dict.fromkeys(("gate", "statistic", "measure"), pl.String),
-            **dict.fromkeys(("estimate", "low", "high"), pl.Float64),
-            **dict.fromkeys(("videos", "queries"), pl.Int64),
-        }
-    )
+    video_of = {query.qid: query.vid for query in truth.queries}
+    known = {measure: pl.col(measure).fill_nan(None) for measure in MEASURES}
+    gate = ("layer", "gate", "statistic")
     by_video = (
-        per_query.with_columns(
-            vid=pl.col("qid").replace_strict({qid: vids[number] for qid, number in place.items()}),
-            **{measure: pl.col(measure).fill_nan(None) for measure in MEASURES},
-        )
-        .group_by("layer", "gate", "statistic", "vid", maintain_order=True)
+        _per_query(run, truth)
+        .with_columns(vid=pl.col("qid").replace_strict(video_of), **known)
+        .group_by(*gate, "vid", maintain_order=True)
         .agg(pl.col(*MEASURES).mean(), *(pl.col(one).count().alias(f"{one}_queries") for one in MEASURES))
     )
-    for (layer, gate, statistic), part in by_video.group_by(
-        "layer", "gate", "statistic", maintain_order=True
-    ):
-        bootstrap = VideoBootstrap(part["vid"].to_list())
+    if by_video.is_empty():
+        return pl.DataFrame(schema=_SCHEMA)
+    parts = by_video.partition_by(*gate, maintain_order=True)
+    videos = by_video.select("vid").unique(maintain_order=True)
+    # One column a gate and measure, one row a video: all intervals from the same draws.
+    columns = [
+        columns_of(videos.join(part, on="vid", how="left", maintain_order="left"), MEASURES) for part in parts
+    ]
+    means = iter(VideoBootstrap(videos["vid"].to_list()).means(np.concatenate(columns, axis=1)))
+    rows: list[tuple[object, ...]] = []
+    for part in parts:
         for measure in MEASURES:
-            mean = bootstrap.mean(part[measure].fill_null(np.nan).to_numpy())
-            numbers = (mean.estimate, mean.low, mean.high, mean.videos, int(part[f"{measure}_queries"].sum()))
-            found.append((layer, gate, statistic, measure, *numbers))
-    return found.frame()
+            mean, queries = next(means), int(part[f"{measure}_queries"].sum())
+            numbers = (mean.estimate, mean.low, mean.high, mean.videos, queries)
+            rows.append((*part.select(gate).row(0), measure, *numbers))
+    return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
 
 
 def _per_query(run: Run, truth: GroundTruth) -> pl.DataFrame:
@@ -81,27 +89,31 @@ def _per_query(run: Run, truth: GroundTruth) -> pl.DataFrame:
             **dict.fromkeys(MEASURES, pl.Float64),
         }
     )
-    labels: list[tuple[str, Floats, Floats]] = []
-    labelled = ("", -1)
-    for series in gate_series(run, channels=False):
-        if labelled != (series.sample_id, len(series.clips)):  # the series of a sample follow one another
-            labelled = series.sample_id, len(series.clips)
-            times = (series.clips.astype(np.float64) + 0.5) * seconds
-            labels = [
-                (qid, _inside(truth, query, times), _saliency(truth, query, times))
-                for qid, query in queries_of.get(series.sample_id, ())
-            ]
-        values = series.values[:, 0].astype(np.float64)
-        finite = np.isfinite(values)
-        if finite.sum() < 2 or not labels:
+    for sample_id, group in groupby(gate_series(run, channels=False), key=lambda series: series.sample_id):
+        if sample_id not in queries_of:
             continue
-        values = values[finite]
-        for statistic, shown in (("value", values), ("size", np.abs(values))):
-            ranks = _ranks(shown)
-            for qid, inside, salient in labels:
-                area = _area(ranks, inside[finite])
-                correlated = _correlation(shown, inside[finite]), _correlation(shown, salient[finite])
-                rows.append((qid, series.layer, series.kind, statistic, area, *correlated))
+        # Gates over the same clips together, for numpy is slow one by one; those with holes, alone.
+        together: dict[bytes, list[tuple[GateSeries, Floats]]] = {}
+        for series in group:
+            values = series.values[:, 0].astype(np.float64)
+            finite = np.isfinite(values)
+            if finite.sum() > 1:
+                clips = series.clips[finite]
+                together.setdefault(clips.tobytes(), []).append((series, values[finite]))
+        for clips, gates in together.items():
+            times = (np.frombuffer(clips, np.uint16).astype(np.float64) + 0.5) * seconds
+            values = np.stack([own for _, own in gates])
+            for statistic, shown in (("value", values), ("size", np.abs(values))):
+                ranks = _ranks(shown)
+                for qid, query in queries_of[sample_id]:
+                    inside = _inside(truth, query, times)
+                    measured = (
+                        _areas(ranks, inside),
+                        _correlations(shown, inside),
+                        _correlations(shown, _saliency(truth, query, times)),
+                    )
+                    for (series, _), *own in zip(gates, *(part.tolist() for part in measured), strict=True):
+                        rows.append((qid, series.layer, series.kind, statistic, *own))
     return rows.frame()
 
 
@@ -125,25 +137,33 @@ def _saliency(truth: GroundTruth, query: int, times: Floats) -> Floats:
 
 
 def _ranks(values: Floats) -> Floats:
-    """Ranks from 1, of equal values their mean."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    middle: Floats = np.cumsum(counts) - (counts - 1) / 2
-    return middle[place]
+    """Ranks from 1 within each row of ``values`` (gates, clips), of equal values their mean."""
+    order = np.argsort(values, axis=1)
+    ordered = np.take_along_axis(values, order, axis=1)
+    places = np.arange(values.shape[1])
+    new = np.ones(values.shape, np.bool_)
+    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    first = np.maximum.accumulate(np.where(new, places, 0), axis=1)
+    ends = np.roll(new, -1, axis=1)  # the last place is an end, for the first is new
+    last = np.minimum.accumulate(np.where(ends, places, places[-1])[:, ::-1], axis=1)[:, ::-1]
+    ranks: Floats = np.empty(values.shape)
+    np.put_along_axis(ranks, order, (first + last) / 2 + 1, axis=1)
+    return ranks
 
 
-def _area(ranks: Floats, inside: Floats) -> float:
-    """The area under the ROC curve (Mann and Whitney, 1947)."""
-    within = inside.sum()
+def _areas(ranks: Floats, inside: Floats) -> Floats:
+    """The area under the ROC curve (Mann and Whitney, 1947) of each row of ``ranks`` (gates, clips)."""
+    within = float(inside.sum())
     without = inside.size - within
     if within == 0 or without == 0:
-        return math.nan
-    return float((ranks @ inside - within * (within + 1) / 2) / (within * without))
+        return np.full(len(ranks), np.nan)
+    return (ranks @ inside - within * (within + 1) / 2) / (within * without)
 
 
-def _correlation(values: Floats, others: Floats) -> float:
-    x, y = values - values.mean(), others - others.mean()
-    spread = math.sqrt(float(x @ x) * float(y @ y))
-    # A constant gate leaves rounding alone: its spread is no spread.
-    if spread <= 1e-12 * values.size or np.ptp(values) == 0:
-        return math.nan
-    return float(x @ y) / spread
+def _correlations(values: Floats, others: Floats) -> Floats:
+    """Pearson's correlation of each row of ``values`` (gates, clips) with ``others`` (clips,)."""
+    x, y = values - values.mean(axis=1, keepdims=True), others - others.mean()
+    spread = np.sqrt((x * x).sum(axis=1) * (y @ y))
+    # The mean of equal values is not always that value: rounding alone is no spread.
+    varies = (np.ptp(values, axis=1) > 0) & (np.ptp(others) > 0)
+    return np.divide(x @ y, spread, out=np.full(len(values), np.nan), where=varies & (spread > 0))

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from ..statistics.bootstrap import VideoBootstrap
+from ..statistics.bootstrap import Interval, VideoBootstrap
+from ..statistics.subsets import columns_of
 from .measures import Measure
 
 METHODS = ("pearson", "spearman")
+_SCHEMA: dict[str, Any] = {
+    "gate": pl.String,
+    "layer": pl.Int64,
+    **dict.fromkeys(("statistic", "result", "method"), pl.String),
+    **dict.fromkeys(("estimate", "low", "high"), pl.Float64),
+    "videos": pl.Int64,
+}
 
 
 def gate_correlations(
@@ -23,32 +33,32 @@ def gate_correlations(
     resample videos; Spearman's ranks are those of all queries. NaN where a value does not vary.
     """
     bootstrap = VideoBootstrap(joined["vid"].to_list())
-    rows: list[tuple[object, ...]] = []
-    for result in results:
-        for measure in measures:
-            both = joined.select(
-                # Ranks among the queries that have both values.
-                *(
-                    pl.when(pl.col(measure.name).is_not_null() & pl.col(result).is_not_null())
-                    .then(pl.col(name))
-                    .alias(place)
-                    for place, name in (("gate", measure.name), ("result", result))
-                )
-            )
-            for method in METHODS:
-                compared = both if method == "pearson" else both.select(pl.all().rank())
-                gate, value = (compared[name].cast(pl.Float64).fill_null(np.nan) for name in both.columns)
-                found = bootstrap.correlation(gate.to_numpy(), value.to_numpy())
-                key = (measure.gate, measure.layer, measure.statistic, result, method)
-                rows.append((*key, found.estimate, found.low, found.high, found.videos))
-    return pl.DataFrame(
-        rows,
-        schema={
-            "gate": pl.String,
-            "layer": pl.Int64,
-            **dict.fromkeys(("statistic", "result", "method"), pl.String),
-            **dict.fromkeys(("estimate", "low", "high"), pl.Float64),
-            "videos": pl.Int64,
-        },
-        orient="row",
+    pairs = [(measure, result) for result in results for measure in measures]
+    if not pairs:
+        return pl.DataFrame(schema=_SCHEMA)
+    gates = columns_of(joined, [measure.name for measure, _ in pairs])
+    values = columns_of(joined, [result for _, result in pairs])
+    both = ~(np.isnan(gates) | np.isnan(values))
+    gates, values = np.where(both, gates, np.nan), np.where(both, values, np.nan)
+    # Ranks are among the queries that have both values.
+    found = zip(
+        pairs,
+        bootstrap.correlations(gates, values),
+        bootstrap.correlations(_ranked(gates), _ranked(values)),
+        strict=True,
     )
+    rows = [
+        (measure.gate, measure.layer, measure.statistic, result, method, *_numbers(interval))
+        for (measure, result), *intervals in found
+        for method, interval in zip(METHODS, intervals, strict=True)
+    ]
+    return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
+
+
+def _ranked(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    names = [str(place) for place in range(columns.shape[1])]
+    return columns_of(pl.DataFrame(columns, schema=names).fill_nan(None).select(pl.all().rank()), names)
+
+
+def _numbers(interval: Interval) -> tuple[float, float, float, int]:
+    return interval.estimate, interval.low, interval.high, interval.videos

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import polars as pl
 
 from ..statistics.bootstrap import VideoBootstrap
+from ..statistics.subsets import columns_of
 from .measures import Measure
 
 
@@ -19,10 +19,11 @@ def measure_means(joined: pl.DataFrame, measures: Sequence[Measure]) -> pl.DataF
     """
     samples = joined.unique("sample_id", keep="first", maintain_order=True)
     bootstrap = VideoBootstrap(samples["vid"].to_list())
-    rows: list[tuple[object, ...]] = []
-    for measure in measures:
-        mean = bootstrap.mean(samples[measure.name].fill_null(np.nan).to_numpy())
-        rows.append((measure.gate, measure.layer, measure.statistic, mean.estimate, mean.low, mean.high))
+    columns = columns_of(samples, [measure.name for measure in measures])
+    rows = [
+        (measure.gate, measure.layer, measure.statistic, mean.estimate, mean.low, mean.high)
+        for measure, mean in zip(measures, bootstrap.means(columns), strict=True)
+    ]
     names = dict.fromkeys(("estimate", "low", "high"), pl.Float64)
     schema = {"gate": pl.String, "layer": pl.Int64, "statistic": pl.String, **names}
     return pl.DataFrame(rows, schema=schema, orient="row")

@@ -31,7 +31,7 @@ def clustering_chapter(context: Context) -> Section:
             "separated_from": SEPARATED,
             "seed": SEED,
             "profiles": found.profiles.to_dicts(),
-            "samples": dict(found.points.select("sample_id", "cluster").iter_rows()),
+            "samples": {} if found.reason else dict(found.points.select("sample_id", "cluster").iter_rows()),
         }
     }
     return Section("Samples in groups", _text(found), {FIGURE: png(figure)}, document)
@@ -51,8 +51,8 @@ def _text(found: Clusters) -> str:
     method = (
         f"Every gate's mean in every layer, standardised; k-means with fixed seed for 2 to {MOST_CLUSTERS} "
         "groups, the number with the largest mean silhouette kept (1: far apart, 0: touching). Groups are "
-        f"there if it is at least {SEPARATED} and larger than those of {CLOUDS} single clouds of the same size "
-        "and covariance. The picture shows the first two principal components"
+        f"there if it is at least {SEPARATED} and larger than those of {CLOUDS} single clouds of the same "
+        "size and covariance. The picture shows the first two principal components"
         + (f", {sum(found.explained[:2]):.0%} of the variance." if found.explained else ".")
     )
     if found.reason:

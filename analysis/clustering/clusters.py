@@ -17,6 +17,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -79,7 +80,7 @@ def find_clusters(
     chosen = videos.unique("vid", keep="first", maintain_order=True) if by_video else videos
     ids: list[str] = chosen["sample_id"].to_list()
     means = wide(per_sample, "mean", ids, keys)
-    whole = np.isfinite(means).all(axis=1)
+    whole = np.isfinite(means.sum(axis=1))
     ids, means = [one for one, kept in zip(ids, whole, strict=True) if kept], means[whole]
     unit = "video" if by_video else "sample"
     places, explained = _components(means)
@@ -132,7 +133,7 @@ def _components(means: Floats) -> tuple[Floats, tuple[float, ...]]:
     places: Floats = np.zeros((len(means), 2))
     if len(means) < 2 or not np.ptp(means, axis=0).any():
         return places, ()
-    found = PCA(svd_solver="full").fit(_standardised(means))
+    found: Any = PCA(svd_solver="full").fit(_standardised(means))
     turned: Floats = found.transform(_standardised(means))
     # The sign of a component means nothing: the measure that weighs most in it counts as positive.
     signs = np.sign(found.components_[np.arange(len(found.components_)), np.abs(found.components_).argmax(1)])
@@ -168,7 +169,8 @@ def _k_means(points: Floats, distinct: int, *, starts: int = 10) -> tuple[NDArra
         with warnings.catch_warnings():
             # Points that differ by rounding alone count as distinct here, but not there.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            labels = KMeans(k, n_init=starts, random_state=SEED).fit_predict(points)
+            model: Any = KMeans(k, n_init=cast(Any, starts), random_state=SEED)
+            labels = model.fit_predict(points)
         if len(np.unique(labels)) < 2:
             continue
         labels_of[k] = labels

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...runtime.cli.command import Command
@@ -33,6 +35,22 @@ def _configure(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="Python code that registers statistics or figures of your own; may be repeated",
     )
+    parser.add_argument(
+        "--sample",
+        action="append",
+        metavar="ID",
+        help="show this sample by itself: its statistics and picture (repeatable; a sample_id or a qid; "
+        "'all': every sample). Without: a few that say most",
+    )
+    parser.add_argument(
+        "--compare",
+        nargs="*",
+        metavar="ID",
+        help="set these samples side by side; without an ID the first five",
+    )
+    parser.add_argument(
+        "--raw", action="store_true", help="also write the gates of the samples that are shown as .npy files"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
 
 
@@ -43,7 +61,7 @@ def _run(options: Namespace) -> int:
     from ..analyze import analyze_run
     from ..comparison.compare import compare_runs
     from ..context import Options
-    from ..plugins.chapter import failed_line, told
+    from ..plugins.chapter import failed_line, value_lines
     from ..report.document import to_json
     from ..report.markdown import counted
     from ..subsets import read_subsets
@@ -52,31 +70,45 @@ def _run(options: Namespace) -> int:
     qids = [qid for run in runs for qid in run.samples.select("qid").collect()["qid"]]
     subsets = read_subsets(options.subset, qids)
     annotations = None if options.annotations is None else Path(options.annotations)
-    chosen = Options(annotations=annotations, subsets=subsets, plugins=tuple(options.plugin))
-    steps = sum(2 * run.record.samples_in(run.parts) for run in runs)
+    chosen = Options(
+        annotations=annotations,
+        subsets=subsets,
+        samples=None if options.sample is None else tuple(options.sample),
+        compare=None if options.compare is None else tuple(options.compare),
+        raw=options.raw,
+        plugins=tuple(options.plugin),
+    )
     # No bar where stderr is no terminal: a log wants no bars.
-    with tqdm(total=steps, desc="analyse", unit="sample", unit_scale=0.5, disable=None, leave=False) as bar:
+    with tqdm(desc="analyse", unit=" samples", disable=None, leave=False) as bar:
         if len(runs) > 1:
             result = compare_runs(runs, options.output, options=chosen, progress=bar.update)
-            headline = f"{len(runs)} runs compared"
+            told, own = f"{len(runs)} runs compared", [one.document for one in result.runs.values()]
         else:
             result = analyze_run(runs[0], options.output, options=chosen, progress=bar.update)
-            headline = f"{counted(result.summary.samples, 'sample')} analysed"
+            told, own = f"{counted(result.summary.samples, 'sample')} analysed", [result.document]
     for warning in result.warnings:
         print(f"gatescope: warning: {warning}", file=sys.stderr)
-    plugins = result.document.get("plugins", {"statistics": {}, "failures": []})
-    for failed in plugins["failures"]:
-        print(f"gatescope: warning: {failed_line(failed)}", file=sys.stderr)
+    documents = [document["plugins"] for document in own if "plugins" in document]
+    for failure in dict.fromkeys(failed_line(one) for document in documents for one in document["failures"]):
+        print(f"gatescope: warning: {failure}", file=sys.stderr)
     if options.json:
         files = [str(path) for path in result.files]
         print(to_json({"output": str(result.output), "files": files, "statistics": result.document}), end="")
     else:
-        print(f"{headline}; wrote")
-        for path in result.files:
-            print(f"  {path}")
-        if lines := told(plugins):
-            print("your own statistics", *lines, sep="\n  ")
+        print(f"{told}; wrote")
+        for line in _listed(result.output, result.files):
+            print(f"  {line}")
+        for run, document in zip(runs, own, strict=True):
+            if lines := value_lines(document.get("plugins", {})):
+                print(f"your own statistics of {run.path}", *lines, sep="\n  ")
     return 0
+
+
+def _listed(output: Path, files: Sequence[Path]) -> list[str]:
+    """The files beside the report by name, those in folders below by how many they are."""
+    beside = [str(path) for path in files if path.parent == output]
+    below = Counter(path.parent for path in files if path.parent != output)
+    return [*beside, *(f"{folder}/ ({count:,} files)" for folder, count in below.items())]
 
 
 command = Command(

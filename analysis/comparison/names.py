@@ -12,17 +12,21 @@ _UNSAFE = re.compile(r"[^\w.+-]+")
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:
-    """The last parts of each path, as many as it takes to tell all apart, or numbered where none suffice.
+    """The last parts of each path that differ, as many as it takes to tell all apart; numbered where none do.
 
-    Names differ in more than the case of their letters, begin with no dot, and are no longer than 60
-    characters.
+    ``a/seed1/run`` and ``a/seed2/run`` are ``seed1`` and ``seed2``. Names differ in more than the case of
+    their letters, begin with no dot, and are no longer than 60 characters.
     """
-    resolved = [path.resolve() for path in paths]
-    for depth in range(1, max(len(path.parts) for path in resolved) + 1):
-        names = [_safe("-".join(path.parts[-depth:])) for path in resolved]
+    tails = [path.resolve().parts[::-1] for path in paths]
+    for depth in range(1, max(map(len, tails)) + 1):
+        taken = [[tail[place] for tail in tails if place < len(tail)] for place in range(depth)]
+        telling = [place for place, parts in enumerate(taken) if len({*parts}) > 1 or len(parts) < len(tails)]
+        names = [
+            _safe("-".join(tail[place] for place in telling[::-1] if place < len(tail))) for tail in tails
+        ]
         if len({name.lower() for name in names}) == len(names):
             return names
-    return [f"{number}-{_safe(path.name)}" for number, path in enumerate(resolved, start=1)]
+    return [f"{number}-{_safe(path.resolve().name)}" for number, path in enumerate(paths, start=1)]
 
 
 def _safe(text: str) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import polars as pl
 
 from ...runtime.runs.reader import Run
+from ..evaluation.metrics import short_metric
 from ..report.markdown import number, plain, table
 from ..statistics.bootstrap import FEW_VIDEOS, LEVEL, RESAMPLES
 
@@ -77,7 +78,7 @@ def _verdict(name: str, first: str, gates: pl.DataFrame, metrics: pl.DataFrame) 
 
 def _what(row: dict[str, Any]) -> str:
     if "metric" in row:
-        return plain(row["metric"].removeprefix("MR-full-"))
+        return plain(short_metric(row["metric"]))
     return f"{plain(row['gate'])} gate of layer {row['layer']}"
 
 
@@ -99,7 +100,7 @@ def _overview(names: Sequence[str], runs: Sequence[Run], metrics: pl.DataFrame, 
                 plain(run.path, 80),
             ]
         )
-    metric_heads = [plain(name.removeprefix("MR-full-")) for name in shown]
+    metric_heads = [plain(short_metric(name)) for name in shown]
     return table(
         ["run", "gating", "layers", "queries", "videos", *metric_heads, "folder"], rows, text_columns=2
     )
@@ -107,9 +108,7 @@ def _overview(names: Sequence[str], runs: Sequence[Run], metrics: pl.DataFrame, 
 
 def _metrics(names: Sequence[str], metrics: pl.DataFrame) -> str:
     keys = metrics["metric"].unique(maintain_order=True).to_list()
-    rows = [
-        [plain(key.removeprefix("MR-full-")), *_cells(names, metrics.filter(metric=key), 2)] for key in keys
-    ]
+    rows = [[plain(short_metric(key)), *_cells(names, metrics.filter(metric=key), 2)] for key in keys]
     return table(["metric", *map(plain, names)], rows)
 
 

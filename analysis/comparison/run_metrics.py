@@ -37,7 +37,11 @@ def compare_metrics(evaluated: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
     first = next(iter(evaluated.values()), pl.DataFrame())
     for place, (name, per_query) in enumerate(evaluated.items()):
-        metrics = [metric for metric, column in METRICS.items() if column in per_query.columns]
+        metrics = [
+            metric
+            for metric, column in METRICS.items()
+            if column in per_query.columns and per_query[column].count() > 0
+        ]
         values = _values(per_query, metrics)
         intervals = VideoBootstrap(per_query["vid"].to_list()).means(values)
         differences = _differences(first, per_query) if place else {}

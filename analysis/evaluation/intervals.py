@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from ..statistics.bootstrap import VideoBootstrap
-from ..statistics.subsets import subset_differences
+from ..statistics.subsets import columns_of, subset_differences
 from .metrics import METRICS
 
 _NUMBERS = pl.selectors.float()
@@ -18,13 +18,14 @@ def metric_intervals(per_query: pl.DataFrame) -> pl.DataFrame:
     Takes ``Evaluation.per_query``. Intervals resample videos with all their queries.
     """
     bootstrap = VideoBootstrap(per_query["vid"].to_list())
-    rows: list[tuple[object, ...]] = []
-    for metric, column in METRICS.items():
-        if column in per_query.columns:
-            values = 100 * per_query[column].fill_null(np.nan).to_numpy()
-            found = bootstrap.mean(values)
-            known = int((~np.isnan(values)).sum())
-            rows.append((metric, found.estimate, found.low, found.high, known, found.videos))
+    metrics = [metric for metric, column in METRICS.items() if column in per_query.columns]
+    columns = 100 * columns_of(per_query, [METRICS[metric] for metric in metrics])
+    rows = [
+        (metric, found.estimate, found.low, found.high, int(known), found.videos)
+        for metric, found, known in zip(
+            metrics, bootstrap.means(columns), (~np.isnan(columns)).sum(axis=0), strict=True
+        )
+    ]
     schema = {
         "metric": pl.String,
         **dict.fromkeys(("value", "low", "high"), pl.Float64),

@@ -28,6 +28,11 @@ METRICS: dict[str, str] = {
 }
 
 
+def short_metric(metric: str) -> str:
+    """``mAP``, ``R1@0.5``, ``short mAP``, ``HL Good Hit1``: a metric's name as a reader calls it."""
+    return metric.removeprefix("MR-").removeprefix("full-").replace("HL-min-", "HL ").replace("-", " ")
+
+
 def benchmark_metrics(per_query: pl.DataFrame) -> dict[str, Any]:
     """``brief`` and the benchmark's sections, as far as ``per_query`` has their columns.
 

@@ -66,6 +66,7 @@ def _draw_points(
     axes.set_xlabel("first principal component" + (shares[0] if shares else ""))
     axes.set_ylabel("second principal component" + (shares[1] if len(shares) > 1 else ""))
     axes.margins(0.09)
+    axes.set_aspect("equal", adjustable="datalim")  # a component of little variance looks like it
     if points.height:
         axes.legend(loc="best", markerscale=1.4 if many else 1.0)
     grid(axes)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from .style import QUIET, grid, heading, kind_colour, kind_name, new_figure, png, short, style
+from .style import QUIET, grid, heading, kind_name, new_figure, png, short, style
 
 _KINDS = {"att_means": "attention", "ffn_means": "ffn"}
 # Beyond it bars are thinner than a line and names cannot be read.
@@ -24,8 +25,9 @@ def comparison_figure(means: Mapping[str, Mapping[str, Sequence[float]]]) -> Fig
     kinds = [_KINDS.get(key, key.removesuffix("_means")) for key in keys]
     layers = max(len(means[one][key]) for one in shown for key in keys)
     width = 0.8 / len(shown)
+    palette = colormaps["cividis"]  # as many shades as there are samples, for every kind of eyes
     with style():
-        figure = new_figure(1.2 + len(kinds) * max(3.2, 0.5 * layers + 0.13 * layers * len(shown)), 3.9)
+        figure = new_figure(2.6 + len(kinds) * max(3.2, 0.5 * layers + 0.13 * layers * len(shown)), 3.9)
         panels = figure.subplots(1, len(kinds), squeeze=False, sharey=True)[0]
         for axes, key, kind in zip(panels, keys, kinds, strict=True):
             for place, one in enumerate(shown):
@@ -34,17 +36,16 @@ def comparison_figure(means: Mapping[str, Mapping[str, Sequence[float]]]) -> Fig
                     [layer + offset for layer in range(len(means[one][key]))],
                     means[one][key],
                     width=0.92 * width,
-                    color=kind_colour(kinds, kind),
-                    alpha=1 - 0.75 * place / max(len(shown), 2),
+                    color=palette(0.05 + 0.9 * place / max(len(shown) - 1, 1)),
                     label=short(one, 24),
                 )
             axes.axhline(0, color=QUIET, linewidth=0.8)
             axes.set_xticks(range(layers))
             axes.set_xlabel("layer")
             axes.set_title(kind_name(kind))
-            axes.legend(fontsize=7)
             grid(axes, "y")
         panels[0].set_ylabel("mean gate")
+        panels[-1].legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0, title="sample")
         which = f"The first {len(shown)} of {len(means)} samples." if len(means) > len(shown) else ""
         heading(figure, "Gates of samples compared", f"Mean over the valid clips of each sample. {which}")
     return figure

@@ -21,12 +21,14 @@ _DRAWN = {
     "HL-min-VeryGood-Hit1": "HL Hit1",
 }
 _MARKERS = "osD^vP"
+_GROUPS = "#f6f7f9"
 # Runs beyond it stand so close that their intervals cannot be told apart.
 _MOST_SHOWN = 12
 
 
 def runs_figure(gates: pl.DataFrame, metrics: pl.DataFrame, names: Sequence[str]) -> Figure:
-    """One column a kind of gate and one for metrics; above the values, below the differences from the first run.
+    """One column a kind of gate and one for metrics; above the values, below the differences from the first
+    run.
 
     Takes the frames of ``compare_gates`` (one statistic of it) and ``compare_metrics``; the latter may be
     empty. Of more than a dozen runs the first ones are shown, and the figure says so.
@@ -46,6 +48,7 @@ def runs_figure(gates: pl.DataFrame, metrics: pl.DataFrame, names: Sequence[str]
             _draw(above, below, own, shown)
             above.set_title(kind_name(kind))
             below.set_xticks(layers)
+            below.set_xlim(layers[0] - 0.55, layers[-1] + 0.55)
             below.set_xlabel("layer")
         _share(panels[:, : len(kinds)])
         panels[0][0].set_ylabel("mean gate")
@@ -60,6 +63,7 @@ def runs_figure(gates: pl.DataFrame, metrics: pl.DataFrame, names: Sequence[str]
             above.set_ylabel("percent")
             below.set_ylabel("difference, points")
             below.set_xticks(list(places.values()), [_DRAWN[metric] for metric in there])
+            below.set_xlim(-0.55, len(there) - 0.45)
         for axes in panels[1]:
             axes.axhline(0, color=INK, linewidth=0.9, zorder=1)
         _legend(figure, shown)
@@ -67,14 +71,14 @@ def runs_figure(gates: pl.DataFrame, metrics: pl.DataFrame, names: Sequence[str]
         heading(
             figure,
             "Runs beside each other",
-            f"Above: means with 95% intervals by video. Below: differences from {short(names[0], 30)} over what "
-            f"both have,\nwith intervals that hold together; filled where they exclude 0.{which}",
+            f"Above: means with 95% intervals by video. Below: differences from {short(names[0], 30)} over "
+            f"what both have,\nwith intervals that hold together; filled where they exclude 0.{which}",
         )
     return figure
 
 
 def _draw(above: Axes, below: Axes, own: pl.DataFrame, names: Sequence[str]) -> None:
-    step = min(0.8 / len(names), 0.16)
+    step = 0.8 / max(len(names), 4)
     for place, name in enumerate(names):
         rows = own.filter(run=name)
         at = rows["place"].to_numpy() + (place - (len(names) - 1) / 2) * step
@@ -96,8 +100,10 @@ def _draw(above: Axes, below: Axes, own: pl.DataFrame, names: Sequence[str]) -> 
             filling = look["color"] if told else "white"
             below.plot(at[chosen], some["difference"], **look, markerfacecolor=filling, markeredgewidth=1.3)
     for axes in (above, below):
-        axes.margins(x=0.04, y=0.1)
+        axes.margins(y=0.1)
         grid(axes, "y")
+        for place in own["place"].unique().to_list()[::2]:
+            axes.axvspan(place - 0.5, place + 0.5, color=_GROUPS, zorder=0, linewidth=0)
 
 
 def _share(panels: np.ndarray[Any, Any]) -> None:

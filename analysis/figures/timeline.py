@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 from matplotlib.axes import Axes
@@ -24,11 +24,14 @@ def timeline_figure(
     predicted: pl.DataFrame | None = None,
     saliency: pl.DataFrame | None = None,
     rated: pl.DataFrame | None = None,
+    limits: tuple[float, float] | None = None,
+    unit: str = "seconds",
 ) -> Figure:
-    """Windows, then one row a layer with every kind of gate, then saliency, all on one axis in seconds.
+    """Windows, then one row a layer with every kind of gate, then saliency, all on one axis in ``unit``.
 
     Takes the frames of :class:`~gatescope.analysis.timelines.timeline.Timeline`; ``ranges`` by kind. All
-    layers are on the same scale. A global gate is one line over the whole video.
+    layers are on the same scale: ``limits`` where figures are compared (:func:`gate_limits`). A global
+    gate is one line over the whole video.
     """
     kinds = [kind for kind in ranges if (gates["gate"] == kind).any()]
     layers = sorted(gates["layer"].unique().to_list())
@@ -44,13 +47,13 @@ def timeline_figure(
         rows = iter(panels)
         if windows:
             _draw_windows(next(rows), truth, predicted)
-        span = _span(gates)
+        low, high = limits or gate_limits([gates])
         for layer in layers:
             axes = next(rows)
             for kind in kinds:
                 own = gates.filter(pl.col("layer") == layer, pl.col("gate") == kind)
                 _draw_gate(axes, own, kind_colour(list(ranges), kind), kind_name(kind))
-            axes.set_ylim(*span)
+            axes.set_ylim(low, high)
             axes.axhline(0, color=QUIET, linewidth=0.8, zorder=1)
             axes.set_ylabel(f"layer {layer}", fontweight="bold")
             grid(axes, "y")
@@ -62,16 +65,17 @@ def timeline_figure(
                 axes.axvspan(start, end, color=EVENT, alpha=0.28, linewidth=0, zorder=0)
         lines, names = panels[first].get_legend_handles_labels()
         figure.legend(lines, names, loc="upper right", ncols=len(kinds), handlelength=1.4)
-        panels[-1].set_xlabel("seconds")
+        panels[-1].set_xlabel(unit)
         panels[-1].set_xlim(0, float(gates["end"].max()))  # type: ignore[arg-type]
         heading(figure, title, subtitle)
     return figure
 
 
-def _span(gates: pl.DataFrame) -> tuple[float, float]:
-    """What all rows show: from the lowest to the highest value, 0 within, with some room."""
-    shown = gates.filter(pl.col("value").is_finite())["value"].to_list()
-    low, high = min([0.0, *shown]), max([0.0, *shown])
+def gate_limits(compared: Sequence[pl.DataFrame]) -> tuple[float, float]:
+    """A scale for all of these gates: from the lowest to the highest value, 0 within, with some room."""
+    shown = [one.filter(pl.col("value").is_finite())["value"] for one in compared]
+    values = [value for one in shown for value in one.to_list()]
+    low, high = min([0.0, *values]), max([0.0, *values])
     room = 0.12 * (high - low) or 0.05
     return low - room, high + room
 

@@ -21,7 +21,7 @@ _FOLDER = "plugins"
 
 
 def plugins_chapter(context: Context) -> Section | None:
-    """Mean, interval and range of every statistic, every figure, and what failed; None with nothing of these."""
+    """Numbers of every statistic, every figure, and what failed; None where nothing is registered."""
     plugins = context.plugins
     if not (plugins.statistics or plugins.figures or plugins.broken):
         return None
@@ -54,12 +54,12 @@ def plugins_chapter(context: Context) -> Section | None:
     return Section(TITLE, text, figures, {"plugins": document}, files)
 
 
-def told(document: dict[str, Any]) -> list[str]:
-    """What the command line says of the ``plugins`` entry of the statistics: one line a value."""
+def value_lines(document: dict[str, Any]) -> list[str]:
+    """The ``plugins`` entry of the statistics for the command line: one line a value."""
     return [
         f"{name}{'.' + key if key else ''}: mean {row['mean']:.4g}"
         + (f" (95 % by video: {row['low']:.4g} to {row['high']:.4g})" if math.isfinite(row["low"]) else "")
-        for name, rows in document["statistics"].items()
+        for name, rows in document.get("statistics", {}).items()
         for key, row in rows.items()
     ]
 
@@ -122,8 +122,8 @@ def _text(
         ]
         blocks += [
             table(heads, cells),
-            f"One value a sample, of {counted(samples, 'sample')}; each is in `{VALUES}`. Intervals are of the mean, "
-            f"from {bootstrap.resamples:,} resamples of videos.",
+            f"One value a sample, of {counted(samples, 'sample')}; each is in `{VALUES}`. Intervals are of "
+            f"the mean, from {bootstrap.resamples:,} resamples of videos.",
         ]
     if failures:
         blocks.append("\n".join(_failure_line(failure, samples) for failure in failures))

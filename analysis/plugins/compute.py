@@ -52,9 +52,10 @@ class Values:
     def take(self, sample_id: str, gates: Mapping[str, NDArray[np.float32]]) -> None:
         """Compute the value of one sample; what goes wrong is counted, and the first of it kept."""
         try:
-            if len(self.by_key) > _MOST_KEYS:
+            numbers = _numbers(self.plugin.function(dict(gates)))
+            if len(self.by_key.keys() | numbers.keys()) > _MOST_KEYS:
                 raise ValueError(f"more than {_MOST_KEYS} different keys; are they ids?")
-            for key, value in _numbers(self.plugin.function(dict(gates))).items():
+            for key, value in numbers.items():
                 self.by_key.setdefault(key, {})[sample_id] = value
         except Exception as error:
             self.failed += 1
@@ -73,7 +74,7 @@ class Values:
 def compute_statistics(
     run: Run, statistics: Sequence[Plugin], progress: Callable[[], object] = lambda: None
 ) -> list[Values]:
-    """Every statistic of every sample; one part of the gate table is in memory. ``progress``: once a sample."""
+    """Every statistic of every sample, part by part; ``progress`` is called once a sample."""
     found = [Values(plugin) for plugin in statistics]
     if not found:
         return found
@@ -85,7 +86,7 @@ def compute_statistics(
 
 
 def statistics_frame(found: Sequence[Values], videos: pl.DataFrame) -> pl.DataFrame:
-    """One row a sample of ``videos`` (``sample_id, vid``), a column for each value; NaN where there is none."""
+    """One row a sample of ``videos`` (``sample_id, vid``), a column for each value, NaN for none."""
     samples = videos["sample_id"].to_list()
     columns = {
         values.column(key): [own.get(sample_id, math.nan) for sample_id in samples]

@@ -19,7 +19,7 @@ GROUP = "gatescope.analysis"
 
 @dataclass(frozen=True)
 class Plugins:
-    """What is registered for one analysis. ``broken``: installed packages that could not be loaded, and why."""
+    """What is registered for one analysis; ``broken``: packages that could not be loaded, and why."""
 
     statistics: tuple[Plugin, ...] = ()
     figures: tuple[Plugin, ...] = ()
@@ -80,7 +80,7 @@ def _import(path: Path) -> None:
     if registered() == before:
         raise GatescopeError(
             f"the plug-in {path} registers nothing",
-            expected="a function under @gatescope.analysis.statistic(name) or @gatescope.analysis.figure(name)",
+            expected="a function under @statistic(name) or @figure(name) of gatescope.analysis",
         )
 
 

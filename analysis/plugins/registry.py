@@ -80,6 +80,7 @@ def statistic(name: str) -> Callable[[Statistic], Statistic]:
     ``name``: letters, digits, spaces, ``-`` and ``_``, at most 60. Raises
     :class:`~gatescope.runtime.errors.GatescopeError` for another name, or one that is taken.
     """
+    _check_name("statistic", name)
 
     def register(function: Statistic) -> Statistic:
         return _register(Plugin(name, function))
@@ -101,6 +102,7 @@ def figure(name: str, frame: Frame = "samples") -> Callable[[_F], _F]:
     Names are as in :func:`statistic`. Raises :class:`~gatescope.runtime.errors.GatescopeError` for another
     name, one that is taken, or another frame.
     """
+    _check_name("figure", name)
     if frame not in get_args(Frame):
         raise GatescopeError(
             f"the figure '{name}' asks for a frame that is not there",
@@ -128,22 +130,24 @@ def forget_files() -> None:
         del sys.modules[name]
 
 
-def _register(plugin: Plugin) -> Any:
-    # Callers are not all type-checked.
-    name: Any = plugin.name
+def _check_name(what: str, name: Any) -> None:
+    # Callers are not all type-checked, and "@statistic" without a name gives the function itself.
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _TAKEN:
         raise GatescopeError(
-            f"this cannot be the name of a {plugin.what}",
+            f"this cannot be the name of a {what}",
             received=repr(name),
             expected=f"letters, digits, spaces, - and _, at most 60, and not {' or '.join(sorted(_TAKEN))}",
-            fix=f'@{plugin.what}("my {plugin.what}")',
+            fix=f'@{what}("my {what}")',
         )
+
+
+def _register(plugin: Plugin) -> Any:
     key = plugin.what, plugin.slug
     earlier = _registered.get(key)
     # A notebook's cell that runs again replaces what it registered.
     if earlier is not None and not plugin.module == earlier.module == _NOTEBOOK:
         raise GatescopeError(
-            f"two {plugin.what}s have the name '{name}'",
+            f"two {plugin.what}s have the name '{plugin.name}'",
             received=f"one at {earlier.place} and one at {plugin.place}",
             fix="give one of them another name",
         )

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ..statistics.bootstrap import Interval, VideoBootstrap
-from ..statistics.wide import wide
+from ..statistics.wide import row_means, wide
 from .clips import STRETCHES, ClipStatistics, Floats
 
 
@@ -109,10 +109,10 @@ def _columns(per_sample: pl.DataFrame, clips: ClipStatistics) -> list[_Column]:
             _Column(
                 layer,
                 kind,
-                _together(means[:, at]),
-                _together(sizes[:, at]),
-                _together(clips.contribution[:, at]),
-                _together(clips.strength_correlations[:, at]),
+                row_means(means[:, at]),
+                row_means(sizes[:, at]),
+                row_means(clips.contribution[:, at]),
+                row_means(clips.strength_correlations[:, at]),
             )
             for layer, at in places
         ]
@@ -136,15 +136,8 @@ def _pairs(columns: Sequence[_Column], clips: ClipStatistics) -> list[tuple[_Col
                 if (keys[left].kind, keys[right].kind) == (one.kind, other.kind)
             ]
             if same_layer:
-                pairs.append((one, other, _together(clips.correlations[:, same_layer])))
+                pairs.append((one, other, row_means(clips.correlations[:, same_layer])))
     return pairs
-
-
-def _together(columns: Floats) -> Floats:
-    """The mean over columns (samples, n) of those a sample has; NaN where it has none."""
-    known = ~np.isnan(columns)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, columns, 0.0).sum(axis=1) / known.sum(axis=1)
 
 
 def _curves(

@@ -63,7 +63,8 @@ def _used(summary: GateSummary, audio: str, own: pl.DataFrame) -> str:
     text = (
         f"As far as gates show it, audio {verdict}: the {plain(audio)} gate has a mean \\|g\\| of "
         f"{interval(whole, 'mean_abs')} and a mean of {interval(whole, 'mean')}; "
-        f"{percent(row['share_near_zero'])} of its values are near 0, {percent(row['share_saturated'])} saturated"
+        f"{percent(row['share_near_zero'])} of its values are near 0, "
+        f"{percent(row['share_saturated'])} saturated"
     )
     low, high = summary.ranges[audio]
     return f"{text}, {percent(row['share_positive'])} positive." if low < 0 < high else f"{text}."
@@ -80,8 +81,8 @@ def _layers(own: pl.DataFrame) -> str:
         return f"There is one layer; its mean \\|g\\| is {interval(rows[0], 'mean_abs')}."
     most, second, least = rows[0], rows[1], rows[-1]
     text = (
-        f"Its gate is widest open in layer {most['layer']}, mean \\|g\\| {interval(most, 'mean_abs')}, and least in "
-        f"layer {least['layer']}, {interval(least, 'mean_abs')}."
+        f"Its gate is widest open in layer {most['layer']}, mean \\|g\\| {interval(most, 'mean_abs')}, and "
+        f"least in layer {least['layer']}, {interval(least, 'mean_abs')}."
     )
     subtracted = [str(row["layer"]) for row in rows if row["mean_high"] < 0]
     if subtracted:
@@ -110,8 +111,8 @@ def _videos(summary: GateSummary, spread: pl.DataFrame) -> str:
             "does not vary" if total == 0 else f"{percent(between / total)} of the variance is between videos"
         )
         said.append(
-            f"The {plain(kind)} gate: {share}; most in layer {widest['layer']}, where videos' means reach from "
-            f"{number(widest['lowest'])} to {number(widest['highest'])}"
+            f"The {plain(kind)} gate: {share}; most in layer {widest['layer']}, where videos' means reach "
+            f"from {number(widest['lowest'])} to {number(widest['highest'])}"
         )
     return f"{'. '.join(said)}." if said else "Nothing can be said."
 
@@ -136,8 +137,8 @@ def _unusual(summary: GateSummary) -> str:
             for row in far.head(_NAMED).iter_rows(named=True)
         )
         found.append(
-            f"{counted(far.height, 'sample')} of {summary.samples:,} {'lies' if far.height == 1 else 'lie'} beyond {FAR} robust standard deviations "
-            f"in a layer's mean gate, furthest {named}"
+            f"{counted(far.height, 'sample')} of {summary.samples:,} {'lies' if far.height == 1 else 'lie'} "
+            f"beyond {FAR} robust standard deviations in a layer's mean gate, furthest {named}"
         )
     if not found:
         return f"No sample lies beyond {FAR} robust standard deviations, and no gate is stuck."
@@ -147,9 +148,9 @@ def _unusual(summary: GateSummary) -> str:
 
 def _limits(videos: int) -> str:
     text = (
-        "Causes: an open gate does not show that a prediction depends on it. Only setting the gate to another "
-        "value and measuring again does (`gatescope ablate`). Nor that one layer uses more audio than another: "
-        "a gate's sign and scale have no meaning apart from the weights behind it."
+        "Causes: an open gate does not show that a prediction depends on it. Only setting the gate to "
+        "another value and measuring again does (`gatescope ablate`). Nor that one layer uses more audio "
+        "than another: a gate's sign and scale have no meaning apart from the weights behind it."
     )
     if videos < _FEW_VIDEOS:
         text += f" With {counted(videos, 'video')}, intervals are rough" + (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import polars as pl
@@ -53,13 +53,13 @@ def statistics_document(
     }
     for row in summary.overall.iter_rows(named=True):
         low, high = summary.ranges[row["gate"]]
-        document[f"{row['gate']}_gates"] = {**_block(row), "range": [low, high]}
+        document[f"{row['gate']}_gates"] = {**statistics_block(row), "range": [low, high]}
     layers: dict[str, dict[str, Any]] = {str(layer): {} for layer in summary.layers}
     for row in summary.by_layer.iter_rows(named=True):
         layer, kind = layers[str(row["layer"])], row["gate"]
         layer[f"{kind}_mean"] = row["mean"]
         layer[f"{kind}_std"] = row["std"]
-        layer[f"{kind}_gates"] = _block(row)
+        layer[f"{kind}_gates"] = statistics_block(row)
     for row in spread.iter_rows(named=True):
         layers[str(row["layer"])][f"{row['gate']}_gates"] |= {
             "std_between_videos": row["between"],
@@ -74,7 +74,8 @@ def to_json(document: dict[str, Any]) -> str:
     return json.dumps(_without_nan(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _block(row: dict[str, Any]) -> dict[str, Any]:
+def statistics_block(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of statistics under the keys that users' scripts read."""
     numbers = {name: row[name] for name in _PLAIN}
     return {**numbers, "percentiles": {name: row[column] for name, column in _PERCENTILES.items()}}
 

@@ -87,10 +87,17 @@ class VideoBootstrap:
 
     def subset_difference(self, values: ArrayLike, inside: ArrayLike) -> Interval:
         """The mean over rows ``inside`` (rows,) bool less the mean over the rest, from the same draws."""
-        array, chosen = np.asarray(values, np.float64), np.asarray(inside, np.bool_)
-        one, rest = np.where(chosen, array, np.nan), np.where(chosen, np.nan, array)
-        drawn = self.drawn_means(np.stack([one, rest], 1))
-        return self._interval(_mean(one) - _mean(rest), drawn[:, 0] - drawn[:, 1], ~np.isnan(array))
+        return self.subset_differences(np.asarray(values, np.float64)[:, None], inside)[0]
+
+    def subset_differences(self, columns: Floats, inside: ArrayLike) -> list[Interval]:
+        """:meth:`subset_difference` of every column of ``columns`` (rows, k), in one go."""
+        chosen = np.asarray(inside, np.bool_)[:, None]
+        one, rest = np.where(chosen, columns, np.nan), np.where(chosen, np.nan, columns)
+        drawn = self.drawn_means(one) - self.drawn_means(rest)
+        return [
+            self._interval(_mean(one[:, at]) - _mean(rest[:, at]), drawn[:, at], ~np.isnan(columns[:, at]))
+            for at in range(columns.shape[1])
+        ]
 
     def correlation(self, values: ArrayLike, others: ArrayLike) -> Interval:
         """Pearson's correlation of two values a row; ranks beforehand make it Spearman's."""

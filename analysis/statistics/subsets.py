@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from .bootstrap import VideoBootstrap
 
@@ -21,25 +22,28 @@ def subset_differences(values: pl.DataFrame, names: Sequence[str], inside: pl.Se
     """
     bootstrap = VideoBootstrap(values["vid"].to_list())
     chosen = inside.to_numpy()
-    rows: list[tuple[object, ...]] = []
-    for name in names:
-        column = values[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
-        intervals = (
-            bootstrap.mean(np.where(chosen, column, np.nan)),
-            bootstrap.mean(np.where(chosen, np.nan, column)),
-            bootstrap.subset_difference(column, chosen),
+    columns = columns_of(values, names)
+    one = np.where(chosen[:, None], columns, np.nan)
+    rest = np.where(chosen[:, None], np.nan, columns)
+    found = zip(
+        names,
+        bootstrap.means(one),
+        bootstrap.means(rest),
+        bootstrap.subset_differences(columns, chosen),
+        (~np.isnan(one)).sum(axis=0).tolist(),
+        (~np.isnan(rest)).sum(axis=0).tolist(),
+        strict=True,
+    )
+    rows = [
+        (
+            name,
+            *(number for part in (own, others, both) for number in (part.estimate, part.low, part.high)),
+            within,
+            without,
+            min(own.videos, others.videos),
         )
-        numbers = [number for one in intervals for number in (one.estimate, one.low, one.high)]
-        known = ~np.isnan(column)
-        rows.append(
-            (
-                name,
-                *numbers,
-                int((known & chosen).sum()),
-                int((known & ~chosen).sum()),
-                min(intervals[0].videos, intervals[1].videos),
-            )
-        )
+        for name, own, others, both, within, without in found
+    ]
     compared = ("subset", "rest", "difference")
     schema = {
         "name": pl.String,
@@ -49,3 +53,8 @@ def subset_differences(values: pl.DataFrame, names: Sequence[str], inside: pl.Se
         "videos": pl.Int64,
     }
     return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def columns_of(values: pl.DataFrame, names: Sequence[str]) -> NDArray[np.float64]:
+    """The columns ``names`` as (rows, k) float64, null as NaN."""
+    return np.stack([values[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in names], axis=1)

@@ -26,3 +26,10 @@ def wide(
     placed = per_sample.join(rows, on="sample_id").join(columns, on=["layer", "gate"])
     table[placed["row"].to_numpy(), placed["column"].to_numpy()] = placed[column].to_numpy()
     return table
+
+
+def row_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of every row (n, k) over what is finite in it; NaN where nothing is."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0.0).sum(axis=1) / known.sum(axis=1)

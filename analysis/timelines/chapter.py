@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from ..figures.style import png, short
-from ..figures.timeline import timeline_figure
+from ..figures.timeline import gate_limits, timeline_figure
 from ..report.markdown import plain, table
 from ..report.section import Section
 from .timeline import Timeline
@@ -26,6 +26,7 @@ def timelines_section(
     if not timelines:
         return None
     drawn = _most_different(timelines)
+    limits = gate_limits([one.gates for one in drawn])
     figures = {
         name: png(
             timeline_figure(
@@ -37,6 +38,8 @@ def timelines_section(
                 predicted=one.predicted,
                 saliency=one.saliency,
                 rated=one.rated,
+                limits=limits,
+                unit=one.unit,
             )
         )
         for name, one in zip(FIGURES, drawn, strict=False)
@@ -53,9 +56,9 @@ def timelines_section(
         for one in timelines
     ]
     text = (
-        "Queries worth a look: those asked for, the most and the least open by mean \\|g\\|, those whose gates are "
-        "unusual, and those that fail where there is an evaluation. Of queries that share a video's gates, one is "
-        "shown. All are drawn in `report.html`.\n\n"
+        "Queries worth a look: those asked for, the most and the least open by mean \\|g\\|, those whose "
+        "gates are unusual, and those that fail where there is an evaluation. Of queries that share a "
+        "video's gates, one is shown. All are drawn in `report.html`.\n\n"
         + table(["query", "video", "text", "why", "timeline"], rows, text_columns=4)
     )
     return Section(TITLE, text, figures)

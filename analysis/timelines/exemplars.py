@@ -87,8 +87,8 @@ def _unusual(per_sample: pl.DataFrame, vid_of: dict[str, str]) -> list[tuple[str
     return [
         (
             row["sample_id"],
-            f"unusual: {row['gate']} gate of layer {row['layer']}, mean {number(row['mean'])} where the middle is "
-            f"{number(row['middle'])}",
+            f"unusual: {row['gate']} gate of layer {row['layer']}, mean {number(row['mean'])} where the "
+            f"middle is {number(row['middle'])}",
         )
         for row in rows.iter_rows(named=True)
     ]

@@ -8,16 +8,16 @@ import polars as pl
 FAR = 3.5
 # The median absolute deviation of a normal distribution is 1 / this of its standard deviation.
 _NORMAL = 1.4826
-# A gate that hardly varies would make any sample unusual; below this a difference cannot be read off a figure.
+# A gate that hardly varies would make any sample unusual; no figure shows a difference below this.
 _LEAST_SPREAD = 5e-3
 
 
 def unusual_samples(per_sample: pl.DataFrame) -> pl.DataFrame:
     """Samples with a mean gate beyond :data:`FAR`, the most unusual first.
 
-    Takes ``GateSummary.per_sample``. One row a ``sample_id`` with the ``layer`` and ``gate`` in which it is most
-    unusual: ``mean`` (its own), ``middle`` (the samples' median) and ``distance`` = |mean − middle| / (1.4826 ·
-    median |mean − middle|).
+    Takes ``GateSummary.per_sample``. One row a ``sample_id`` with the ``layer`` and ``gate`` in which it is
+    most unusual: ``mean`` (its own), ``middle`` (the samples' median) and ``distance`` = |mean − middle| /
+    (1.4826 · median |mean − middle|).
     """
     gate = ["layer", "gate"]
     off = (pl.col("mean") - pl.col("middle")).abs()

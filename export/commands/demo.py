@@ -48,6 +48,8 @@ def _document(result: DemoResult) -> dict[str, object]:
 
 
 def _describe(result: DemoResult) -> str:
+    from ..demo.demo import ABLATION
+
     plan, report = result.plan, result.report
     events = [len(video.event_clips) for video in plan.videos if video.event_clips]
     silent = sum(video.silent for video in plan.videos)
@@ -65,7 +67,7 @@ def _describe(result: DemoResult) -> str:
             "",
             "Look at",
             *(f"  {path}" for path in report.files),
-            *(f"  {path}" for path in result.ablation),
+            *(f"  {path}" for path in result.ablation if path.parent.name == ABLATION),
             "",
             "What was done, to repeat with the paths of your own checkpoint and data:",
             f"  {together}",

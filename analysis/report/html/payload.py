@@ -51,14 +51,15 @@ def payload(
 ) -> Payload:
     """What the page shows. One row of its table is a query; queries of one sample share its gates.
 
-    ``levels``: of :class:`~gatescope.analysis.relations.relations.Relations`. ``texts``: the queries' words by qid. ``per_query``: each
-    query's own metrics by ``qid``, fractions.
+    ``levels``: of :class:`~gatescope.analysis.relations.relations.Relations`. ``texts``: the queries' words
+    by qid. ``per_query``: each query's own metrics by ``qid``, fractions.
     """
     left_out: list[str] = []
     shown = _shown(queries, {one.exemplar.qid for one in timelines})
     if shown.height < queries.height:
         left_out.append(
-            f"The table and the chart hold {shown.height:,} of {queries.height:,} queries; statistics are over all."
+            f"The table and the chart hold {shown.height:,} of {queries.height:,} queries; "
+            "statistics are over all."
         )
     qids = shown["qid"].to_list()
     words = [texts.get(qid, "") for qid in qids]
@@ -180,6 +181,7 @@ def _timeline(one: Timeline, row: int, kinds: Sequence[str]) -> dict[str, Any]:
         "row": row,
         "reasons": list(one.exemplar.reasons),
         "seconds": one.seconds,
+        "unit": one.unit,
         "layers": layers,
         "truth": _rows(one.truth.select("start", "end")),
         "predicted": _rows(one.predicted),

@@ -35,7 +35,7 @@ def data_uris(figures: Mapping[str, bytes], room: int) -> dict[str, str]:
 
 
 def _smaller(png: bytes, scale: float) -> bytes:
-    """The figure with fewer colours, which is most of the saving, and ``scale`` times as wide, down to half."""
+    """The figure with fewer colours, most of the saving, and ``scale`` times as wide, down to half."""
     with Image.open(io.BytesIO(png)) as picture:
         scale = max(_SMALLEST, scale)
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))

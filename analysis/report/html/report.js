@@ -240,6 +240,9 @@
   }
 
   // --- one sample over time -------------------------------------------------------------------------------
+  // All layers of all timelines are on one scale, so that they can be compared.
+  const gatesOf = (one) => one.layers.flatMap((layer) => kinds.flatMap((kind) => layer.gates[kind].map((at) => at[2])));
+  const everyGate = span(data.timelines.flatMap(gatesOf), 0.1);
   function timelineSvg(one, width) {
     const left = 74, right = 12, bottom = 30, gap = 10;
     const windows = one.predicted.slice(0, 5);
@@ -248,7 +251,7 @@
     const below = one.saliency.length || one.rated.length ? 58 + gap : 0;
     const height = strips + one.layers.length * (rowHeight + gap) + below + bottom;
     const x = scale(0, one.seconds, left, width - right);
-    const [low, high] = span(one.layers.flatMap((layer) => kinds.flatMap((kind) => layer.gates[kind].map((at) => at[2]))), 0.1);
+    const [low, high] = everyGate;
     const svg = draw("svg", { width, height, tabindex: 0, role: "application", "aria-label": "Gates over time. Arrow keys move from clip to clip." });
     const bars = draw("g"), body = draw("g");
     let y = 0;
@@ -297,7 +300,7 @@
     for (const at of ticks(0, one.seconds, width / 80)) {
       body.append(line(x(at), height - bottom, x(at), height - bottom + 4, "zero"), text(x(at), height - bottom + 17, tickText(at), "middle"));
     }
-    body.append(line(left, height - bottom, width - right, height - bottom, "zero"), text(0, height - bottom + 17, "seconds"));
+    body.append(line(left, height - bottom, width - right, height - bottom, "zero"), text(0, height - bottom + 17, one.unit));
     const cross = line(0, 0, 0, height - bottom, "cross");
     cross.setAttribute("visibility", "hidden");
     svg.append(bars, body, cross);
@@ -320,7 +323,7 @@
       if (window) lines.push(`in the predicted window ${seconds(window[0])}–${seconds(window[1])} s, score ${number(window[2])}`);
       if (within(one.truth, middle)) lines.push("in a true window");
       const box = svg.getBoundingClientRect();
-      showTip(pointer ? pointer.clientX : box.left + x(middle), pointer ? pointer.clientY : box.top + 30, `${seconds(from)}–${seconds(to)} s`, lines);
+      showTip(pointer ? pointer.clientX : box.left + x(middle), pointer ? pointer.clientY : box.top + 30, `${seconds(from)}–${seconds(to)} ${one.unit === "seconds" ? "s" : one.unit}`, lines);
     };
     const leave = () => { cross.setAttribute("visibility", "hidden"); hideTip(); };
     svg.addEventListener("pointermove", (event) => {

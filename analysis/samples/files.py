@@ -1,0 +1,96 @@
+"""The files of single samples, made one by one: statistics, picture and raw gates."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ..context import Context
+from ..figures.sample import Course, SamplePicture
+from ..figures.style import png, short
+from ..gate_table import GateSeries, sample_series
+from ..report.document import to_json
+from ..report.markdown import counted
+from .details import sample_details
+
+FOLDER = "individual_samples"
+RAW_FOLDER = "raw_data"
+_SHORT = {"attention": "att"}
+
+
+def details_path(name: str) -> str:
+    """Where the statistics of a sample lie, by its file name."""
+    return f"{FOLDER}/{name}_details.json"
+
+
+def picture_path(name: str) -> str:
+    """Where the picture of a sample lies, by its file name."""
+    return f"{FOLDER}/gate_analysis_{name}.png"
+
+
+def raw_path(name: str, layer: int, kind: str) -> str:
+    """Where a sample's gates of one layer lie, by its file name."""
+    # No underscore in a kind: two different names never make the same path.
+    return f"{RAW_FOLDER}/{name}_layer{layer}_{_SHORT.get(kind, kind).replace('_', '-')}.npy"
+
+
+def sample_files(context: Context, names: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    """(path, content) of every file of the samples ``names``, a file name by sample_id, in the run's order.
+
+    The gates are read part by part, and only the parts that hold one of the samples.
+    """
+    summary = context.summary
+    picture = SamplePicture(summary.by_layer, summary.per_sample, summary.ranges, context.clips.largest)
+    chosen = [*names]
+    rows = _RowsOf(summary.per_sample)
+    queries = _RowsOf(context.queries)
+    for sample_id, series in sample_series(context.run, channels=context.options.raw, samples=chosen):
+        name, own, asked = names[sample_id], rows[sample_id], queries[sample_id]
+        details = sample_details(
+            sample_id, own, asked, context.clips, gating=summary.gating, layers=summary.layers
+        )
+        yield details_path(name), to_json(details).encode()
+        courses = {kind: _course(series, kind, summary.layers) for kind in summary.kinds}
+        statistics = {(row["layer"], row["gate"]): row for row in own}
+        vids = dict.fromkeys(row["vid"] for row in asked)
+        clips = counted(max(row["clips"] for row in own), "clip")
+        picture.show(sample_id, courses, statistics, f"Video {short(', '.join(vids), 60)}; {clips}.")
+        yield picture_path(name), png(picture.figure)
+        if context.options.raw:
+            for one in series:
+                yield raw_path(name, one.layer, one.kind), _npy(one.values)
+        context.progress()
+
+
+class _RowsOf:
+    """The rows of a frame by sample_id, as dicts only while they are looked at."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self._frame = frame
+        places = frame.with_row_index("at").group_by("sample_id").agg(pl.col("at"))
+        self._places: dict[str, list[int]] = dict(places.iter_rows())
+
+    def __getitem__(self, sample_id: str) -> list[dict[str, Any]]:
+        return self._frame[self._places.get(sample_id, [])].to_dicts()
+
+
+def _course(series: Sequence[GateSeries], kind: str, layers: Sequence[int]) -> Course:
+    """(layers, clips), an elementwise gate as its mean over channels; NaN where there is none."""
+    own = [one for one in series if one.kind == kind]
+    length = 1 + max((int(one.clips.max()) for one in own), default=0)
+    course: Course = np.full((len(layers), length), np.nan)
+    for one in own:
+        course[layers.index(one.layer), one.clips] = one.values.mean(axis=1, dtype=np.float64)
+    return course
+
+
+def _npy(values: NDArray[np.float32]) -> bytes:
+    """The gates as an ``.npy`` file, with the axis of the batch: (1, L | 1, 1 | d)."""
+    buffer = io.BytesIO()
+    np.save(buffer, values[None])
+    return buffer.getvalue()
