@@ -12,11 +12,13 @@ from .data.annotations import read_annotations
 from .data.folders import FeatureFolders
 from .data.selection import select
 from .errors import UsageError
+from .model_file import read_manifest
 from .plan import begin_run, resume_run
-from .provenance import feature_ref, file_ref, versions
+from .provenance import feature_ref, file_ref
 from .running.loop import run_parts
+from .running.opening import Opening
 from .runs.folder import earlier_run, writing
-from .runs.info import RunInfo, Selection, Skipped
+from .runs.info import FileRef, RunInfo, Selection, Skipped
 from .runs.stopwatch import RunClock
 from .runs.writer import samples_per_part
 from .session import GateSession
@@ -71,9 +73,15 @@ def run_model(
 
     ``device``, ``tf32`` and ``cuda_graphs`` are those of :class:`~gatescope.runtime.session.GateSession`.
     """
-    with GateSession(model, device=device, tf32=tf32, cuda_graphs=cuda_graphs) as session:
-        return run_dataset(
-            session,
+    path = Path(model)
+    with ExitStack() as stack:
+
+        def open_session() -> GateSession:
+            session = GateSession(path, device=device, tf32=tf32, cuda_graphs=cuda_graphs)
+            return stack.enter_context(session)
+
+        return _run(
+            Opening(path, read_manifest(path), open_session),
             annotations,
             features,
             output,
@@ -115,55 +123,86 @@ def run_dataset(
     - ``skip_bad``: leave out samples whose features cannot be used instead of stopping before anything is
       written. ``resume``: go on with the unfinished run in ``output``; where there is none, start one.
 
-    Features are read ahead, and finished parts written, while the model computes. Memory is bounded by four
-    batches and three parts of the gate table, and a few hundred bytes a query. An interruption, and whatever
+    Features are read ahead, and finished parts written, while the model computes. Memory is bounded by a few
+    batches, three parts of the gate table, and less than a kilobyte a query. An interruption, and whatever
     goes wrong on the way, leaves a run that can be resumed. Raises what :func:`read_annotations`,
     :meth:`FeatureFolders.find` and :func:`earlier_run` raise,
     :class:`~gatescope.runtime.errors.BadSamplesError`, :class:`~gatescope.runtime.errors.DatasetError` where
     features change meanwhile, and :class:`~gatescope.runtime.errors.RunFolderError` where the folder cannot
     be written.
     """
+    return _run(
+        Opening(session.path, session.manifest, lambda: session),
+        annotations,
+        features,
+        output,
+        video_features=video_features,
+        audio_features=audio_features,
+        text_features=text_features,
+        batch_size=batch_size,
+        max_samples=max_samples,
+        sample_ids=sample_ids,
+        skip_bad=skip_bad,
+        resume=resume,
+    )
+
+
+def _run(
+    opening: Opening,
+    annotations: str | Path,
+    features: str | Path | None,
+    output: str | Path,
+    *,
+    video_features: Sequence[str | Path] | None,
+    audio_features: str | Path | None,
+    text_features: str | Path | None,
+    batch_size: int,
+    max_samples: int | None,
+    sample_ids: Sequence[str] | None,
+    skip_bad: bool,
+    resume: bool,
+) -> RunResult:
     if batch_size < 1:
         raise UsageError("--batch-size must be at least 1", received=str(batch_size))
     folder, clock = Path(output), RunClock()
     with ExitStack() as stack:
         with writing(folder):
             earlier = earlier_run(folder, stack, resume=resume)
-        manifest = session.manifest
+        manifest = opening.manifest
         queries = select(read_annotations(annotations), max_samples=max_samples, sample_ids=sample_ids)
         folders = FeatureFolders.find(
             manifest, features, video=video_features, audio=audio_features, text=text_features
         )
-        info = RunInfo(
-            model=file_ref(session.path),
+        draft = RunInfo(
+            model=FileRef(str(opening.path), ""),
             manifest=manifest,
             annotations=file_ref(Path(annotations)),
             features=feature_ref(folders),
             selection=Selection(max_samples, None if sample_ids is None else tuple(sorted(set(sample_ids)))),
             batch_size=batch_size,
-            device=session.device,
-            tf32=session.tf32,
+            device="",
             samples=len(queries),
             samples_per_part=samples_per_part(manifest, batch_size),
             predictions=set(_PREDICTIONS) <= set(manifest.output_names),
-            versions=versions(session.versions),
+            versions={},
             gates=bool(manifest.tracked_kinds),
             summaries=bool(manifest.summaries),
         )
-        info = replace(info, per_video=not info.predictions and not manifest.depends_on_text)
-        _refuse_nothing(info)
-        _warn_of_batching(info)
+        draft = replace(draft, per_video=not draft.predictions and not manifest.depends_on_text)
+        _refuse_nothing(draft)
+        _warn_of_batching(draft)
         if earlier is None:
-            plan = begin_run(folder, stack, info, folders, queries, clock, skip_bad=skip_bad)
+            plan = begin_run(folder, stack, draft, opening, folders, queries, clock, skip_bad=skip_bad)
         else:
-            info.check_continues(earlier, folder)
+            opening.work()
+            opening.complete(draft).check_continues(earlier, folder)
             if earlier.finished:
                 return run_result(folder, earlier, was_finished=True)
             clock.continue_from(earlier.timings)
             plan = resume_run(folder, earlier, folders, queries, clock)
-        run_parts(session, plan, folders, clock)
+        run_parts(opening.session, plan, folders, clock)
         with writing(folder):
-            return run_result(folder, plan.writer.finish(clock.timings(info.samples)))
+            return run_result(folder, plan.writer.finish(clock.timings(len(plan.samples))))
 
 
 def _refuse_nothing(info: RunInfo) -> None:

@@ -15,6 +15,7 @@ from .data.check import check_samples
 from .data.folders import FeatureFolders
 from .errors import BadSamplesError, DatasetError, RunFolderError
 from .progress import progress
+from .running.opening import Opening
 from .runs.folder import claim_new, writing
 from .runs.info import RunInfo, Skipped
 from .runs.reader import planned_samples
@@ -48,7 +49,8 @@ def sample_id(info: RunInfo, query: Annotation) -> str:
 def begin_run(
     folder: Path,
     stack: ExitStack,
-    info: RunInfo,
+    draft: RunInfo,
+    opening: Opening,
     folders: FeatureFolders,
     queries: list[Annotation],
     clock: RunClock,
@@ -57,12 +59,14 @@ def begin_run(
 ) -> Plan:
     """Check every sample, and only then make the folder; its lock is held until ``stack`` closes.
 
-    Raises :class:`BadSamplesError` where samples cannot be run and ``skip_bad`` does not leave them out, and
+    Meanwhile the model is opened, which completes ``draft``. Raises at once what opening it raises,
+    :class:`BadSamplesError` where samples cannot be run and ``skip_bad`` does not leave them out, and
     :class:`DatasetError` where none is left.
     """
-    samples = _samples_of(info, queries)
+    samples = _samples_of(draft, queries)
     with clock.checking, progress("checking features", len(samples)) as advance:
-        checked = check_samples(folders, samples, advance=advance)
+        checked = check_samples(folders, samples, advance=advance, beside=[opening.work])
+    info = opening.complete(draft)
     name = {sample.qid: sample_id(info, sample) for sample in samples}
     bad = [(name[qid], reason) for qid, reason in checked.bad]
     if bad and not skip_bad:

@@ -30,8 +30,10 @@ Floats = NDArray[np.float64]
 
 
 def has_clips(run: Run) -> bool:
-    """Whether the gates have a value a clip, as :func:`gate_agreement` needs."""
-    return any(gate.axes[2] != "1" for gate in run.manifest.gates)
+    """Whether gates have a value a clip, and when a clip is is known, as :func:`gate_agreement` needs."""
+    return run.manifest.preprocessing.clip_length > 0 and any(
+        gate.axes[2] != "1" for gate in run.manifest.gates
+    )
 
 
 def gate_agreement(run: Run, truth: GroundTruth) -> pl.DataFrame:

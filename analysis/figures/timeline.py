@@ -25,8 +25,9 @@ def timeline_figure(
     saliency: pl.DataFrame | None = None,
     rated: pl.DataFrame | None = None,
     limits: tuple[float, float] | None = None,
+    unit: str = "seconds",
 ) -> Figure:
-    """Windows, then one row a layer with every kind of gate, then saliency, all on one axis in seconds.
+    """Windows, then one row a layer with every kind of gate, then saliency, all on one axis in ``unit``.
 
     Takes the frames of :class:`~gatescope.analysis.timelines.timeline.Timeline`; ``ranges`` by kind. All
     layers are on the same scale: ``limits`` where figures are compared (:func:`gate_limits`). A global
@@ -64,7 +65,7 @@ def timeline_figure(
                 axes.axvspan(start, end, color=EVENT, alpha=0.28, linewidth=0, zorder=0)
         lines, names = panels[first].get_legend_handles_labels()
         figure.legend(lines, names, loc="upper right", ncols=len(kinds), handlelength=1.4)
-        panels[-1].set_xlabel("seconds")
+        panels[-1].set_xlabel(unit)
         panels[-1].set_xlim(0, float(gates["end"].max()))  # type: ignore[arg-type]
         heading(figure, title, subtitle)
     return figure

@@ -39,6 +39,7 @@ def timelines_section(
                 saliency=one.saliency,
                 rated=one.rated,
                 limits=limits,
+                unit=one.unit,
             )
         )
         for name, one in zip(FIGURES, drawn, strict=False)

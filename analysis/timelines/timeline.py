@@ -18,7 +18,10 @@ _SALIENCY = {"start": pl.Float64, "end": pl.Float64, "value": pl.Float64}
 
 @dataclass(frozen=True)
 class Timeline:
-    """One query over time; everything in seconds from the video's beginning.
+    """One query over time, everything from the video's beginning in ``unit``.
+
+    ``unit`` is ``seconds``, or ``clips`` where nobody knows how long a clip lasts (imported gates, a model
+    its user ran); then there are no true windows, which are in seconds.
 
     - ``gates``: ``layer, gate, start, end, value``, one row a clip; a global gate's only row spans the video.
       An elementwise gate is represented by its mean over channels.
@@ -36,6 +39,7 @@ class Timeline:
     predicted: pl.DataFrame
     saliency: pl.DataFrame
     rated: pl.DataFrame
+    unit: str = "seconds"
 
 
 def timelines(
@@ -60,12 +64,13 @@ def timelines(
         .partition_by("sample_id", as_dict=True)
     )
     rows = {row["qid"]: row for row in queries.iter_rows(named=True)}
-    clip_length = run.manifest.preprocessing.clip_length
+    known = run.manifest.preprocessing.clip_length > 0
+    clip_length = run.manifest.preprocessing.clip_length if known else 1.0
     for one in exemplars:
         row, found = rows[one.qid], predictions.get(one.qid, {})
         # The last clip may reach beyond the video's end, and features may stop before it.
         seconds = row["clips"] * clip_length
-        windows, ratings = ([], []) if truth is None else _truth(truth, place_of.get(one.qid))
+        windows, ratings = ([], []) if truth is None or not known else _truth(truth, place_of.get(one.qid))
         yield Timeline(
             exemplar=one,
             vid=row["vid"],
@@ -84,6 +89,7 @@ def timelines(
                 _SALIENCY,
             ),
             rated=_frame(ratings, _SALIENCY),
+            unit="seconds" if known else "clips",
         )
 
 

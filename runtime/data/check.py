@@ -47,10 +47,13 @@ def check_samples(
     annotations: Sequence[Annotation],
     *,
     advance: Callable[[int], None] | None = None,
+    beside: Sequence[Callable[[], None]] = (),
 ) -> CheckedSamples:
     """Read the features of every annotation; each video's files once, however many queries it has.
 
-    ``advance`` is told how many more samples were checked. Raises nothing for bad samples: they are listed.
+    ``advance`` is told how many more samples were checked. Other work goes on ``beside``, each in a thread of
+    its own, and is done when this returns. Raises nothing for bad samples, which are listed, but at once what
+    the other work fails with.
     """
     queries: dict[str, list[int]] = {}
     for place, annotation in enumerate(annotations):
@@ -89,7 +92,7 @@ def check_samples(
                     return
                 crew.tell(sum(0 if crew.stopping else check_video(vid, scratch) for vid in some))
 
-        crew.start(abandonable=[check] * reading_threads())
+        crew.start(beside, abandonable=[check] * reading_threads())
         for checked in crew.listen():
             if advance is not None:
                 advance(checked)

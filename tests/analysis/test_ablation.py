@@ -339,17 +339,16 @@ def judged(values: Sequence[np.ndarray], names: Sequence[str]) -> Any:
         for name, own in zip(names, values, strict=True):
             what = "nothing" if name == "unchanged" else "audio" if name.startswith("audio") else "gates"
             one = Intervention(name, what, "zero", (("attention", 0),), "attention", 0)
-            columns = {"ap": own, "r1_0.5": own > 0.5}
             vids = [f"v{place // 2}" for place in range(len(own))]
-            yield one, pl.DataFrame({"qid": [str(i) for i in range(len(own))], "vid": vids, **columns})
+            yield one, pl.DataFrame({"qid": [str(i) for i in range(len(own))], "vid": vids, "ap": own})
 
     return judge(frames(), {})
 
 
 def test_chance_alone_is_seldom_called_an_effect() -> None:
-    """Twenty interventions that shift nothing: at 5 % few of 40 datasets may hold a told-apart effect."""
+    """Twenty interventions that shift nothing: at 5 % few of 16 datasets may hold a told-apart effect."""
     alarms = alone = 0
-    for seed in range(40):
+    for seed in range(16):
         rng = np.random.default_rng(seed)
         base = rng.random(120)
         others = [np.clip(base + rng.normal(0, 0.1, 120), 0, 1) for _ in range(20)]
@@ -357,8 +356,8 @@ def test_chance_alone_is_seldom_called_an_effect() -> None:
         rows = found.overall.filter(metric="MR-full-mAP")
         alarms += rows["told_apart"].any()
         alone += ((rows["low"] > 0) | (rows["high"] < 0)).any()
-    assert alarms <= 6
-    assert alone > 15
+    assert alarms <= 3
+    assert alone > 5
 
 
 def test_a_small_effect_on_many_videos_is_told_apart() -> None:

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gatescope.runtime import open_run
+from gatescope.runtime import open_run, pipeline
 from gatescope.runtime.crew import Crew
 from gatescope.runtime.data import check
-from gatescope.runtime.errors import DatasetError, RunFolderError
+from gatescope.runtime.data.features import read_audio
+from gatescope.runtime.errors import DatasetError, DeviceError, ModelFileError, RunFolderError
 from gatescope.runtime.running import loop
 from gatescope.runtime.running.ahead import ReadAhead
 from gatescope.runtime.running.behind import WriteBehind
@@ -32,6 +33,7 @@ from gatescope.runtime.session import GateSession
 from .test_resume import content
 from .tiny_case import TinyCase
 from .tiny_dataset import tiny_dataset
+from .tiny_model import tiny_manifest
 
 QUERIES = 24
 PARTS = 12  # of two samples, one batch each
@@ -214,6 +216,36 @@ def test_a_check_that_dies_ends_with_its_cause(case: TinyCase, monkeypatch: pyte
 
     monkeypatch.setattr(check, "read_audio", dies)
     with pytest.raises(MemoryError):
+        case.run()
+    assert not case.output.exists()
+
+
+def test_a_model_that_cannot_be_opened_ends_the_check_at_once(
+    case: TinyCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[object] = []
+
+    def reading(*args: Any, **options: Any) -> Any:
+        read.append(args)
+        time.sleep(0.02)
+        return read_audio(*args, **options)
+
+    def refused(*args: Any, **options: Any) -> Any:
+        raise DeviceError("CUDA was asked for and cannot be used")
+
+    monkeypatch.setattr(check, "read_audio", reading)
+    monkeypatch.setattr(pipeline, "GateSession", refused)
+    with pytest.raises(DeviceError):
+        case.run()
+    assert len(read) < QUERIES / 2
+    assert not case.output.exists()
+
+
+def test_a_model_that_is_replaced_while_it_is_opened_is_refused(
+    case: TinyCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "read_manifest", lambda _: tiny_manifest(layers=3))
+    with pytest.raises(ModelFileError, match="written to while it was opened"):
         case.run()
     assert not case.output.exists()
 

@@ -20,6 +20,7 @@ import pytest
 from gatescope.runtime import open_run
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.crew import reading_threads
+from gatescope.runtime.data import check
 from gatescope.runtime.data.annotations import read_annotations
 from gatescope.runtime.data.batches import read_batch
 from gatescope.runtime.data.check import check_samples
@@ -33,6 +34,7 @@ from gatescope.runtime.predictions import read_predictions
 from gatescope.runtime.running import loop
 from gatescope.runtime.running.groups import groups
 from gatescope.runtime.running.loader import SampleLoader
+from gatescope.runtime.running.opening import Opening
 from gatescope.runtime.runs import writer
 from gatescope.runtime.runs.info import read_info
 from gatescope.runtime.runs.stopwatch import Stopwatch
@@ -263,6 +265,28 @@ def test_stages_go_on_at_the_same_time(case: TinyCase, monkeypatch: pytest.Monke
     monkeypatch.setattr(writer.RunWriter, "write_part", writing)
     case.run()
     assert all(waited) and len(waited) > 4
+
+
+def test_the_model_is_opened_while_features_are_checked(
+    case: TinyCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waits for the other: one after the other, neither would ever end."""
+    both = threading.Barrier(2)
+    work, read = Opening.work, check.read_audio
+    first = iter([True])
+
+    def opening(self: Opening) -> None:
+        both.wait(10)
+        work(self)
+
+    def reading(*args: Any, **options: Any) -> Any:
+        if next(first, False):
+            both.wait(10)
+        return read(*args, **options)
+
+    monkeypatch.setattr(Opening, "work", opening)
+    monkeypatch.setattr(check, "read_audio", reading)
+    assert case.run().samples == 30
 
 
 def test_timings_are_the_clocks(case: TinyCase, monkeypatch: pytest.MonkeyPatch) -> None:

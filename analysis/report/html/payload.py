@@ -181,6 +181,7 @@ def _timeline(one: Timeline, row: int, kinds: Sequence[str]) -> dict[str, Any]:
         "row": row,
         "reasons": list(one.exemplar.reasons),
         "seconds": one.seconds,
+        "unit": one.unit,
         "layers": layers,
         "truth": _rows(one.truth.select("start", "end")),
         "predicted": _rows(one.predicted),

@@ -300,7 +300,7 @@
     for (const at of ticks(0, one.seconds, width / 80)) {
       body.append(line(x(at), height - bottom, x(at), height - bottom + 4, "zero"), text(x(at), height - bottom + 17, tickText(at), "middle"));
     }
-    body.append(line(left, height - bottom, width - right, height - bottom, "zero"), text(0, height - bottom + 17, "seconds"));
+    body.append(line(left, height - bottom, width - right, height - bottom, "zero"), text(0, height - bottom + 17, one.unit));
     const cross = line(0, 0, 0, height - bottom, "cross");
     cross.setAttribute("visibility", "hidden");
     svg.append(bars, body, cross);
@@ -323,7 +323,7 @@
       if (window) lines.push(`in the predicted window ${seconds(window[0])}–${seconds(window[1])} s, score ${number(window[2])}`);
       if (within(one.truth, middle)) lines.push("in a true window");
       const box = svg.getBoundingClientRect();
-      showTip(pointer ? pointer.clientX : box.left + x(middle), pointer ? pointer.clientY : box.top + 30, `${seconds(from)}–${seconds(to)} s`, lines);
+      showTip(pointer ? pointer.clientX : box.left + x(middle), pointer ? pointer.clientY : box.top + 30, `${seconds(from)}–${seconds(to)} ${one.unit === "seconds" ? "s" : one.unit}`, lines);
     };
     const leave = () => { cross.setAttribute("visibility", "hidden"); hideTip(); };
     svg.addEventListener("pointermove", (event) => {
