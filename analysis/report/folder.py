@@ -11,10 +11,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
+from filelock import FileLock, Timeout
+
 from ...runtime.errors import UsageError
 
 #: Lists what an analysis wrote, so that the next one knows which files are gatescope's to remove.
 LIST = ".gatescope-report.json"
+
+_LOCK = ".lock"
 
 
 def write_report(
@@ -32,8 +36,11 @@ def write_report(
     """
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(folder)
     staging = Path(tempfile.mkdtemp(dir=folder, prefix=".report-", suffix=".partial"))
+    lock = FileLock(staging / _LOCK)
     try:
+        lock.acquire()
         names: dict[str, None] = {}
         for name, content in chain(contents.items(), more):
             if name in names or not is_inside(name):
@@ -49,12 +56,11 @@ def write_report(
             (staging / name).replace(folder / name)
         for name in earlier:
             _remove(folder, name)
-    except BaseException:
+    finally:
+        lock.release()
         shutil.rmtree(staging, ignore_errors=True)
-        if made:
-            _remove_empty(folder)
-        raise
-    shutil.rmtree(staging, ignore_errors=True)
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
     return tuple(folder / name for name in names)
 
 
@@ -107,6 +113,12 @@ def _remove(folder: Path, name: str) -> None:
         path.rmdir()
 
 
-def _remove_empty(folder: Path) -> None:
-    if not any(folder.iterdir()):
-        folder.rmdir()
+def _remove_leftovers(folder: Path) -> None:
+    """What an analysis that was killed had written so far: one that still runs holds its lock."""
+    for staging in folder.glob(".report-*.partial"):
+        try:
+            with FileLock(staging / _LOCK, timeout=0):
+                pass
+        except (Timeout, OSError):
+            continue
+        shutil.rmtree(staging, ignore_errors=True)

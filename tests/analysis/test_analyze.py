@@ -35,6 +35,10 @@ FILES = {
     "sample_rankings.csv",
     "attention_against_ffn.png",
     "report.html",
+    "gate_evolution.png",
+    "gate_clustering.png",
+    ".gatescope-report.json",
+    "individual_samples",
 }
 
 
@@ -58,12 +62,19 @@ def names_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if not path.name.startswith("timeline_")}
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Every file below a folder."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_the_promised_files_and_keys(tmp_path: Path) -> None:
     gates = random_gates(5, 2)
     write_run(tmp_path / "run", gates)
     result = GateAnalyzer(tmp_path / "run").analyze_all_samples(tmp_path / "report")
     assert names_in(tmp_path / "report") == FILES
-    assert {path.name for path in result.files} == {path.name for path in (tmp_path / "report").iterdir()}
+    assert {*result.files, tmp_path / "report" / ".gatescope-report.json"} == set(
+        contents(tmp_path / "report")
+    )
     found = statistics_of(tmp_path / "report")
     assert (found["total_samples"], found["gating_type"], found["num_layers"]) == (5, "clipwise", 2)
     for kind in ("attention", "ffn"):
@@ -252,10 +263,10 @@ def test_other_files_in_the_output_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "notes.txt").write_text("mine")
     analyze_run(run, tmp_path / "report")
-    first = {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()}
+    first = contents(tmp_path / "report")
     analyze_run(run, tmp_path / "report")
-    assert first == {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()}
-    assert first["notes.txt"] == b"mine"
+    assert first == contents(tmp_path / "report")
+    assert first[tmp_path / "report" / "notes.txt"] == b"mine"
 
 
 def test_what_fails_writes_nothing(tmp_path: Path) -> None:
@@ -310,7 +321,7 @@ def test_importing_the_room_loads_nothing_heavy() -> None:
 def test_a_full_disk_leaves_the_earlier_report_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = tmp_path / "report"
     analyze_run(write_run(tmp_path / "run", random_gates(2)), report)
-    before = {path.name: path.read_bytes() for path in report.iterdir()}
+    before = contents(report)
     write, written = Path.write_bytes, list[Path]()
 
     def fails_the_third_time(path: Path, content: bytes) -> int:
@@ -323,4 +334,4 @@ def test_a_full_disk_leaves_the_earlier_report_whole(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Path, "write_bytes", fails_the_third_time)
     with pytest.raises(OSError, match="No space left"):
         analyze_run(run, report)
-    assert {path.name: path.read_bytes() for path in report.iterdir()} == before
+    assert contents(report) == before
