@@ -59,7 +59,7 @@ def gate_series(
                     fix="run the model again into a fresh folder",
                 )
         yield from _series_of(table)
-    if not part_of_sample:
+    if not part_of_sample and samples is None:
         raise RunFolderError(
             f"{run.path} holds no samples yet",
             received="a run without a row in its gate table",

@@ -16,19 +16,25 @@ if TYPE_CHECKING:
     from tests.golden.case import Case
 
 
-def pytest_configure() -> None:
+def settle() -> None:
     """Give each worker process a core of its own: the numeric libraries take their threads from that.
 
-    They count cores once, when they are loaded: nothing may import torch or numpy before this, this file's
-    own imports included. Two threads that wait for each other on one core are slower than one by far.
+    They count cores once, when they are loaded: so this runs first, and nothing before it may load torch or
+    numpy. Two threads that wait for each other on one core are slower than one by far.
     """
-    # A shell that starts the tests in the background has them ignore Ctrl-C, which some of them send.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker and hasattr(os, "sched_setaffinity"):
         assert not {"numpy", "torch"} & set(sys.modules), "loaded too early: they have counted all cores"
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+settle()
+
+
+def pytest_configure() -> None:
+    """A shell that starts the tests in the background has them ignore Ctrl-C, which some of them send."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -22,13 +22,18 @@ def _configure(parser: ArgumentParser) -> None:
         metavar="DIR",
         help="default: gatescope-demo; an earlier demo in it is replaced",
     )
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="also the same weights with global gating, both side by side, and every sample by itself",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
 
 
 def _run(args: Namespace) -> int:
     from ..demo.demo import make_demo
 
-    result = make_demo(args.output, tell=tell)
+    result = make_demo(args.output, full=args.full, tell=tell)
     print(json.dumps(_document(result)) if args.json else _describe(result))
     return 0
 
@@ -42,6 +47,7 @@ def _document(result: DemoResult) -> dict[str, object]:
         "run": str(result.report.run.output),
         "files": [str(path) for path in result.report.files],
         "ablation": [str(path) for path in result.ablation],
+        "comparison": None if result.comparison is None else str(result.comparison),
         "gates": result.findings.to_dicts(),
         "commands": list(result.commands),
     }
@@ -68,6 +74,7 @@ def _describe(result: DemoResult) -> str:
             "Look at",
             *(f"  {path}" for path in report.files),
             *(f"  {path}" for path in result.ablation if path.parent.name == ABLATION),
+            *([] if result.comparison is None else [f"  {result.comparison}"]),
             "",
             "What was done, to repeat with the paths of your own checkpoint and data:",
             f"  {together}",

@@ -6,6 +6,8 @@ DIR/
   data/         annotations and features
   model.onnx, run/, report/    what ``gatescope report`` writes
   ablation/     what ``gatescope ablate`` writes, with the queries that ask for the sound apart
+  full/         of ``--full`` alone: the same weights with global gating, and both runs side by side, every
+                sample by itself
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,8 +25,12 @@ from typing import Protocol
 import polars as pl
 
 from ...runtime import plugins
-from ...runtime.errors import UsageError
+from ...runtime.cli.main import main
+from ...runtime.errors import GatescopeError, UsageError
+from ...runtime.pipeline import run_model
 from ...runtime.runs.lock import lock_run
+from ..choices import Choices
+from ..export import export_checkpoint
 from ..graph.variant import Variant
 from ..proof.verify import VerifyRequest
 from ..report import MODEL, REPORT, RUN, ReportResult, report_checkpoint
@@ -31,7 +39,7 @@ from .findings import gate_findings
 from .plan import SEED, VIDEOS, Plan, make_plan
 from .training import CHECKPOINT, PREDICTIONS, write_training
 
-MARK, TRAINING, DATA, ABLATION = "demo.json", "training", "data", "ablation"
+MARK, TRAINING, DATA, ABLATION, FULL = "demo.json", "training", "data", "ablation", "full"
 # The queries that ask for the sound.
 SUBSET = "sound"
 
@@ -50,7 +58,8 @@ class DemoResult:
     """What was made, what the gates turned out to do, and the commands that do it all.
 
     - ``findings``: see :func:`~gatescope.export.demo.findings.gate_findings`. ``ablation``: the report of the
-      ablation and every other file of it.
+      ablation and every other file of it. ``comparison``: of a full demo, the folder with both gatings side
+      by side, else None.
     - ``commands``: ``gatescope report`` first, then the three steps it consists of, then the ablation.
     """
 
@@ -60,6 +69,7 @@ class DemoResult:
     findings: pl.DataFrame
     ablation: tuple[Path, ...]
     commands: tuple[str, ...]
+    comparison: Path | None = None
 
 
 def make_demo(
@@ -67,13 +77,15 @@ def make_demo(
     *,
     videos: int = VIDEOS,
     seed: int = SEED,
+    full: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> DemoResult:
     """Write the demo into the folder ``output``, in place of one that an earlier demo wrote there.
 
-    ``tell`` is called with a line for each step. Raises :class:`~gatescope.runtime.errors.UsageError` for a
-    folder that is neither empty nor the demo's own, and whatever
-    :func:`~gatescope.export.report.report_checkpoint` raises.
+    ``full``: also run the same weights with global gating, and analyse both side by side with every sample by
+    itself. ``tell`` is called with a line for each step. Raises
+    :class:`~gatescope.runtime.errors.UsageError` for a folder that is neither empty nor the demo's own, and
+    whatever :func:`~gatescope.export.report.report_checkpoint` raises.
     """
     folder = Path(output)
     # Better now than after everything was made.
@@ -106,7 +118,26 @@ def make_demo(
         subsets=[f"{SUBSET}={folder / DATA / AUDIO_QUERIES}"],
     )
     findings = gate_findings(plan, folder / RUN, report.statistics)
-    return DemoResult(folder, plan, report, findings, ablation.files, _commands(folder))
+    comparison = _compare_gatings(folder, tell) if full else None
+    return DemoResult(folder, plan, report, findings, ablation.files, _commands(folder), comparison)
+
+
+def _compare_gatings(folder: Path, tell: Callable[[str], None]) -> Path:
+    """Export and run the demo's weights with global gating, and set both runs side by side."""
+    annotations, features = folder / DATA / ANNOTATIONS, folder / DATA / FEATURES
+    model, run, comparison = (folder / FULL / name for name in ("global.onnx", "run_global", "comparison"))
+    tell("exporting the same weights with global gating, which training did not use")
+    export_checkpoint(folder / TRAINING / CHECKPOINT, model, Choices(gating="global"), tell=tell)
+    tell("running it")
+    run_model(model, annotations, features, run)
+    tell("analysing both runs side by side, every sample by itself")
+    words = ["analyze", folder / RUN, run, "--annotations", annotations, "--output", comparison]
+    # Asked for by its command: its result is files alone, and the analysis is another room.
+    with redirect_stdout(sys.stderr):
+        code = main([*map(str, words), "--sample", "all", "--raw", "--compare"])
+    if code != 0:
+        raise GatescopeError("the demo's runs could not be set side by side", fix="see what is said above")
+    return comparison
 
 
 def _claim(folder: Path) -> None:
@@ -124,7 +155,7 @@ def _claim(folder: Path) -> None:
     if (folder / RUN).is_dir():
         with lock_run(folder / RUN):
             pass  # another demo that is running there would lose its files under its hands
-    for name in (TRAINING, DATA, RUN, REPORT, ABLATION):
+    for name in (TRAINING, DATA, RUN, REPORT, ABLATION, FULL):
         if (folder / name).exists():
             shutil.rmtree(folder / name)
     (folder / MODEL).unlink(missing_ok=True)
