@@ -127,7 +127,9 @@ class Context:
             for layer in self.summary.layers
             if (layer, kind) in there
         ]
-        return clip_statistics(self.run, keys, self.videos, self.strength, progress=self.progress)
+        lengths = self.queries.select("sample_id", "clips").unique("sample_id", keep="first")
+        videos = self.videos.join(lengths, on="sample_id", how="left", maintain_order="left")
+        return clip_statistics(self.run, keys, videos, self.strength, progress=self.progress)
 
     @cached_property
     def relations(self) -> Relations:

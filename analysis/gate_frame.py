@@ -111,7 +111,7 @@ def _write_run(frame: pl.LazyFrame, folder: Path, ranges: Mapping[str, Range], g
         for first in range(0, samples.height, info.samples_per_part):
             start, end = starts[first], starts[min(first + info.samples_per_part, samples.height)]
             rows = stored.slice(start, end - start).select(columns).collect()
-            writer.write_rows(_distinct(rows.sort(*_KEYS)), Timings())
+            writer.write_rows(_distinct(rows.sort(pl.col("sample_id").rle_id(), *_KEYS[1:])), Timings())
         writer.finish()
     table.unlink()
     return open_run(run)

@@ -77,10 +77,11 @@ def clip_statistics(
     *,
     progress: Callable[[], object] | None = None,
 ) -> ClipStatistics:
-    """Read the gates once, by clip. ``videos`` is ``sample_id, vid``, one row a sample, in their order."""
+    """Read the gates once, by clip. ``videos``: ``sample_id, vid, clips``, a row a sample, in their order."""
     samples = tuple(videos["sample_id"].to_list())
     place = {sample_id: number for number, sample_id in enumerate(samples)}
     vids: list[str] = videos["vid"].to_list()
+    lengths: list[int] = videos["clips"].to_list()
     column_of = {key: column for column, key in enumerate(keys)}
     whole_video = np.array([_is_global(run, key) for key in keys], np.bool_)
     pairs = tuple(
@@ -107,14 +108,15 @@ def clip_statistics(
     for sample_id, series in sample_series(run, channels=False):
         row = place[sample_id]
         gates = _matrix(series, column_of)
-        audio = _fitted(strength.clips.get(vids[row]), gates.shape[1])
+        whole_audio = strength.clips.get(vids[row], np.empty(0, np.float32))
+        audio = _fitted(whole_audio, gates.shape[1])
         for one in series:
             column = column_of[GateKey(one.layer, one.kind)]
             size = np.abs(one.values[np.isfinite(one.values)]).max(initial=0.0)
             found.largest[one.kind] = max(found.largest[one.kind], float(size))
             if one.contribution is not None:
                 found.contribution[row, column] = _mean(one.contribution.astype(np.float64))
-        found.mean_strength[row] = _mean(audio)
+        found.mean_strength[row] = _mean(whole_audio[: lengths[row]].astype(np.float64))
         gates[whole_video] = np.nan
         r = _correlations(np.vstack([gates, audio]))
         found.correlations[row] = r[left, right]
@@ -145,12 +147,11 @@ def _matrix(series: Sequence[GateSeries], column_of: Mapping[GateKey, int]) -> F
     return gates
 
 
-def _fitted(strength: NDArray[np.float32] | None, length: int) -> Floats:
+def _fitted(strength: NDArray[np.float32], length: int) -> Floats:
     """The strength of ``length`` clips; NaN beyond what is known."""
     fitted: Floats = np.full(length, np.nan)
-    if strength is not None:
-        known = min(length, len(strength))
-        fitted[:known] = strength[:known]
+    known = min(length, len(strength))
+    fitted[:known] = strength[:known]
     return fitted
 
 

@@ -42,11 +42,15 @@ def write_run(
     planned: int | None = None,
     skipped: Sequence[Skipped] = (),
     predictions: Mapping[str, Mapping[str, Any]] | None = None,
+    contributions: Gates | None = None,
+    audio: str = "features/pann",
 ) -> Run:
     """A run of ``gates``, by sample and kind (layers, L | 1, 1 | d); ``videos`` gives the vid of a sample.
 
-    ``predictions``: one a sample, in the submission format. With ``planned`` larger than the number of
-    samples the run is left unfinished.
+    ``predictions``: one a sample, in the submission format. ``contributions``: by sample and kind (layers,
+    L).
+    ``audio``: the folder of the audio features. With ``planned`` larger than the number of samples the run is
+    left unfinished.
     """
     first = next(iter(gates.values()), {"attention": np.zeros((1, 2, 1), np.float32)})["attention"]
     gating: Gating = "elementwise" if first.shape[2] > 1 else "global" if first.shape[1] == 1 else "clipwise"
@@ -54,7 +58,7 @@ def write_run(
         model=FileRef("models/model.onnx", "a" * 64),
         manifest=manifest or manifest_of(gating, len(first)),
         annotations=FileRef("data/val.jsonl", "b" * 64),
-        features=FeatureRef(("features/clip",), "features/pann", "features/text"),
+        features=FeatureRef(("features/clip",), audio, "features/text"),
         selection=Selection(),
         batch_size=per_part,
         device="cpu",
@@ -66,13 +70,15 @@ def write_run(
     )
     names = [*gates, *(f"unreached-{number}" for number in range(info.samples - len(gates)))]
     table = pl.DataFrame(
-        [(name, name, (videos or {}).get(name, f"v-{name}"), 75, 150.0) for name in names],
+        [(name, name, (videos or {}).get(name, f"v-{name}"), _clips(gates, name), 150.0) for name in names],
         schema=SAMPLES_SCHEMA,
         orient="row",
     )
     folder.mkdir(parents=True)
     writer = RunWriter.begin(folder, info, table)
-    samples = [SampleGates(name, dict(own)) for name, own in gates.items()]
+    samples = [
+        SampleGates(name, dict(own), dict((contributions or {}).get(name, {}))) for name, own in gates.items()
+    ]
     for start in range(0, len(samples), per_part):
         part = samples[start : start + per_part]
         lines = [f"{json.dumps(predictions[own.sample_id])}\n" for own in part] if predictions else []
@@ -80,6 +86,12 @@ def write_run(
     if planned is None:
         writer.finish()
     return open_run(folder)
+
+
+def _clips(gates: Gates, name: str) -> int:
+    """As many clips as there are gates over them; 75 where that is not known."""
+    longest = max((array.shape[1] for array in gates.get(name, {}).values()), default=1)
+    return longest if longest > 1 else 75
 
 
 def random_gates(

@@ -80,3 +80,15 @@ def test_an_effect_is_told_apart_from_none() -> None:
     assert bootstrap.mean(np.abs(values) + 1).excludes_zero
     noise = np.random.default_rng(1).normal(size=len(names))
     assert not bootstrap.mean(noise - np.nanmean(noise)).excludes_zero
+
+
+def test_many_columns_at_once_are_each_alone() -> None:
+    names, values, others = rows()
+    bootstrap = VideoBootstrap(names)
+    columns, beside = np.stack([values, others], 1), np.stack([others, values], 1)
+    assert bootstrap.means(columns) == [bootstrap.mean(values), bootstrap.mean(others)]
+    for found, expected in zip(
+        bootstrap.correlations(columns, beside), [bootstrap.correlation(values, others)] * 2, strict=True
+    ):
+        np.testing.assert_allclose([found.low, found.high], [expected.low, expected.high], atol=1e-9)
+    assert bootstrap.means(np.empty((len(names), 0))) == []

@@ -35,6 +35,8 @@ def assert_statistics(row: dict[str, Any], values: NDArray[np.float32]) -> None:
     assert row["share_positive"] == np.mean(whole > 0)
     assert row["share_saturated"] == np.mean(np.abs(whole) >= 0.95)
     assert row["share_near_zero"] == np.mean(np.abs(whole) < 0.05)
+    shares = np.histogram(whole, 64, (-1, 1))[0] / whole.size
+    assert row["entropy"] == pytest.approx(-sum(p * np.log2(p) for p in shares if p), abs=1e-12)
     assert row["share_rails"] == np.mean(np.abs(whole) >= 0.999)
 
 

@@ -20,7 +20,7 @@ from gatescope.runtime import GateSession, open_run
 from gatescope.runtime.errors import GatescopeError, InputError, RunFolderError, UsageError
 from gatescope.runtime.runs.info import FileRef
 from gatescope.runtime.tracking.batch import TrackedBatch
-from gatescope.runtime.tracking.ids import distinct_texts, file_name
+from gatescope.runtime.tracking.ids import distinct_texts, file_name, file_names
 from gatescope.runtime.tracking.source import ModelIdentity, run_of
 from gatescope.runtime.tracking.tracker import GateTracker, GateTrackingWarning
 
@@ -282,6 +282,9 @@ def test_file_names_are_safe_and_distinct() -> None:
     assert len(set(names)) == len(ids)
     assert all(Path(name).name == name and len(name) < 120 and not name.startswith(".") for name in names)
     assert "all" not in names
+    together = file_names(["Case", "case", "plain", "a/b", "A/B", "İ"])
+    assert together["plain"] == "plain"
+    assert len({name.casefold() for name in together.values()}) == len(together)
 
 
 # --- statistics -----------------------------------------------------------------------------------------
