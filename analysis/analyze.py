@@ -22,6 +22,7 @@ from .report.markdown import counted
 from .report.report import TITLE, report
 from .report.section import Section
 from .report.warnings import run_warnings
+from .samples.choice import ALL, asked_for
 from .statistics.summary import GateSummary, summarise
 from .statistics.videos import spread_over_videos, videos_of
 from .timelines.chapter import TITLE as TIMELINES
@@ -78,8 +79,11 @@ def analyze_run(
     chosen = options or Options(None if annotations is None else Path(annotations))
     plugins = load_plugins(chosen.plugins)  # first: a file with a slip in it should not cost minutes
 
-    summary = summarise(run, progress=progress)
     queries = run.samples.collect()
+    asked = tuple(one for one in chosen.samples or () if one != ALL)
+    asked_for((*asked, *(chosen.compare or ())), queries)  # the same: an id with a slip in it
+
+    summary = summarise(run, progress=progress)
     videos = videos_of(queries)
     spread = spread_over_videos(summary.per_sample, videos)
     warnings = tuple(run_warnings(run, summary))

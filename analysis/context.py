@@ -20,7 +20,7 @@ from .relations.relations import Relations, relate
 from .relations.strength import AudioStrength, audio_strength
 from .statistics.bootstrap import VideoBootstrap
 from .statistics.summary import GateSummary
-from .timelines.exemplars import choose_exemplars
+from .timelines.exemplars import Exemplar, choose_exemplars
 from .timelines.timeline import Timeline, timelines
 
 
@@ -72,15 +72,20 @@ class Context:
         return {str(row.get("qid")): str(row.get("query", "")) for row in self.run.predictions()}
 
     @cached_property
-    def timelines(self) -> tuple[Timeline, ...]:
-        """The queries worth a look, over time."""
-        exemplars = choose_exemplars(
+    def exemplars(self) -> tuple[Exemplar, ...]:
+        """The queries worth a look, and why each."""
+        chosen = choose_exemplars(
             self.queries,
             self.summary.per_sample,
             asked=self.options.samples or (),
             per_query=None if self.evaluation is None else self.evaluation.per_query,
         )
-        return tuple(timelines(self.run, self.queries, exemplars, self.texts, self.truth))
+        return tuple(chosen)
+
+    @cached_property
+    def timelines(self) -> tuple[Timeline, ...]:
+        """The queries worth a look, over time."""
+        return tuple(timelines(self.run, self.queries, self.exemplars, self.texts, self.truth))
 
     @cached_property
     def truth(self) -> GroundTruth | None:

@@ -21,6 +21,7 @@ from ..evaluation.ground_truth import GroundTruth, read_ground_truth
 from ..figures.runs import runs_figure
 from ..figures.style import png
 from ..report.document import to_json
+from ..samples.choice import ALL, asked_for, known_to
 from ..statistics.videos import videos_of
 from .names import run_names
 from .report import FIGURE, comparison_report
@@ -75,13 +76,15 @@ def compare_runs(
     _check(opened, folder)
     names = run_names([run.path for run in opened])
     truth = _ground_truth(chosen.annotations)
+    asked = tuple(one for one in chosen.samples or () if one != ALL)
+    asked_for((*asked, *(chosen.compare or ())), pl.concat(run.samples.collect() for run in opened))
     results: dict[str, AnalysisResult] = {}
     evaluations: dict[str, Evaluation] = {}
     for name, run in zip(names, opened, strict=True):
         qids = frozenset(run.samples.select("qid").collect()["qid"])
         own = {subset: ids for subset, ids in chosen.subsets.items() if ids & qids}
         results[name] = analyze_run(
-            run, folder / name, options=replace(chosen, subsets=own), progress=progress
+            run, folder / name, options=_known(replace(chosen, subsets=own), run), progress=progress
         )
         if truth is not None and run.record.predictions:
             evaluations[name] = evaluate_run(run, truth, allow_missing=True)
@@ -100,6 +103,16 @@ def compare_runs(
     files = [folder / name for name in contents]
     files += [path for result in results.values() for path in result.files]
     return ComparisonResult(folder, tuple(files), results, gates, metrics, document, warnings)
+
+
+def _known(options: Options, run: Run) -> Options:
+    """``options`` without the samples that are only in other runs."""
+    queries = run.samples.collect()
+    samples = None if options.samples is None else known_to(options.samples, queries)
+    compare = options.compare
+    if compare:  # none of them is not the first five
+        compare = known_to(compare, queries) or None
+    return replace(options, samples=samples, compare=compare)
 
 
 def _check(runs: Sequence[Run], folder: Path) -> None:

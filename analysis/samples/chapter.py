@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import polars as pl
+
 from ...runtime.tracking.ids import file_names
 from ..context import Context
 from ..figures.comparison import comparison_figure
@@ -11,10 +13,12 @@ from ..figures.style import png
 from ..report.markdown import counted, number, plain, table
 from ..report.section import Section
 from ..statistics.wide import row_means, wide
-from .choice import ALL, asked_for, exemplars
+from .choice import ALL, asked_for
 from .files import FOLDER, RAW_FOLDER, details_path, picture_path, sample_files
 
 COMPARISON = "comparisons/gate_comparison.png"
+#: What is said of how a query was answered, where it is known.
+_RESULTS = {"ap": "AP", "iou": "IoU"}
 _LISTED = 20
 _COMPARED = 5
 
@@ -34,7 +38,7 @@ def samples_chapter(context: Context) -> Section:
     rows = [
         [
             plain(sample_id, 60),
-            plain(reasons[sample_id]),
+            plain(reasons[sample_id], 300),
             f"[statistics]({details_path(names[sample_id])}), [picture]({picture_path(names[sample_id])})",
             *(number(float(sizes[kind][at])) for kind in sizes),
         ]
@@ -45,7 +49,7 @@ def samples_chapter(context: Context) -> Section:
     left_out = len(reasons) - len(listed)
     text = f"{counted(len(reasons), 'sample')} in `{FOLDER}/`"
     text += f", their gates in `{RAW_FOLDER}/`." if context.options.raw else "."
-    if context.options.samples is None:
+    if not context.options.samples:
         text += " `--sample ID` shows others, `--sample all` every one."
     if left_out:
         text += f" The first {len(listed)}:"
@@ -54,37 +58,62 @@ def samples_chapter(context: Context) -> Section:
 
 
 def comparison_chapter(context: Context) -> Section | None:
-    """A few samples side by side, where this was asked for."""
+    """A few samples side by side, with how well their queries were answered, where this was asked for."""
     if context.options.compare is None:
         return None
     ids = context.options.compare or tuple(context.videos["sample_id"].head(_COMPARED).to_list())
     compared = asked_for(ids, context.queries)
     keys = context.clips.keys
-    means = wide(context.summary.per_sample, "mean", compared, keys)
-    gates: dict[str, dict[str, list[float]]] = {}
-    for row, sample_id in enumerate(compared):
-        gates[sample_id] = {
+    means = wide(context.summary.per_sample, "mean", list(dict.fromkeys(compared.values())), keys)
+    mean_of = dict(zip(dict.fromkeys(compared.values()), means, strict=True))
+    gates: dict[str, dict[str, list[float]]] = {
+        one: {
             f"{'att' if kind == 'attention' else kind}_means": [
-                float(means[row, at]) for at, key in enumerate(keys) if key.kind == kind
+                float(mean_of[sample_id][at]) for at, key in enumerate(keys) if key.kind == kind
             ]
             for kind in context.summary.kinds
         }
+        for one, sample_id in compared.items()
+    }
+    results = {one: _result(context, one) for one in compared}
+    measured = [name for name in _RESULTS if any(name in of for of in results.values())]
     rows = [
-        [plain(sample_id, 60), *(number(float(mean)) for mean in means[row])]
-        for row, sample_id in enumerate(compared)
+        [
+            plain(one, 60),
+            *(number(results[one].get(name)) for name in measured),
+            *(number(float(mean)) for mean in mean_of[sample_id]),
+        ]
+        for one, sample_id in compared.items()
     ]
-    heads = ["sample", *(f"{plain(key.kind)} {key.layer}" for key in keys)]
+    heads = ["sample", *(_RESULTS[name] for name in measured), *(f"{plain(k.kind)} {k.layer}" for k in keys)]
     text = f"Mean gate of every layer.\n\n{table(heads, rows)}"
     figures = {COMPARISON: png(comparison_figure(gates))}
-    return Section("Samples compared", text, figures, {"compared_samples": gates})
+    document = {one: {**of, **results[one]} for one, of in gates.items()}
+    return Section("Samples compared", text, figures, {"compared_samples": document})
+
+
+def _result(context: Context, one: str) -> dict[str, float | None]:
+    """How well the query ``one`` was answered, or the only query of the sample ``one``; nothing else is."""
+    if context.evaluation is None:
+        return {}
+    own = context.queries.filter((pl.col("qid") == one) | (pl.col("sample_id") == one))
+    if own.height > 1:
+        own = own.filter(pl.col("qid") == one)
+    found = context.evaluation.per_query.filter(pl.col("qid").is_in(own["qid"].to_list()))
+    there = [name for name in _RESULTS if name in found.columns]
+    return found.select(there).row(0, named=True) if found.height == 1 else {}
 
 
 def _chosen(context: Context) -> dict[str, str]:
     """The samples to show, and why each."""
-    asked = context.options.samples
-    if asked is None:
-        by_video = not context.run.manifest.depends_on_text
-        return exemplars(context.summary.per_sample, context.videos, context.clips.keys, by_video=by_video)
+    asked = context.options.samples or ()
     if ALL in asked:
         return dict.fromkeys(context.videos["sample_id"].to_list(), "all were asked for")
-    return dict.fromkeys(asked_for(asked, context.queries), "asked for")
+    if asked:
+        return dict.fromkeys(asked_for(asked, context.queries).values(), "asked for")
+    reasons: dict[str, list[str]] = {}
+    for one in context.exemplars:
+        reasons.setdefault(one.sample_id, []).extend(one.reasons)
+    if not reasons:  # too few to single any out
+        return dict.fromkeys(context.videos["sample_id"].head(_COMPARED).to_list(), "one of few")
+    return {sample_id: "; ".join(dict.fromkeys(own)) for sample_id, own in reasons.items()}

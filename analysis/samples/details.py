@@ -19,7 +19,7 @@ def sample_details(
     gating: str,
     layers: Sequence[int],
 ) -> dict[str, Any]:
-    """The document. ``rows`` are the sample's of ``GateSummary.per_sample``, ``queries`` its of the run.
+    """The document. ``rows`` are the sample's of ``GateSummary.per_sample``, ``queries`` its queries.
 
     ``shape`` is that of the array (1, L | 1, 1 | d), with the axis of the batch.
     """
@@ -41,7 +41,7 @@ def sample_details(
         "sample_id": sample_id,
         "gating_type": gating,
         "num_layers": len(layers),
-        "queries": [{name: row[name] for name in ("qid", "vid", "duration")} for row in queries],
+        "queries": [{name: value for name, value in row.items() if name != "sample_id"} for row in queries],
         "layer_analysis": analysis,
         "correlations_over_clips": _correlations(clips, place),
     }

@@ -48,7 +48,7 @@ def sample_files(context: Context, names: Mapping[str, str]) -> Iterator[tuple[s
     picture = SamplePicture(summary.by_layer, summary.per_sample, summary.ranges, context.clips.largest)
     chosen = [*names]
     rows = _RowsOf(summary.per_sample)
-    queries = _RowsOf(context.queries)
+    queries = _RowsOf(_with_results(context))
     for sample_id, series in sample_series(context.run, channels=context.options.raw, samples=chosen):
         name, own, asked = names[sample_id], rows[sample_id], queries[sample_id]
         details = sample_details(
@@ -58,13 +58,23 @@ def sample_files(context: Context, names: Mapping[str, str]) -> Iterator[tuple[s
         courses = {kind: _course(series, kind, summary.layers) for kind in summary.kinds}
         statistics = {(row["layer"], row["gate"]): row for row in own}
         vids = dict.fromkeys(row["vid"] for row in asked)
-        clips = counted(max(row["clips"] for row in own), "clip")
+        clips = counted(max((row["clips"] for row in asked), default=0), "clip")
         picture.show(sample_id, courses, statistics, f"Video {short(', '.join(vids), 60)}; {clips}.")
         yield picture_path(name), png(picture.figure)
         if context.options.raw:
             for one in series:
                 yield raw_path(name, one.layer, one.kind), _npy(one.values)
         context.progress()
+
+
+def _with_results(context: Context) -> pl.DataFrame:
+    """The queries, with how well each was answered where that is known."""
+    queries = context.queries
+    if context.evaluation is None:
+        return queries
+    results = context.evaluation.per_query
+    taken = [name for name in results.columns if name not in queries.columns]
+    return queries.join(results.select("qid", *taken), on="qid", how="left", maintain_order="left")
 
 
 class _RowsOf:

@@ -114,10 +114,14 @@ class RunWriter:
             path = part_path(self.folder, self.next_part, SUMMARY_FOLDER)
             write_atomically(path, _parquet(summary_table(summaries)))
         if self.info.gates:
-            write_atomically(part_path(self.folder, self.next_part), _parquet(gate_table(samples)))
-        self.next_part += 1
-        self.info = replace(self.info, timings=timings)
-        self._write_info()
+            self.write_rows(gate_table(samples), timings)
+        else:
+            self._next(timings)
+
+    def write_rows(self, rows: pl.DataFrame, timings: Timings) -> None:
+        """Write the next part of a run that has nothing but gates, from rows of the gate table."""
+        write_atomically(part_path(self.folder, self.next_part), _parquet(rows))
+        self._next(timings)
 
     def finish(self, timings: Timings | None = None) -> RunInfo:
         """Mark the run as finished; every part must have been written. ``timings`` are those of all of it."""
@@ -126,6 +130,11 @@ class RunWriter:
         self.info = replace(self.info, finished=True, timings=timings or self.info.timings)
         self._write_info()
         return self.info
+
+    def _next(self, timings: Timings) -> None:
+        self.next_part += 1
+        self.info = replace(self.info, timings=timings)
+        self._write_info()
 
     def _write_info(self) -> None:
         write_atomically(self.folder / RUN_FILE, self.info.to_json())
