@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any, cast
 
 import torch
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from ..device import Device, DeviceOptions, check_device
 from ..errors import DeviceError, GatescopeError, UsageError
 from ..model_file import ModelFile
+
+_SETTINGS = Lock()
 
 
 def choose_device(wanted: str) -> Device:
@@ -114,7 +117,8 @@ class TorchBackend:
 
     def run(self, names: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """The outputs ``names`` for ``arrays``."""
-        with inference(tf32=self.tf32):
+        # One at a time: PyTorch's settings are the process's, and so are the cores it uses.
+        with _SETTINGS, inference(tf32=self.tf32):
             values = self.call(to_tensors(arrays, self.device))
         return to_arrays(names, self._declared, values)
 

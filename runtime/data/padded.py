@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from ..manifest import Preprocessing
 
 Features = NDArray[np.float32]
 
+# NumPy asks for huge pages. Where the host of a virtual machine takes free memory back, they come slowly:
+# three full-size batches took 350 ms, in ordinary pages 120 ms (8 and 40 ms in memory that is there already).
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 # Arrays begin at a multiple of so many numbers, 64 bytes: whole lines of the processor's cache.
 _ALIGNED = 16
 
@@ -34,7 +38,7 @@ class BatchMemory:
             block = self._free.pop()
             if block.size >= size:
                 return block
-        return np.empty(size, np.float32)
+        return np.frombuffer(mmap.mmap(-1, size * np.dtype(np.float32).itemsize, **_PRIVATE), np.float32)
 
     def give_back(self, block: Features) -> None:
         """Nobody looks any more at ``block``, which :meth:`take` gave."""
