@@ -144,7 +144,8 @@ def _curves(
     clips: ClipStatistics, values: Floats, name: str, places: Sequence[float], bootstrap: VideoBootstrap
 ) -> pl.DataFrame:
     """One row a gate and place where any sample has a value; ``values`` (samples, gates, places)."""
-    found = bootstrap.means(values.reshape(len(values), len(clips.keys) * len(places)))
+    # Gate by gate: all places of all gates at once would be the largest array of an analysis.
+    found = [one for at in range(len(clips.keys)) for one in bootstrap.means(values[:, at])]
     rows = [(*key, place) for key in clips.keys for place in places]
     curves = _frame(["layer", "gate", name], rows, ["mean"], [found])
     return curves.filter(pl.col("mean").is_not_nan())
