@@ -13,8 +13,11 @@ import pytest
 from matplotlib.image import imread
 
 from gatescope.analysis import GateSummary, analyze_run, summarise
+from gatescope.analysis.clustering.clusters import find_clusters
 from gatescope.analysis.events.recovery import recover_events
+from gatescope.analysis.figures.clustering import clustering_figure
 from gatescope.analysis.figures.events import event_figure
+from gatescope.analysis.figures.evolution import evolution_figure
 from gatescope.analysis.figures.kinds import kinds_figure
 from gatescope.analysis.figures.layers import layer_figure
 from gatescope.analysis.figures.overall import overall_figure
@@ -23,6 +26,7 @@ from gatescope.analysis.figures.style import png, short, value_scale
 from gatescope.analysis.statistics.patterns import sample_patterns
 
 from .runs import manifest_of, random_gates, write_run
+from .test_relations import context_of
 
 
 def draw_all(summary: GateSummary) -> dict[str, bytes]:
@@ -51,6 +55,32 @@ def test_runs_of_every_size(
     gates = random_gates(samples, layers, **shape)
     for image in draw_all(summarise(write_run(tmp_path / "run", gates, per_part=200))).values():
         assert image.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("name", "samples", "layers", "shape"),
+    [
+        ("one sample, layer and clip", 1, 1, {"clips": 1}),
+        ("two", 2, 2, {"clips": 3}),
+        ("named", 12, 9, {}),
+        ("many", 310, 2, {"clips": 2}),
+    ],
+)
+@pytest.mark.parametrize("value", [None, 0.25, np.nan])
+def test_relations_and_groups_of_every_size(
+    tmp_path: Path, name: str, samples: int, layers: int, shape: dict[str, int], value: float | None
+) -> None:
+    gates = random_gates(samples, layers, **shape)
+    for own in gates.values():
+        if value is not None:
+            own["attention"][:] = value
+    context = context_of(write_run(tmp_path / "run", gates, per_part=200))
+    found = context.relations
+    assert png(
+        evolution_figure(found.levels, found.course, found.by_strength, "None is known.", "said below")
+    )
+    clusters = find_clusters(context.summary.per_sample, context.videos, context.clips.keys, by_video=True)
+    assert png(clustering_figure(clusters.points, clusters.explained, clusters.profiles, clusters.reason))
 
 
 @pytest.mark.parametrize("value", [0.0, 0.25, np.nan])

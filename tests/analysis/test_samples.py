@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from matplotlib.image import imread
 
-from gatescope.analysis import analyze_run, summarise
+from gatescope.analysis import AnalysisResult, analyze_run, compare_runs, summarise
 from gatescope.analysis.context import Options
+from gatescope.analysis.evaluation.evaluate import evaluate_run
 from gatescope.analysis.figures.sample import SamplePicture, sample_figure
 from gatescope.analysis.figures.style import png
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import UsageError
+from gatescope.runtime.runs.reader import Run
 
 from .runs import manifest_of, random_gates, write_run
+from .test_association import judged_run
 
 ALL = Options(samples=("all",))
 
@@ -256,8 +260,6 @@ def test_a_sample_in_a_picture(tmp_path: Path, shape: dict[str, int]) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_sample_shared_by_queries_is_found_by_each(tmp_path: Path) -> None:
-    import polars as pl
-
     gates = {
         "video": random_gates(1, 1, clips=3)["1000"],
         "other": random_gates(1, 1, clips=3, seed=1)["1000"],
@@ -269,3 +271,41 @@ def test_a_sample_shared_by_queries_is_found_by_each(tmp_path: Path) -> None:
     result = analyze_run(run, tmp_path / "report", options=Options(samples=("15",), compare=("12", "13")))
     assert {row["qid"] for row in details_of(tmp_path / "report", "video")["queries"]} == {"12", "15"}
     assert list(result.document["compared_samples"]) == ["12", "13"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_results_stand_beside_gates(tmp_path: Path) -> None:
+    run, _, annotations = judged_run(tmp_path, 4)
+    results = evaluate_run(run, annotations).per_query.select("qid", "ap", "iou")
+    options = Options(annotations=annotations, samples=("1003",), compare=("1000", "1003"))
+    result = analyze_run(run, tmp_path / "report", options=options)
+    for name in ("1000", "1003"):
+        ap, iou = results.filter(qid=name).row(0)[1:]
+        assert result.document["compared_samples"][name]["ap"] == ap
+        assert result.document["compared_samples"][name]["iou"] == iou
+    query = details_of(tmp_path / "report", "1003")["queries"][0]
+    assert query["query"] == "query 1003 <b>|"
+    assert query["ap"] == results.filter(qid="1003")["ap"][0]
+    text = (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text()
+    assert "| sample | AP | IoU | attention 0 |" in text
+
+
+def test_of_several_runs_each_shows_the_samples_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Options] = []
+
+    def stub(run: Run, output: Path, *, options: Options, **_: Any) -> AnalysisResult:
+        given.append(options)
+        return AnalysisResult(output, (), summarise(run), {}, ())
+
+    monkeypatch.setattr("gatescope.analysis.comparison.compare.analyze_run", stub)
+    gates = random_gates(4, 1, clips=3)
+    one = write_run(tmp_path / "one", {name: gates[name] for name in ("1000", "1001")})
+    other = write_run(tmp_path / "other", {name: gates[name] for name in ("1001", "1002")})
+    options = Options(samples=("1001", "1002"), compare=("1000",))
+    compare_runs([one, other], tmp_path / "report", options=options)
+    assert [own.samples for own in given] == [("1001",), ("1001", "1002")]
+    assert [own.compare for own in given] == [("1000",), None]
+    with pytest.raises(UsageError, match="no sample '1003'"):
+        compare_runs([one, other], tmp_path / "again", options=Options(samples=("1003",)))
