@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 from ...runtime.cli.command import Command
+from ...runtime.cli.written import written
 from ..subsets import add_subset_option
 
 
@@ -96,19 +95,12 @@ def _run(options: Namespace) -> int:
         print(to_json({"output": str(result.output), "files": files, "statistics": result.document}), end="")
     else:
         print(f"{told}; wrote")
-        for line in _listed(result.output, result.files):
+        for line in written(result.output, result.files):
             print(f"  {line}")
         for run, document in zip(runs, own, strict=True):
             if lines := value_lines(document.get("plugins", {})):
                 print(f"your own statistics of {run.path}", *lines, sep="\n  ")
     return 0
-
-
-def _listed(output: Path, files: Sequence[Path]) -> list[str]:
-    """The files beside the report by name, those in folders below by how many they are."""
-    beside = [str(path) for path in files if path.parent == output]
-    below = Counter(path.parent for path in files if path.parent != output)
-    return [*beside, *(f"{folder}/ ({count:,} files)" for folder, count in below.items())]
 
 
 command = Command(

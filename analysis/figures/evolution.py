@@ -45,7 +45,7 @@ def evolution_figure(
             tints = shades(colour, len(layers))
             _draw_layers(row[0], levels.filter(of_kind & pl.col("layer").is_not_null()), colour)
             _draw_lines(row[1], course.filter(of_kind), "position", layers, tints)
-            _draw_lines(row[2], by_strength.filter(of_kind), "strength", layers, tints)
+            _draw_lines(row[2], by_strength.filter(of_kind), "tenth", layers, tints)
             for axes in row:
                 axes.axhline(0, color=QUIET, linewidth=0.8, zorder=0)
                 grid(axes, "y")
@@ -61,7 +61,8 @@ def evolution_figure(
             axes.tick_params(labelbottom=True)
         panels[-1][0].set_xlabel("layer")
         panels[-1][1].set_xlabel("place in the video (start to end)")
-        panels[-1][2].set_xlabel("L2 norm of the clip's audio features")
+        panels[-1][2].set_xlabel("clips in tenths by the L2 norm of their audio features (norm)")
+        _name_strengths(panels[-1][2], by_strength)
         panels[0][1].set_xlim(0, 1)
         percent_axis(panels[-1][1].xaxis)
         if len(layers) <= _NAMED_LAYERS:
@@ -128,6 +129,12 @@ def _name_layers(axes: Axes) -> None:
             handlelength=1.6,
             fontsize=7.5,
         )
+
+
+def _name_strengths(axes: Axes, by_strength: pl.DataFrame) -> None:
+    """The strength at every third tenth: norms themselves often lie too close together to stand apart."""
+    named = by_strength.unique("tenth").sort("tenth").gather_every(3)
+    axes.set_xticks(named["tenth"].to_list(), [f"{norm:.3g}" for norm in named["strength"].to_list()])
 
 
 def _say(axes: Axes, text: str) -> None:

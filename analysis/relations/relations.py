@@ -27,8 +27,8 @@ class Relations:
       audio strength, and ``over_samples``, the correlation of their means.
     - ``course``: ``layer, gate, position`` (of the stretch's middle, 0..1) and ``mean``; no row
       of all layers.
-    - ``by_strength``: ``layer, gate, strength`` (middle of the tenth) and ``mean``; no row where no strength
-      is known, and none of all layers.
+    - ``by_strength``: ``layer, gate, tenth`` (of all clips, from the weakest, 0), ``strength`` (in its
+      middle) and ``mean``; no row where no strength is known, and none of all layers.
     """
 
     levels: pl.DataFrame
@@ -81,7 +81,11 @@ def relate(per_sample: pl.DataFrame, clips: ClipStatistics, bootstrap: VideoBoot
         bootstrap.correlations(means, strengths),
     )
     positions = [(at + 0.5) / STRETCHES for at in range(STRETCHES)]
-    tenths = clips.by_strength[:, :, : len(clips.strengths)]
+    tenths = range(len(clips.strengths))
+    by_strength = _curves(clips, clips.by_strength[:, :, : len(tenths)], "tenth", tenths, bootstrap)
+    middles = pl.DataFrame(
+        {"tenth": tenths, "strength": clips.strengths}, schema={"tenth": pl.Float64, "strength": pl.Float64}
+    )
     return Relations(
         levels=_frame(["layer", "gate"], own, ["mean", "mean_abs", "contribution"], levels),
         pairs=_frame(
@@ -92,7 +96,7 @@ def relate(per_sample: pl.DataFrame, clips: ClipStatistics, bootstrap: VideoBoot
         ),
         strength=_frame(["layer", "gate"], own, ["over_clips", "over_samples"], strength),
         course=_curves(clips, clips.course, "position", positions, bootstrap),
-        by_strength=_curves(clips, tenths, "strength", clips.strengths.tolist(), bootstrap),
+        by_strength=by_strength.join(middles, on="tenth", how="left", maintain_order="left"),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...runtime.cli.command import Command
+from ...runtime.cli.written import written
 from .export import describe_result, tell
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _describe(result: DemoResult) -> str:
             *_table(result),
             "",
             "Look at",
-            *(f"  {path}" for path in report.files),
+            *(f"  {line}" for line in written(report.files[0].parent, report.files)),
             *(f"  {path}" for path in result.ablation if path.parent.name == ABLATION),
             *([] if result.comparison is None else [f"  {result.comparison}"]),
             "",

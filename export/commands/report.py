@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...runtime.cli.command import Command
 from ...runtime.cli.values import positive
+from ...runtime.cli.written import written
 from ...runtime.errors import UsageError
 from .export import (
     add_feature_options,
@@ -43,7 +44,7 @@ def describe_report(result: ReportResult) -> str:
         lines.append(f"left out {len(run.skipped)} samples:")
         lines += [f"  {sample.sample_id}: {sample.reason}" for sample in run.skipped]
     lines.append("wrote the report and its figures:")
-    lines += [f"  {path}" for path in result.files]
+    lines += [f"  {line}" for line in written(result.files[0].parent, result.files)]
     return "\n".join(lines)
 
 
