@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from ..runtime.errors import InputError
-from ..runtime.manifest import Gate, Manifest, Preprocessing, Source, Tensor
+from ..runtime.manifest import Gate, Manifest, Preprocessing, Tensor
 from ..runtime.runs.folder import claim_new
 from ..runtime.runs.info import FeatureRef, FileRef, RunInfo, Selection, Timings
 from ..runtime.runs.reader import Run, open_run
@@ -252,21 +252,7 @@ def _manifest(kinds: Mapping[str, _Shape], gating: str | None, longest: int) -> 
             )
     seen = "clipwise" if any(shape.over_clips for shape in kinds.values()) else "global"
     seen = "elementwise" if any(shape.channels > 1 for shape in kinds.values()) else seen
-    recipe = Preprocessing(
-        dataset=_UNKNOWN,
-        video=(),
-        audio=Source(_UNKNOWN),
-        text=Source(_UNKNOWN),
-        video_width=0,
-        audio_width=0,
-        text_width=0,
-        normalize_video=False,
-        normalize_text=False,
-        tef=False,
-        clip_length=0.0,
-        max_v_l=longest,
-        max_q_l=0,
-    )
+    recipe = Preprocessing.unknown(_UNKNOWN, longest)
     return Manifest(
         family=_UNKNOWN,
         gating=gating or seen,

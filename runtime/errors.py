@@ -19,9 +19,12 @@ GatescopeError                  exit code 1
 ├── DatasetError                annotations or features that cannot be read
 │   ├── BadSamplesError         some samples cannot be run; lists them all
 │   └── NoGroundTruthError      annotations that know no right answer, such as a test split's
-└── RunFolderError              a run folder that cannot be read or written
-    ├── RunLockedError          another run holds it
-    └── RunMismatchError        it holds a different run
+├── RunFolderError              a run folder that cannot be read or written
+│   ├── RunLockedError          another run holds it
+│   └── RunMismatchError        it holds a different run
+└── MonitorError                watching cannot begin or go on
+    ├── BaselineError           a baseline that cannot be made, read or used
+    └── GateLogError            a gate log that cannot be read or written
 """
 
 from __future__ import annotations
@@ -174,3 +177,15 @@ class RunLockedError(RunFolderError):
 
 class RunMismatchError(RunFolderError):
     """The folder holds a run of another model, dataset or configuration."""
+
+
+class MonitorError(GatescopeError):
+    """Watching cannot begin or go on."""
+
+
+class BaselineError(MonitorError):
+    """A baseline that cannot be made, cannot be read, or is of another model."""
+
+
+class GateLogError(MonitorError):
+    """A folder of gate logs that cannot be read or written, or that belongs to another model."""

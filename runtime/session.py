@@ -148,14 +148,20 @@ class GateSession:
             self.tracker.record(ids, session_batch(self.manifest, outputs.gates, batch))
         return outputs
 
+    def chunks(self, samples: int) -> list[slice]:
+        """The chunks in which a batch of ``samples`` runs, each on one core; none where it runs whole."""
+        backend = self._open()
+        if backend.lanes is None or samples == 1 or self.manifest.batching != "exact":
+            return []
+        return chunks(samples, backend.threads)
+
     def _compute(
         self, backend: Backend, arrays: dict[str, NDArray[Any]], samples: int
     ) -> Sequence[NDArray[Any]]:
         """On all cores at once where samples do not depend on their batch, else whole."""
-        pool = backend.lanes
-        if pool is None or samples == 1 or self.manifest.batching != "exact":
+        pool, parts = backend.lanes, self.chunks(samples)
+        if pool is None or not parts:
             return self._run(arrays)
-        parts = chunks(samples, backend.threads)
         return run_chunks(self._run_on_lane, arrays, self.manifest.inputs, self.manifest.outputs, parts, pool)
 
     def close(self) -> None:

@@ -10,15 +10,14 @@ DIR/
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from ...runtime.errors import RunFolderError, RunMismatchError
+from ...runtime.runs import folder as run_folder
 from ...runtime.runs.atomic import leftovers, write_atomically
 from ...runtime.runs.info import RunInfo
 from ...runtime.runs.lock import lock_run
@@ -114,19 +113,9 @@ def check_continues(plan: Plan, earlier: Plan, folder: Path) -> None:
         )
 
 
-@contextmanager
-def writing(folder: Path) -> Generator[None]:
+def writing(folder: Path) -> AbstractContextManager[None]:
     """What the system refuses while the folder is written, as an error that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise RunFolderError(
-            f"the folder {folder} cannot be written: {error.strerror or error}",
-            received=str(error.filename) if error.filename else None,
-            fix=("free some space" if full else "choose a place you may write")
-            + (", then run the same command with --resume" if (folder / PLAN_FILE).is_file() else ""),
-        ) from error
+    return run_folder.writing(folder, "folder", PLAN_FILE)
 
 
 def _read(path: Path) -> Plan:

@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ...runtime.cli.command import Command
+from ...runtime.cli.options import add_device_option, add_feature_options
 from ...runtime.cli.values import positive
 from ..subsets import add_subset_option
 
@@ -22,26 +23,10 @@ def _configure(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="queries with their ground truth, JSONL",
     )
-    parser.add_argument(
-        "--features", type=Path, metavar="ROOT", help="folder that holds the features' folders"
-    )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to write")
-    parser.add_argument(
-        "--video-features",
-        type=Path,
-        action="append",
-        metavar="DIR",
-        help="a folder of video features; repeat it in the order training concatenated them",
-    )
-    parser.add_argument("--audio-features", type=Path, metavar="DIR")
-    parser.add_argument("--text-features", type=Path, metavar="DIR")
+    add_feature_options(parser)
     add_subset_option(parser)
-    parser.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda"),
-        default="auto",
-        help="where the model runs (default: auto)",
-    )
+    add_device_option(parser)
     parser.add_argument(
         "--batch-size", type=positive, default=32, metavar="N", help="samples in a batch (default: 32)"
     )
@@ -72,7 +57,7 @@ def _run(args: Namespace) -> int:
             audio_features=args.audio_features,
             text_features=args.text_features,
             subsets=args.subset,
-            device=args.device,
+            device=args.device or "auto",
             batch_size=args.batch_size,
             max_samples=args.max_samples,
             skip_bad=args.skip_bad,

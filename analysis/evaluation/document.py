@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from ..report.markdown import counted
-from ..statistics.bootstrap import LEVEL, RESAMPLES, SEED
+from ..statistics.bootstrap import FEW_VIDEOS, LEVEL, RESAMPLES, SEED
 from .evaluate import Evaluation
 from .intervals import metric_intervals, subset_metrics
 from .metrics import benchmark_metrics
@@ -76,6 +76,9 @@ def evaluation_text(evaluation: Evaluation, subsets: Mapping[str, frozenset[str]
             ]
         ),
     ]
+    videos = per_query["vid"].n_unique()
+    if videos < FEW_VIDEOS:
+        blocks.append(f"intervals of fewer than {FEW_VIDEOS} videos are too narrow: take none for an effect")
     for name, qids in subsets.items():
         inside = per_query["qid"].is_in(list(qids))
         rows = [("", "subset", "rest", "difference", "")]

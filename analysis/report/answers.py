@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from ...runtime.statistics.limits import NEAR_ZERO
+from ..statistics.bootstrap import FEW_VIDEOS
 from ..statistics.summary import GateSummary
 from ..timelines.unusual import FAR, unusual_samples
 from .markdown import counted, number, percent, plain
@@ -14,8 +15,6 @@ from .section import Section
 
 TITLE = "In short"
 
-# With fewer videos a percentile bootstrap is too narrow to be taken at its word.
-_FEW_VIDEOS = 30
 _MOSTLY = 0.5
 _NAMED = 3
 
@@ -152,7 +151,7 @@ def _limits(videos: int) -> str:
         "another value and measuring again does (`gatescope ablate`). Nor that one layer uses more audio "
         "than another: a gate's sign and scale have no meaning apart from the weights behind it."
     )
-    if videos < _FEW_VIDEOS:
+    if videos < FEW_VIDEOS:
         text += f" With {counted(videos, 'video')}, intervals are rough" + (
             " or cannot be given." if videos < 2 else ", and rather too narrow."
         )

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ...runtime.manifest import Fact, Gate, Manifest, Preprocessing, Source, Tensor
+from ...runtime.manifest import Fact, Gate, Manifest, Preprocessing, Tensor
 from ...runtime.runs.info import FileRef
 from ..reading.facts import Description
 from .activation import Range
@@ -104,7 +104,9 @@ def live_manifest(
         gates=tuple(gates),
         inputs=(),
         outputs=tuple(outputs),
-        preprocessing=_unknown(facts) if described is None else described.preprocessing,
+        preprocessing=(
+            Preprocessing.unknown(_UNKNOWN, facts.longest) if described is None else described.preprocessing
+        ),
         facts={
             **({} if described is None else described.facts),
             "fusion": Fact(fusion.name or type(model).__name__, "weights"),
@@ -121,23 +123,4 @@ def live_manifest(
         depends_on_text=described is None,
         format="live",
         warnings=(*(() if described is None else described.warnings), *notes),
-    )
-
-
-def _unknown(facts: LiveFacts) -> Preprocessing:
-    """No recipe: zeros where a number would be a guess."""
-    return Preprocessing(
-        dataset=_UNKNOWN,
-        video=(),
-        audio=Source(_UNKNOWN),
-        text=Source(_UNKNOWN),
-        video_width=0,
-        audio_width=0,
-        text_width=0,
-        normalize_video=False,
-        normalize_text=False,
-        tef=False,
-        clip_length=0.0,
-        max_v_l=facts.longest,
-        max_q_l=0,
     )

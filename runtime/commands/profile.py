@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cli.command import Command
+from ..cli.options import add_cuda_options, add_device_option
 from ..cli.values import positive
 
 if TYPE_CHECKING:
@@ -61,26 +62,14 @@ def _configure(parser: ArgumentParser) -> None:
         metavar="N",
         help="threads that call the session at the same time (default: 1)",
     )
-    parser.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda"),
-        default="auto",
-        help="where the model runs (default: auto)",
-    )
+    add_device_option(parser)
     parser.add_argument(
         "--threads",
         type=positive,
         metavar="N",
         help="CPUs the model may use (default: all that this process may use)",
     )
-    parser.add_argument(
-        "--tf32",
-        action="store_true",
-        help="let CUDA round the inputs of matrix products to 10 bits: faster, and gates move by up to 1e-3",
-    )
-    parser.add_argument(
-        "--cuda-graphs", action="store_true", help="record the work of each shape of batch on CUDA once"
-    )
+    add_cuda_options(parser)
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--seconds",
@@ -126,7 +115,9 @@ def _run(args: Namespace) -> int:
         refuse_output(args.output)
     request = Request(
         model=args.model,
-        wanted=DeviceOptions(args.device, args.threads, tf32=args.tf32, cuda_graphs=args.cuda_graphs),
+        wanted=DeviceOptions(
+            args.device or "auto", args.threads, tf32=args.tf32, cuda_graphs=args.cuda_graphs
+        ),
         batch_sizes=tuple(args.batch_size or BATCH_SIZES),
         clips=tuple(args.clips or ()),
         words=args.words,

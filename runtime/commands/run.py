@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cli.command import Command
+from ..cli.options import add_cuda_options, add_device_option, add_feature_options
 from ..cli.values import positive
 from ..errors import UsageError
 
@@ -34,34 +35,10 @@ def _configure(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="instead of a model: a gate log of an earlier tool (gate_logs_*.jsonl), to be turned into a run",
     )
-    parser.add_argument(
-        "--features", type=Path, metavar="ROOT", help="folder that holds the features' folders"
-    )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the run folder to write")
-    parser.add_argument(
-        "--video-features",
-        type=Path,
-        action="append",
-        metavar="DIR",
-        help="a folder of video features; repeat it in the order training concatenated them",
-    )
-    parser.add_argument("--audio-features", type=Path, metavar="DIR")
-    parser.add_argument("--text-features", type=Path, metavar="DIR")
-    parser.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda"),
-        help="where the model runs (default: auto)",
-    )
-    parser.add_argument(
-        "--tf32",
-        action="store_true",
-        help="let CUDA round the inputs of matrix products to 10 bits: faster, gates move by up to 1e-3",
-    )
-    parser.add_argument(
-        "--cuda-graphs",
-        action="store_true",
-        help="record the work of each shape of batch once and replay it: for few shapes and small batches",
-    )
+    add_feature_options(parser)
+    add_device_option(parser)
+    add_cuda_options(parser)
     parser.add_argument("--batch-size", type=positive, metavar="N", help="samples in a batch (default: 32)")
     parser.add_argument("--max-samples", type=positive, metavar="N", help="only the first N queries")
     parser.add_argument(

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from ..device import DeviceOptions
 from ..errors import GatescopeError, OutOfMemoryError
-from ..lanes import chunks
 from ..manifest import Manifest
 from ..memory import ran_out_of_memory
 from ..model_file import file_sha256
@@ -126,9 +125,8 @@ def _trace(request: Request, session: GateSession, best: Recommendation) -> Trac
 
 def _whole_runs(session: GateSession, batch_size: int) -> tuple[int, int]:
     """How many samples of a batch ``session`` takes through the graph at once, and on how many threads."""
-    exact = session.manifest.batching == "exact"
-    if session.device == "cpu" and session.threads > 1 and batch_size > 1 and exact:
-        return max(part.stop - part.start for part in chunks(batch_size, session.threads)), 1
+    if parts := session.chunks(batch_size):
+        return max(part.stop - part.start for part in parts), 1
     return batch_size, session.threads
 
 

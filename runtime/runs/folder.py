@@ -54,17 +54,20 @@ def claim_new(folder: Path, stack: ExitStack) -> None:
 
 
 @contextmanager
-def writing(folder: Path) -> Generator[None]:
-    """What the system refuses while a run folder is written, as an error that says what to do."""
+def writing(folder: Path, what: str = "run folder", resumable: str = RUN_FILE) -> Generator[None]:
+    """What the system refuses while a folder is written, as an error that says what to do.
+
+    ``what`` the folder is called; ``resumable``: the file with which ``--resume`` can go on.
+    """
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise RunFolderError(
-            f"the run folder {folder} cannot be written: {error.strerror or error}",
+            f"the {what} {folder} cannot be written: {error.strerror or error}",
             received=str(error.filename) if error.filename else None,
             fix=("free some space" if full else "choose a place you may write")
-            + (", then run the same command with --resume" if (folder / RUN_FILE).is_file() else ""),
+            + (", then run the same command with --resume" if (folder / resumable).is_file() else ""),
         ) from error
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from ..data.gate_log import LogFacts, check_log, read_log
-from ..manifest import Fact, Gate, Manifest, Preprocessing, Source, Tensor
+from ..manifest import Fact, Gate, Manifest, Preprocessing, Tensor
 from ..progress import progress
 from ..provenance import versions
 from .folder import claim_new, earlier_run, writing
@@ -120,21 +120,7 @@ def log_manifest(facts: LogFacts) -> Manifest:
         gates=tuple(gates),
         inputs=(),
         outputs=tuple(outputs),
-        preprocessing=Preprocessing(
-            dataset=_UNKNOWN,
-            video=(),
-            audio=Source(_UNKNOWN),
-            text=Source(_UNKNOWN),
-            video_width=0,
-            audio_width=0,
-            text_width=0,
-            normalize_video=False,
-            normalize_text=False,
-            tef=False,
-            clip_length=0.0,
-            max_v_l=max(facts.clips),
-            max_q_l=0,
-        ),
+        preprocessing=Preprocessing.unknown(_UNKNOWN, max(facts.clips)),
         facts={
             "fusion_layers": Fact(facts.layers, "log"),
             **({"hidden_dim": Fact(widths.pop(), "log")} if len(widths) == 1 else {}),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,9 @@ from gatescope.export.graph.variant import Variant, VariantGraph
 from gatescope.export.model.config import ModelConfig, SsmConfig
 from gatescope.export.model.qd_detr import GatedQDDETR
 from gatescope.export.optimize import REWRITES, choose_rewrites, optimize
+from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import UsageError
+from gatescope.runtime.model_file import read_model_file
 
 from . import small
 
@@ -189,3 +194,63 @@ def test_a_graph_of_one_layer_that_ends_at_the_gates_declares_only_what_it_reads
         changed = given | {name: np.ones_like(given[name])}
         same = all(np.array_equal(before[key], value) for key, value in graph.run(changed).items())
         assert same == (name not in declared), name
+
+
+def export(tmp_path: Path, *flags: str) -> tuple[int, Path]:
+    output = tmp_path / "m.ts"
+    checkpoint = small.save(tmp_path / "m.ckpt")
+    return main(["export", "--checkpoint", str(checkpoint), "--output", str(output), *flags]), output
+
+
+@pytest.mark.parametrize(
+    ("flags", "rewrites", "precision"),
+    [
+        ((), tuple(REWRITES), "float32"),
+        (("--optimize", "none"), (), "float32"),
+        (("--optimize", "saliency,leaky_relu"), ("leaky_relu", "saliency"), "float32"),
+        (("--precision", "fp16"), tuple(REWRITES), "float16"),
+    ],
+)
+def test_flags_decide_what_is_in_the_file_and_the_file_says_so(
+    tmp_path: Path,
+    flags: tuple[str, ...],
+    rewrites: tuple[str, ...],
+    precision: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, output = export(tmp_path, *flags)
+    assert code == 0
+    file = read_model_file(output)
+    assert (file.manifest.rewrites, file.manifest.precision) == (rewrites, precision)
+    certificate = file.manifest.certificate
+    assert certificate is not None and certificate.compared_with == "gatescope's own model"
+    said = capsys.readouterr().out
+    if precision == "float16":
+        assert 1e-6 < certificate.errors["gate_attention"] < 0.02
+        assert "half precision moves attention gates by up to" in said
+    program = torch.jit.load(io.BytesIO(file.content))
+    assert ("prelu" in str(program.inlined_graph)) == ("leaky_relu" not in rewrites)
+
+
+def test_flags_that_make_no_sense_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, output = export(tmp_path, "--optimize", "everything")
+    assert code == 2 and not output.exists()
+    assert "'everything'" in capsys.readouterr().err
+    for flag, value in (("--optimize", "none"), ("--precision", "fp16")):
+        code, _ = export(tmp_path, "--model", "package.module:factory", flag, value)
+        assert code == 2
+        assert f"{flag} beside --model" in capsys.readouterr().err
+
+
+def test_the_certificate_is_against_the_model_before_any_rewrite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wrong(model: GatedQDDETR) -> bool:
+        model.class_embed = copy.deepcopy(model.class_embed)
+        model.class_embed.weight.mul_(1.5)
+        return True
+
+    monkeypatch.setitem(REWRITES, "saliency", wrong)
+    code, output = export(tmp_path, "--optimize", "saliency")
+    assert code == 1 and not output.exists()
+    assert "differs from PyTorch in pred_logits" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import torch
 
 from gatescope.export.model.summary import summarise
 from gatescope.runtime.errors import GatescopeError
-from gatescope.runtime.monitor.counts import BINS, GateCounts, KindLimits, WindowState
+from gatescope.runtime.monitor.counts import BINS, GateCounts, KindLimits
 from gatescope.runtime.statistics.limits import GateLimits
 
 LIMITS = KindLimits.of([GateLimits.of(-1, 1), GateLimits.of(0, 1), GateLimits.of(-0.3, 0.7)])
@@ -106,12 +106,3 @@ def test_counts_of_other_gates_are_refused() -> None:
     other = GateCounts(KindLimits.of([GateLimits.of(-1, 1)]))
     with pytest.raises(GatescopeError, match="different gates"):
         counted(values()).merge(other)
-
-
-def test_window_states_add_up() -> None:
-    one, two = WindowState(), WindowState(samples={"": 2}, last_time=5.0, losses={"queue full": 1})
-    two.gates["", "attention"] = counted(values())
-    one.merge(two)
-    one.merge(two)
-    assert one.samples == {"": 4} and one.losses == {"queue full": 2} and one.last_time == 5.0
-    np.testing.assert_array_equal(one.gates["", "attention"].count, 2 * two.gates["", "attention"].count)

@@ -1,0 +1,93 @@
+"""What an operator is told: one alarm per fault, with what was seen, what it may be, and where to look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import msgspec
+
+#: What can go wrong, each watched by a detector of its own.
+Kind = Literal[
+    "drift", "level", "saturation", "collapse", "constant", "frozen", "nan", "stale", "missing", "loss"
+]
+KINDS: tuple[Kind, ...] = (
+    *("drift", "level", "saturation", "collapse", "constant"),
+    *("frozen", "nan", "stale", "missing", "loss"),
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one detector reads off one window, beside the threshold it was held against.
+
+    - ``kind``: the detector. ``gate`` and ``layer``: the row, empty and None for the whole window.
+    - ``window``: its size in videos. ``value``, ``baseline``, ``threshold``: in the detector's own unit
+      (``drift``: distance as a share of the gate's range; ``level``: the mean gate; ``saturation``: share of
+      values; ``collapse``, ``constant``, ``frozen``, ``nan``: share of videos; ``stale``: seconds).
+    - ``effect``: how far beyond chance, in standard deviations where the detector has one, else NaN-free 0.
+    - ``excess``: ``value``'s distance from the baseline over the threshold's; it fires from 1 on.
+    """
+
+    kind: Kind
+    gate: str
+    layer: int | None
+    window: int
+    value: float
+    baseline: float
+    threshold: float
+    effect: float
+    excess: float
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the readings look like: ``label`` (``silent audio``, …, ``unknown``), and the reasons in sentences.
+
+    ``scores``: how well each known fault fits, larger is better; empty where none could be tried.
+    """
+
+    label: str
+    evidence: tuple[str, ...] = ()
+    scores: dict[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True)
+class Example:
+    """A video to look at: its id, when it came (Unix seconds), and the log segment that holds it."""
+
+    sample_id: str
+    time: float
+    segment: str = ""
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A fault that began, changed or ended.
+
+    - ``number``: counts the alarms of one watcher; an alarm keeps its number until it is resolved.
+    - ``kinds``: the detectors that fire, the strongest first. ``slice``: empty for all traffic.
+    - ``first``, ``last``: Unix seconds of the oldest and newest video in the window. ``window``: in videos.
+    - ``videos``: how many videos the watcher had seen.
+    """
+
+    number: int
+    state: Literal["firing", "resolved"]
+    model: str
+    slice: str
+    kinds: tuple[Kind, ...]
+    window: int
+    first: float
+    last: float
+    videos: int
+    diagnosis: Diagnosis
+    readings: tuple[Reading, ...]
+    examples: tuple[Example, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python objects."""
+        return cast(dict[str, Any], msgspec.to_builtins(self))
+
+    def to_json(self) -> str:
+        """One line."""
+        return msgspec.json.encode(self).decode()

@@ -1,0 +1,1 @@
+"""What is kept of gates: integer counts of each video, and totals that merge exactly."""
