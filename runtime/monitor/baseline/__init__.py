@@ -1,0 +1,1 @@
+"""The reference distribution: gates of many videos of one model, and thresholds that carry their own error."""
