@@ -42,7 +42,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the readings look like: ``label`` (``silent audio``, …, ``unknown``), and the reasons in sentences.
+    """What the readings look like: ``label`` (``silent audio``, …, ``unknown``), and why, in sentences.
 
     ``scores``: how well each known fault fits, larger is better; empty where none could be tried.
     """

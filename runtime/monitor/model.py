@@ -73,7 +73,8 @@ class WatchedModel:
         ]
         if not self.checkpoint and self.file and other.file:
             pairs.append(("file", self.file[:12], other.file[:12]))
-        return [f"{name} {there or 'unknown'}, not {here or 'unknown'}" for name, here, there in pairs if here != there]
+        different = [pair for pair in pairs if pair[1] != pair[2]]
+        return [f"{name} {there or 'unknown'}, not {here or 'unknown'}" for name, here, there in different]
 
 
 def _ranges(model: WatchedModel) -> str:

@@ -1,1 +1,1 @@
-"""The long tests of the monitor: each measures one promise at full size for `make torture`, and short in CI."""
+"""The long tests of the monitor: each measures one promise, in full for `make torture`, short in CI."""

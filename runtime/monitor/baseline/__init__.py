@@ -1,1 +1,1 @@
-"""The reference distribution: gates of many videos of one model, and thresholds that carry their own error."""
+"""The reference: gates of many videos of one model, and thresholds that carry their own error."""

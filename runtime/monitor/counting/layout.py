@@ -53,9 +53,7 @@ class GateLayout:
     @classmethod
     def of(cls, ranges: Sequence[tuple[str, int, float, float]]) -> GateLayout:
         """From (kind, layer, low, high), in order."""
-        return cls(
-            tuple(GateRow(kind, layer, GateLimits.of(low, high)) for kind, layer, low, high in ranges)
-        )
+        return cls(tuple(GateRow(kind, layer, GateLimits.of(low, high)) for kind, layer, low, high in ranges))
 
     @cached_property
     def kinds(self) -> dict[str, slice]:

@@ -20,7 +20,7 @@ from .layout import BINS, PLACES, GateLayout, GateRow
 
 #: Values that are NaN, infinite, at the very ends, on the rails, saturated, near zero; then what the video as
 #: a whole is, 0 or 1: ``constant`` over its clips, ``collapsed`` (99 % of its values near zero),
-#: ``saturating`` (99 % of them saturated).
+#: ``saturating`` (half of them saturated).
 COUNTERS = (
     *("nan", "infinite", "at_low", "at_high", "rails", "saturated", "near_zero"),
     *("constant", "collapsed", "saturating"),
@@ -32,8 +32,8 @@ INTEGERS = PLACES + len(COUNTERS)
 
 #: A video is constant where its largest and smallest value differ by less than this share of the range.
 CONSTANT = 1e-6
-#: From this share of its values on, a video as a whole is collapsed or saturating.
-WHOLE = 0.99
+#: A video as a whole is collapsed from this share of values near zero on, saturating from that of saturated.
+COLLAPSED, SATURATING = 0.99, 0.5
 
 _FEW_VALUES = 64
 
@@ -119,10 +119,12 @@ def count_summaries(layout: GateLayout, summaries: Mapping[str, NDArray[np.float
         raise ValueError(
             f"summaries have shape {fields.shape}, expected (N, {len(layout)}, {len(SUMMARY_FIELDS)})"
         )
-    broken: NDArray[np.bool_] = ~np.isfinite(fields).all(axis=-1)
+    broken = np.asarray(~np.isfinite(fields).all(axis=-1))
     integers = np.zeros((*fields.shape[:2], INTEGERS), np.int64)
     sums = np.zeros((*fields.shape[:2], len(SUMS)))
-    count = np.rint(np.nan_to_num(fields[..., SUMMARY_FIELDS.index("count")], posinf=0.0, neginf=0.0)).astype(np.int64)
+    count = np.rint(np.nan_to_num(fields[..., SUMMARY_FIELDS.index("count")], posinf=0.0, neginf=0.0)).astype(
+        np.int64
+    )
     known = np.where(broken[..., None], 0.0, fields)
     bins = np.rint(known[..., -BINS:]).astype(np.int64)
     integers[..., 1 : BINS + 1] = bins
@@ -159,9 +161,7 @@ def count_summaries(layout: GateLayout, summaries: Mapping[str, NDArray[np.float
 def _count_kind(layout: GateLayout, rows: slice, gates: NDArray[np.float32]) -> VideoCounts:
     own = layout.rows[rows]
     if gates.ndim != 4 or gates.shape[1] != len(own):
-        raise ValueError(
-            f"gates have shape {gates.shape}, expected (N, {len(own)}, clips | 1, channels | 1)"
-        )
+        raise ValueError(f"gates have shape {gates.shape}, expected (N, {len(own)}, clips | 1, channels | 1)")
     n, layers, clips, channels = gates.shape
     sums = np.zeros((n, layers, len(SUMS)))
     integers = np.zeros((n, layers, INTEGERS), np.int64)
@@ -180,8 +180,8 @@ def _count_kind(layout: GateLayout, rows: slice, gates: NDArray[np.float32]) -> 
     count = np.full((n, layers), values.shape[2]) if finite is None else _count(finite)
     lowest, highest = values.min(-1), values.max(-1)
 
-    def limit(name: str) -> Floats:
-        return np.array([getattr(row.limits, name) for row in own])
+    def limit(name: str) -> NDArray[np.float32]:
+        return np.array([getattr(row.limits, name) for row in own], np.float32)
 
     inside = bool(((lowest >= limit("low")) & (highest < limit("high"))).all())
     integers[..., :PLACES] = _places(own, values, finite, inside)
@@ -197,7 +197,7 @@ def _count_kind(layout: GateLayout, rows: slice, gates: NDArray[np.float32]) -> 
     sums[..., 2] = _over_channels(distance, clips).sum(-1)
     sums[..., 3] = np.abs(np.diff(steps, axis=-1)).sum(-1) / channels
 
-    def beyond(low: Floats, high: Floats) -> Ints:
+    def beyond(low: NDArray[np.float32], high: NDArray[np.float32]) -> Ints:
         # Most rows have nothing out there: their extremes say so without a look at every value.
         if not ((lowest <= low) | (highest >= high)).any():
             return np.zeros((n, layers), np.int64)
@@ -205,7 +205,7 @@ def _count_kind(layout: GateLayout, rows: slice, gates: NDArray[np.float32]) -> 
         return _count(outside if finite is None else outside & finite)
 
     near = size < NEAR_ZERO
-    nowhere = np.full(layers, np.inf)
+    nowhere = np.full(layers, np.inf, np.float32)
     _fill_counters(
         integers,
         {
@@ -248,10 +248,11 @@ def _places(
         np.clip(place, 1, BINS, out=place)  # rounding may put a value beside its range
         inside = False
     if not inside:
-        top = low + width
-        place[values < low[:, None]] = 0
-        place[values > top[:, None]] = PLACES - 1
-        place[(values <= top[:, None]) & (place > BINS)] = BINS
+        # Against the ends in the gates' own precision: a gate at -0.3 is not below -0.3.
+        bottom, top = (end.astype(np.float32)[:, None] for end in (low, low + width))
+        place[values < bottom] = 0
+        place[values > top] = PLACES - 1
+        place[(values <= top) & (place > BINS)] = BINS
     if finite is not None:
         place[~finite] = PLACES
     keys = place.astype(np.int16 if n * layers * (PLACES + 1) < 2**15 else np.int32)
@@ -264,9 +265,8 @@ def _fill_counters(integers: Ints, found: Mapping[str, NDArray[Any]], count: NDA
     """Put counters in place, and what follows from them for the video as a whole."""
     for name, values in found.items():
         integers[..., _place_of(name)] = values
-    enough = np.maximum(WHOLE * count, 1)
-    integers[..., _place_of("collapsed")] = found["near_zero"] >= enough
-    integers[..., _place_of("saturating")] = found["saturated"] >= enough
+    integers[..., _place_of("collapsed")] = found["near_zero"] >= np.maximum(COLLAPSED * count, 1)
+    integers[..., _place_of("saturating")] = found["saturated"] >= np.maximum(SATURATING * count, 1)
 
 
 def _place_of(counter: str) -> int:
@@ -281,9 +281,11 @@ def _over_channels(values: NDArray[np.float32], clips: int) -> Floats:
     channels = values.shape[2] // clips
     if channels == 1:
         return values.astype(np.float64)
-    return (values.reshape(-1, channels) @ np.ones(channels, np.float32)).reshape(
-        *values.shape[:2], clips
-    ).astype(np.float64)
+    return (
+        (values.reshape(-1, channels) @ np.ones(channels, np.float32))
+        .reshape(*values.shape[:2], clips)
+        .astype(np.float64)
+    )
 
 
 def _count(which: NDArray[np.bool_]) -> Ints:

@@ -10,99 +10,150 @@ import torch
 
 from gatescope.export.model.summary import summarise
 from gatescope.runtime.errors import GatescopeError
-from gatescope.runtime.monitor.counts import BINS, GateCounts, KindLimits
-from gatescope.runtime.statistics.limits import GateLimits
+from gatescope.runtime.monitor.counting.layout import BINS, GateLayout
+from gatescope.runtime.monitor.counting.totals import GateTotals
+from gatescope.runtime.monitor.counting.videos import VideoCounts, count_gates, count_summaries
 
-LIMITS = KindLimits.of([GateLimits.of(-1, 1), GateLimits.of(0, 1), GateLimits.of(-0.3, 0.7)])
+LAYOUT = GateLayout.of([("a", 0, -1.0, 1.0), ("a", 1, 0.0, 1.0), ("b", 0, -0.3, 0.7), ("b", 1, -1.0, 1.0)])
+RANGES = [(-1.0, 1.0), (0.0, 1.0), (-0.3, 0.7), (-1.0, 1.0)]
 
 
-def values(n: int = 4000, seed: int = 0) -> np.ndarray:
+def gates(n: int = 6, clips: int = 40, channels: int = 1, seed: int = 0, broken: bool = True) -> dict:
+    """Gates of all four rows, some beyond their range, some at its very ends, some NaN."""
     rng = np.random.default_rng(seed)
-    made = np.stack([np.tanh(rng.normal(0, 1.5, n)), rng.uniform(-0.1, 1.1, n), rng.normal(0, 0.3, n)])
-    made[:, :4] = np.array([-1, 1, 0, 0.05])
-    made[0, 10] = np.nan
-    made[1, 11] = np.inf
-    return made.astype(np.float32)
+    shape = (n, 4, clips, channels)
+    made = np.tanh(rng.normal(0, 1.5, shape))
+    made[:, 1] = rng.uniform(-0.1, 1.1, shape[:1] + shape[2:])
+    made[:, 2] = rng.normal(0.2, 0.3, shape[:1] + shape[2:])
+    for row, (low, high) in enumerate(RANGES):
+        ends = np.array([low, high, 0, 0.05])[: clips * channels]
+        made[0, row].reshape(-1)[: len(ends)] = ends
+    if broken:
+        made[0, 0, -1, 0], made[1, 1, -1, 0] = np.nan, np.inf
+    made = made.astype(np.float32)
+    return {"a": made[:, :2], "b": made[:, 2:]}
 
 
-def counted(given: np.ndarray) -> GateCounts:
-    counts = GateCounts(LIMITS)
-    counts.update(given)
-    return counts
+@pytest.mark.parametrize(("clips", "channels"), [(40, 1), (1, 1), (7, 16), (1, 300), (300, 1)])
+@pytest.mark.parametrize("broken", [False, True])
+def test_every_number_is_what_counting_by_hand_gives(clips, channels, broken) -> None:
+    given = gates(clips=clips, channels=channels, broken=broken)
+    counts = count_gates(LAYOUT, given)
+    rows = np.concatenate([given["a"], given["b"]], axis=1)
+    for video in range(len(rows)):
+        for row, (low, high) in enumerate(RANGES):
+            values = rows[video, row].astype(np.float64)
+            finite = values[np.isfinite(values)]
+            # The ends of a range are compared in the gates' own precision.
+            low32, high32 = float(np.float32(low)), float(np.float32(high))
+            inside = finite[(finite >= min(low, low32)) & (finite <= max(high, high32))]
+            by_hand = np.histogram(inside.clip(low, high), np.linspace(low, high, BINS + 1))[0]
+            np.testing.assert_array_equal(counts.places[video, row, 1:-1], by_hand)
+            assert counts.places[video, row, 0] + counts.places[video, row, -1] == finite.size - inside.size
+            assert counts.counter("near_zero")[video, row] == (np.abs(finite) < 0.05).sum()
+            assert counts.counter("nan")[video, row] == np.isnan(values).sum()
+            assert counts.counter("infinite")[video, row] == np.isinf(values).sum()
+            assert counts.count[video, row] == finite.size
+            if low == -1:
+                assert counts.counter("saturated")[video, row] == (np.abs(finite) >= 0.95).sum()
+                assert counts.counter("at_high")[video, row] == (finite >= 1).sum()
+                assert counts.counter("at_low")[video, row] == (finite <= -1).sum()
+            mean = finite.mean() if finite.size else 0.0
+            np.testing.assert_allclose(counts.sum_of("sum")[video, row], finite.sum(), rtol=2e-6, atol=2e-6)
+            np.testing.assert_allclose(counts.sum_of("absolute")[video, row], np.abs(finite).sum(), rtol=2e-6)
+            squares = ((finite - mean) ** 2).sum()
+            np.testing.assert_allclose(counts.sum_of("squares")[video, row], squares, rtol=1e-5, atol=1e-6)
+            steps = np.abs(np.diff(np.where(np.isfinite(values), values, 0).mean(-1))).sum()
+            np.testing.assert_allclose(counts.sum_of("variation")[video, row], steps, rtol=1e-5, atol=1e-6)
 
 
-def test_every_number_is_what_counting_by_hand_gives() -> None:
-    given = values()
-    counts = counted(given)
-    for layer, row in enumerate(given.astype(np.float64)):
-        finite = row[np.isfinite(row)]
-        low, high = LIMITS.low[layer], LIMITS.high[layer]
-        edges = np.linspace(low, high, BINS + 1)
-        by_hand = np.histogram(finite[(finite >= low) & (finite <= high)], edges)[0]
-        np.testing.assert_array_equal(counts.places[layer, 1:-1], by_hand)
-        assert counts.places[layer, 0] == (finite < low).sum()
-        assert counts.places[layer, -1] == (finite > high).sum()
-        assert counts.counter("near_zero")[layer] == (np.abs(finite) < 0.05).sum()
-        assert counts.counter("at_high")[layer] == (finite >= high).sum()
-        assert counts.count[layer] == finite.size
-        np.testing.assert_allclose(counts.mean[layer], finite.mean(), atol=1e-12)
-        np.testing.assert_allclose(counts.squares[layer], ((finite - finite.mean()) ** 2).sum(), rtol=1e-12)
-        np.testing.assert_allclose(counts.positive[layer], finite[finite > 0].sum())
-        np.testing.assert_allclose(counts.negative[layer], finite[finite < 0].sum())
-        assert (counts.lowest[layer], counts.highest[layer]) == (finite.min(), finite.max())
-    assert counts.counter("nan").tolist() == [1, 0, 0]
-    assert counts.counter("infinite").tolist() == [0, 1, 0]
+def test_a_video_as_a_whole_is_constant_or_collapsed() -> None:
+    made = np.full((3, 2, 10, 1), 0.4, np.float32)
+    made[1, :, 3] = 0.41
+    made[2] = np.linspace(-0.04, 0.04, 10).reshape(1, 10, 1)
+    counts = count_gates(LAYOUT, {"a": made, "b": made})
+    assert counts.counter("constant")[:, 0].tolist() == [1, 0, 0]
+    assert counts.counter("collapsed")[:, 0].tolist() == [0, 0, 1]
+    single = count_gates(LAYOUT, {"a": made[:, :, :1], "b": made[:, :, :1]})
+    assert not single.counter("constant").any()
 
 
 def test_any_split_and_order_merges_to_the_same_integers() -> None:
-    given = values()
-    whole = counted(given)
+    counts = count_gates(LAYOUT, gates(n=40))
+    whole = GateTotals(LAYOUT)
+    whole.update(counts)
     rng = np.random.default_rng(1)
     for _ in range(200):
-        cuts = np.sort(rng.choice(given.shape[1], rng.integers(1, 12), replace=False))
-        pieces = [counted(piece) for piece in np.split(given, cuts, axis=1)]
-        merged = GateCounts(LIMITS)
-        for i in rng.permutation(len(pieces)):
-            merged.merge(pieces[i])
-        np.testing.assert_array_equal(merged.places, whole.places)
-        np.testing.assert_array_equal(merged.counters, whole.counters)
+        order = rng.permutation(len(counts))
+        cuts = np.sort(rng.choice(len(counts), rng.integers(1, 12), replace=False))
+        merged = GateTotals(LAYOUT)
+        for piece in np.split(order, cuts):
+            part = GateTotals(LAYOUT)
+            part.update(counts[piece])
+            merged.merge(part)
+        assert merged.videos == 40
+        np.testing.assert_array_equal(merged.integers, whole.integers)
         np.testing.assert_array_equal(merged.count, whole.count)
         np.testing.assert_allclose(merged.squares, whole.squares, rtol=1e-12)
         np.testing.assert_allclose(merged.mean, whole.mean, rtol=1e-12, atol=1e-15)
 
 
+def test_totals_are_those_of_all_values_at_once() -> None:
+    given = gates(n=9, broken=False)
+    totals = GateTotals(LAYOUT)
+    totals.update(count_gates(LAYOUT, given))
+    for row, values in enumerate(np.concatenate([given["a"], given["b"]], axis=1).swapaxes(0, 1)):
+        wide = values.astype(np.float64).ravel()
+        np.testing.assert_allclose(totals.mean[row], wide.mean(), rtol=1e-6)
+        np.testing.assert_allclose(totals.squares[row], ((wide - wide.mean()) ** 2).sum(), rtol=1e-5)
+        np.testing.assert_allclose(totals.positive[row], wide[wide > 0].sum(), rtol=1e-6)
+        np.testing.assert_allclose(totals.negative[row], wide[wide < 0].sum(), rtol=1e-6, atol=1e-9)
+
+
 def test_a_graphs_own_summaries_count_the_same() -> None:
     rng = np.random.default_rng(2)
-    gates = np.stack([np.tanh(rng.normal(0, 2, 300)), rng.uniform(0, 1, 300), rng.uniform(-0.3, 0.7, 300)])
-    gates = gates.astype(np.float32)
-    ranges = torch.tensor(np.stack([LIMITS.low, LIMITS.high], 1), dtype=torch.float32)
-    mask = torch.ones(1, 300)
-    fields = summarise(torch.from_numpy(gates)[None, :, :, None], mask, ranges, pooled=False).numpy()[0]
-    counts, exact = GateCounts(LIMITS), counted(gates)
-    counts.update_summaries(fields)
+    rows = np.stack([rng.uniform(low, high, 300) for low, high in RANGES]).astype(np.float32)
+    exact = count_gates(LAYOUT, {"a": rows[None, :2, :, None], "b": rows[None, 2:, :, None]})
+    ranges = torch.tensor(RANGES, dtype=torch.float32)
+    fields = summarise(torch.from_numpy(rows)[None, :, :, None], torch.ones(1, 300), ranges, pooled=False)
+    fields = fields.numpy()
+    counts = count_summaries(LAYOUT, {"a": fields[:, :2], "b": fields[:, 2:]})
     np.testing.assert_array_equal(counts.count, exact.count)
-    assert np.abs(counts.places - exact.places).sum() <= 2  # float32 at a bin's edge
-    np.testing.assert_allclose(counts.mean, exact.mean, atol=1e-6)
-    np.testing.assert_allclose(counts.squares, exact.squares, rtol=1e-4)
-    np.testing.assert_allclose(counts.positive, exact.positive, rtol=1e-5)
+    assert np.abs(counts.places - exact.places).sum() <= 4  # float32 at a bin's edge
+    for name in ("sum", "absolute", "squares"):
+        np.testing.assert_allclose(counts.sum_of(name), exact.sum_of(name), rtol=1e-3, atol=1e-4)
     np.testing.assert_array_equal(counts.counter("rails"), exact.counter("rails"))
-    counts.update_summaries(np.full_like(fields, np.nan))
-    assert (counts.counter("nan") >= 1).all()
-    np.testing.assert_array_equal(counts.count, exact.count)
+    broken = count_summaries(LAYOUT, {"a": fields[:, :2] * np.nan, "b": fields[:, 2:]})
+    assert broken.counter("nan")[0].tolist()[2:] == [0, 0]
+    assert (broken.counter("nan")[0, :2] >= 1).all()
+    assert broken.count[0].tolist() == [0, 0, 300, 300]
 
 
-def test_counts_survive_json() -> None:
-    counts = counted(values())
-    again = GateCounts.from_plain(json.loads(json.dumps(counts.to_plain(), allow_nan=False)), LIMITS)
-    for name in ("places", "counters", "count", "mean", "squares", "positive", "negative", "lowest"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(counts, name))
-    empty = GateCounts(LIMITS)
-    assert GateCounts.from_plain(json.loads(json.dumps(empty.to_plain())), LIMITS).lowest[0] == np.inf
-    with pytest.raises(ValueError, match="places has shape"):
-        GateCounts.from_plain(counts.to_plain() | {"places": [[1]]}, LIMITS)
+def test_totals_survive_json() -> None:
+    totals = GateTotals(LAYOUT)
+    totals.update(count_gates(LAYOUT, gates()))
+    again = GateTotals.from_plain(json.loads(json.dumps(totals.to_plain(), allow_nan=False)), LAYOUT)
+    for name in ("integers", "count", "mean", "squares", "positive", "negative"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(totals, name))
+    for damage in ({"integers": [[1]]}, {"videos": None}, {"mean": "much"}):
+        with pytest.raises(ValueError):
+            GateTotals.from_plain(totals.to_plain() | damage, LAYOUT)
+    with pytest.raises(ValueError):
+        GateTotals.from_plain({}, LAYOUT)
 
 
 def test_counts_of_other_gates_are_refused() -> None:
-    other = GateCounts(KindLimits.of([GateLimits.of(-1, 1)]))
+    other = GateTotals(GateLayout.of([("a", 0, -1.0, 1.0)]))
     with pytest.raises(GatescopeError, match="different gates"):
-        counted(values()).merge(other)
+        GateTotals(LAYOUT).merge(other)
+    with pytest.raises(ValueError, match="expected"):
+        count_gates(
+            LAYOUT, {"a": np.zeros((1, 3, 5, 1), np.float32), "b": np.zeros((1, 2, 5, 1), np.float32)}
+        )
+
+
+def test_no_video_and_joined_videos() -> None:
+    counts = count_gates(LAYOUT, gates())
+    joined = VideoCounts.joined([counts[:2], VideoCounts.empty(LAYOUT), counts[2:]])
+    np.testing.assert_array_equal(joined.integers, counts.integers)
+    GateTotals(LAYOUT).update(VideoCounts.empty(LAYOUT))

@@ -1,0 +1,192 @@
+"""Thresholds for a window of videos: how far it may be from the baseline by chance, and not further.
+
+No window of ``m`` videos equals the baseline, and no baseline of ``n`` videos equals the traffic it was drawn
+from. Both errors are in the thresholds. Windows are drawn from the traffic as it may be, given the baseline:
+the weights of its videos are drawn from a Dirichlet distribution (the Bayesian bootstrap; Rubin, 1981), then
+``m`` whole videos from these weights, and their statistics are compared with the baseline as it is.
+
+The false-alarm rate is that of a whole window over everything watched in it: four fifths of it go to the
+continuous statistics, held by the largest of them in each drawn window, after each was divided by its own
+spread (Westfall and Young, 1993); the rest is shared evenly by the flags, whose threshold is the
+beta-binomial one given how many videos of the baseline had the flag, with Jeffreys' prior. With few videos in
+the baseline the spread itself is uncertain; the quantile is widened as Student's is over the normal.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..alarm import Kind
+from ..counting.layout import GateLayout
+from ..counting.videos import VideoCounts
+from ..detection.statistics import CONTINUOUS, ROW_FLAGS, additive, continuous, flagged
+
+SEED = 20_262
+_DRAWS = 8000
+_BLOCK = 250
+# Of the false-alarm rate, what the continuous statistics get.
+_CONTINUOUS_SHARE = 0.8
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Thresholds:
+    """For windows of ``window`` videos.
+
+    - ``centre``, ``spread`` (2, R): of ``drift`` and ``level`` of windows without drift.
+      ``factor``: how many spreads from its centre a statistic may be.
+    - ``flags``: by kind, (R,) or (1,) for ``frozen``: from how many videos on; more than ``window`` where
+      even all of them would be no surprise.
+    """
+
+    window: int
+    factor: float
+    centre: Floats
+    spread: Floats
+    flags: dict[Kind, NDArray[np.int64]]
+
+    def to_plain(self) -> dict[str, Any]:
+        """Lists and numbers, for JSON."""
+        return {
+            "window": self.window,
+            "factor": self.factor,
+            "centre": self.centre.tolist(),
+            "spread": self.spread.tolist(),
+            "flags": {kind: counts.tolist() for kind, counts in self.flags.items()},
+        }
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any], rows: int) -> Thresholds:
+        """What :meth:`to_plain` gave; raises ``ValueError``, ``KeyError`` or ``TypeError`` for others."""
+        made = cls(
+            int(plain["window"]),
+            float(plain["factor"]),
+            np.array(plain["centre"], np.float64),
+            np.array(plain["spread"], np.float64),
+            {kind: np.array(counts, np.int64) for kind, counts in plain["flags"].items()},
+        )
+        shape = (len(CONTINUOUS), rows)
+        if made.centre.shape != shape or made.spread.shape != shape or made.window < 1:
+            raise ValueError(f"thresholds of shape {made.centre.shape}, expected {shape}")
+        return made
+
+
+def thresholds(
+    layout: GateLayout,
+    videos: VideoCounts,
+    frozen: int,
+    window: int,
+    false_alarms: float,
+    *,
+    seed: int = SEED,
+) -> Thresholds:
+    """Thresholds for windows of ``window`` videos; the same for the same arguments.
+
+    ``videos``: the baseline's (N ≥ 2). ``frozen``: how many of them had the gates of the one before.
+    ``false_alarms``: in how many windows without drift, as a share, anything at all may fire.
+    """
+    table = additive(videos)
+    n = len(videos)
+    baseline = table.sum(axis=0)
+    flat = table.reshape(n, -1)
+    drawn = np.concatenate(
+        [
+            continuous(layout, (counts @ flat).reshape(len(counts), *baseline.shape), baseline)
+            for counts in _drawn_windows(n, window, seed)
+        ]
+    )
+    centre = drawn.mean(axis=0)
+    # A statistic that never moved in the baseline may move by what one odd video in N + 1 would cause.
+    floor = math.sqrt((1 / window + 1 / n) / (n + 1))
+    spread = np.maximum(drawn.std(axis=0), 0.1 * floor)
+    largest = _sides((drawn - centre) / spread).max(axis=(1, 2))
+    rate = _CONTINUOUS_SHARE * false_alarms
+    factor = _widened(float(np.quantile(largest, 1 - rate, method="higher")), n)
+    return Thresholds(window, factor, centre, spread, _flags(videos, frozen, window, false_alarms))
+
+
+def standing(centre: Floats, spread: Floats, found: Floats) -> Floats:
+    """How many spreads each statistic (…, 2, R) is from its centre, in the direction that is watched."""
+    return _sides((found - centre) / spread)
+
+
+def _sides(scaled: Floats) -> Floats:
+    """A distance can only be too large, a level can be off either way."""
+    sides = scaled.copy()
+    at = CONTINUOUS.index("level")
+    sides[..., at, :] = np.abs(sides[..., at, :])
+    return sides
+
+
+def _drawn_windows(videos: int, window: int, seed: int) -> list[NDArray[np.float64]]:
+    """How often each of ``videos`` is in each drawn window, in blocks of windows (_BLOCK, videos)."""
+    rng = np.random.default_rng(seed)
+    blocks: list[NDArray[np.float64]] = []
+    for _ in range(_DRAWS // _BLOCK):
+        weights = rng.standard_exponential((_BLOCK, videos)).cumsum(axis=1)
+        weights /= weights[:, -1:]
+        row = np.arange(_BLOCK)[:, None]
+        # One search over all windows: each window's weights lie between its number and the next.
+        chosen = np.searchsorted(
+            (weights + row).reshape(-1), (rng.random((_BLOCK, window)) + row).reshape(-1)
+        )
+        chosen = np.minimum(chosen, _BLOCK * videos - 1)
+        counts = np.bincount(chosen, minlength=_BLOCK * videos).reshape(_BLOCK, videos)
+        blocks.append(counts.astype(np.float64))
+    return blocks
+
+
+def _widened(factor: float, videos: int) -> float:
+    """The quantile of Student's distribution that stands for the normal ``factor``, with N − 1 degrees."""
+    z, nu = max(factor, 0.0), max(videos - 1, 2)
+    # Peizer and Pratt (1968): accurate to three digits for the few thousandths that matter here.
+    if NormalDist().cdf(z) >= 1.0:
+        return factor
+    return math.sqrt(nu * math.expm1(z * z * (nu - 2 / 3 + 1 / (10 * nu)) / (nu - 5 / 6) ** 2))
+
+
+def _flags(
+    videos: VideoCounts, frozen: int, window: int, false_alarms: float
+) -> dict[Kind, NDArray[np.int64]]:
+    rows, n = videos.integers.shape[1], len(videos)
+    rate = (1 - _CONTINUOUS_SHARE) * false_alarms / (len(ROW_FLAGS) * rows + 1)
+    flags: dict[Kind, NDArray[np.int64]] = {}
+    for kind in ROW_FLAGS:
+        had = flagged(videos, kind).sum(axis=0)
+        flags[kind] = np.array([flag_threshold(int(k), n, window, rate) for k in had], np.int64)
+    had = flagged(videos, "nan").sum(axis=0)
+    # Gates that are no numbers are never chance: where the baseline has none, one is too many.
+    flags["nan"] = np.array([flag_threshold(int(k), n, window, rate) if k else 1 for k in had], np.int64)
+    flags["frozen"] = np.array([flag_threshold(frozen, n, window, rate)], np.int64)
+    return flags
+
+
+def flag_threshold(had: int, of: int, window: int, rate: float) -> int:
+    """From how many flagged videos in ``window`` on chance is below ``rate``, if ``had`` of ``of`` had it.
+
+    The beta-binomial distribution with Jeffreys' prior; ``window + 1`` where no number would be a surprise.
+    """
+    a, b = had + 0.5, of - had + 0.5
+    tail = 0.0
+    for count in range(window, -1, -1):
+        tail += math.exp(
+            _log_choose(window, count) + _log_beta(count + a, window - count + b) - _log_beta(a, b)
+        )
+        if tail > rate:
+            return count + 1
+    return 0
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
