@@ -9,7 +9,8 @@ Continuous, one a row:
 Flags, how many videos of the window as a whole are saturated, collapsed to zero, constant over their clips,
 or hold a value that is no finite number (``nan``), one a row; and ``frozen``, one for the window: videos
 whose gates equal those of the video before, to the last bit. Rare values are counted by video and not by
-clip, because those of one video come together: the share of saturated clips in a window is that of a few videos.
+clip, because those of one video come together: the share of saturated clips in a window is that of a few
+videos.
 """
 
 from __future__ import annotations
