@@ -1,0 +1,133 @@
+"""What every detector reads off one window of videos, held against its thresholds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..alarm import Kind, Reading
+from ..baseline.statistics import CONTINUOUS, continuous, levels
+from ..baseline.thresholds import Thresholds, standing
+from ..counting.layout import GateLayout
+from ..counting.videos import Floats
+from .window import FLAGS
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The baseline's side of one stream: ``sums`` (R, 66) over its videos, and ``shares`` (4, R) of flags."""
+
+    layout: GateLayout
+    videos: int
+    sums: Floats
+    shares: Floats
+    frozen: float
+
+
+@dataclass(frozen=True, eq=False)
+class WindowReadings:
+    """Everything read off one window.
+
+    - ``excess``: by kind, (R,) or (1,) for ``frozen``: the distance from the baseline over the threshold's.
+    """
+
+    reference: Reference
+    thresholds: Thresholds
+    found: Floats
+    sums: Floats
+    flagged: NDArray[np.int64]
+    frozen: int
+    excess: dict[Kind, Floats]
+
+    @property
+    def largest(self) -> float:
+        """The largest excess of all."""
+        return max(float(one.max()) for one in self.excess.values())
+
+    def kinds(self, at_least: float = 1.0) -> tuple[Kind, ...]:
+        """The detectors that fire, the strongest first."""
+        strongest = {kind: float(one.max()) for kind, one in self.excess.items()}
+        return tuple(
+            sorted((kind for kind, x in strongest.items() if x >= at_least), key=lambda k: -strongest[k])
+        )
+
+    def listed(self) -> list[Reading]:
+        """All readings: by kind, then by row."""
+        return [
+            reading
+            for kind, excess in self.excess.items()
+            for row in range(len(excess))
+            for reading in [self._reading(kind, row)]
+        ]
+
+    def firing(self) -> list[Reading]:
+        """The readings beyond their threshold, the farthest first."""
+        beyond = [
+            (kind, row)
+            for kind, excess in self.excess.items()
+            for row in np.flatnonzero(excess >= 1).tolist()
+        ]
+        beyond.sort(key=lambda one: -self.excess[one[0]][one[1]])
+        return [self._reading(kind, row) for kind, row in beyond]
+
+    def _reading(self, kind: Kind, row: int) -> Reading:
+        held, of = self.thresholds, self.reference
+        window = held.window
+        if kind == "frozen":
+            return Reading(
+                kind,
+                gate="",
+                layer=None,
+                window=window,
+                value=self.frozen / window,
+                baseline=of.frozen,
+                threshold=int(held.flags[kind][0]) / window,
+                effect=0.0,
+                excess=float(self.excess[kind][0]),
+            )
+        gate, layer = of.layout.rows[row].kind, of.layout.rows[row].layer
+        excess = float(self.excess[kind][row])
+        if kind not in CONTINUOUS:
+            at = FLAGS.index(kind)
+            value = int(self.flagged[at, row]) / window
+            return Reading(
+                kind,
+                gate,
+                layer,
+                window,
+                value=value,
+                baseline=float(of.shares[at, row]),
+                threshold=int(held.flags[kind][row]) / window,
+                effect=0.0,
+                excess=excess,
+            )
+        at = CONTINUOUS.index(kind)
+        centre, spread = float(held.centre[at, row]), float(held.spread[at, row])
+        value, effect = float(self.found[at, row]), (float(self.found[at, row]) - centre) / spread
+        if kind == "drift":
+            threshold = centre + held.factor * spread
+            return Reading(kind, gate, layer, window, value, centre, threshold, effect, excess)
+        # Told in the gate's own unit, and the threshold on the side where the level is.
+        width = float(of.layout.high[row] - of.layout.low[row])
+        base = float(levels(of.sums)[row])
+        side = -1.0 if effect < 0 else 1.0
+        threshold = base + width * (centre + side * held.factor * spread)
+        return Reading(kind, gate, layer, window, base + width * value, base, threshold, effect, excess)
+
+
+def read_window(
+    reference: Reference, held: Thresholds, sums: Floats, flagged: NDArray[np.int64], frozen: int
+) -> WindowReadings:
+    """Hold a window of ``held.window`` videos against its thresholds.
+
+    ``sums`` (R, 66), ``flagged`` (4, R) and ``frozen``: as :meth:`VideoWindow.sums` gives them.
+    """
+    found = continuous(reference.layout, sums, reference.sums)
+    scaled = standing(held.centre, held.spread, found) / held.factor
+    excess: dict[Kind, Floats] = {kind: scaled[at] for at, kind in enumerate(CONTINUOUS)}
+    for kind in FLAGS:
+        excess[kind] = flagged[FLAGS.index(kind)] / held.flags[kind]
+    excess["frozen"] = np.array([frozen / int(held.flags["frozen"][0])])
+    return WindowReadings(reference, held, found, sums, flagged, frozen, excess)

@@ -1,0 +1,112 @@
+"""The last videos of one stream of traffic: each id once, the newest first to be asked for and last to go."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..alarm import Kind
+from ..baseline.statistics import COLUMNS, ROW_FLAGS
+from ..counting.layout import GateLayout
+from ..counting.videos import INTEGERS, SUMS, Floats, VideoCounts
+
+#: Flags that are kept of each video and row, in this order.
+FLAGS: tuple[Kind, ...] = (*ROW_FLAGS, "nan")
+# Videos without an id may well be the same video asked for twice. Only a window full of them is frozen.
+_NAMELESS_FROZEN = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One video as the detectors take it.
+
+    - ``key``: what tells it from others. ``sample_id`` as it was said, or empty. ``time``: Unix seconds.
+      ``segment``: the log segment that holds it.
+    - ``additive`` (R, 66), ``flags`` (4, R) in the order of :data:`FLAGS`. ``frozen``: its gates are those of
+      the video before, to the last bit. ``integers`` (R, 76), ``sums`` (R, 4): its counts.
+    """
+
+    key: object
+    sample_id: str
+    time: float
+    segment: str
+    additive: Floats
+    flags: NDArray[np.bool_]
+    frozen: bool
+    integers: NDArray[np.int64]
+    sums: Floats
+
+
+class VideoWindow:
+    """The last ``size`` different videos. A video that is asked for again counts once, as it is now."""
+
+    def __init__(self, layout: GateLayout, size: int) -> None:
+        rows = len(layout)
+        self.size = size
+        self._additive = np.zeros((size, rows, COLUMNS))
+        self._flags = np.zeros((size, len(FLAGS), rows), np.bool_)
+        self._frozen = np.zeros(size, np.bool_)
+        self._nameless = np.zeros(size, np.bool_)
+        self._integers = np.zeros((size, rows, INTEGERS), np.int64)
+        self._sums = np.zeros((size, rows, len(SUMS)))
+        self._free = list(range(size))
+        # By key: its place in the arrays. Oldest first.
+        self._places: OrderedDict[object, int] = OrderedDict()
+        self._told: list[tuple[str, float, str]] = [("", 0.0, "")] * size
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def add(self, seen: Seen) -> bool:
+        """Take in a video; whether it was not there before."""
+        place = self._places.pop(seen.key, None)
+        new = place is None
+        if place is None:
+            place = self._free.pop() if self._free else self._places.popitem(last=False)[1]
+        self._places[seen.key] = place
+        self._additive[place] = seen.additive
+        self._flags[place] = seen.flags
+        self._frozen[place] = seen.frozen
+        self._nameless[place] = not seen.sample_id
+        self._integers[place] = seen.integers
+        self._sums[place] = seen.sums
+        self._told[place] = (seen.sample_id, seen.time, seen.segment)
+        return new
+
+    def keep(self, newest: int) -> None:
+        """Forget all but the ``newest`` videos."""
+        for _ in range(len(self._places) - newest):
+            self._free.append(self._places.popitem(last=False)[1])
+
+    def last(self, videos: int) -> NDArray[np.intp]:
+        """Places of the newest ``videos``, newest first."""
+        return np.fromiter(islice(reversed(self._places.values()), videos), np.intp)
+
+    def sums(self, places: NDArray[np.intp]) -> tuple[Floats, NDArray[np.int64], int]:
+        """Of the videos at ``places``: the sum of ``additive`` (R, 66), of flags (4, R), of frozen ones."""
+        frozen, nameless = self._frozen[places], self._nameless[places]
+        surely, perhaps = int((frozen & ~nameless).sum()), int((frozen & nameless).sum())
+        if perhaps >= math.ceil(_NAMELESS_FROZEN * len(places)):
+            surely += perhaps
+        return self._additive[places].sum(axis=0), self._flags[places].sum(axis=0, dtype=np.int64), surely
+
+    def counts(self, places: NDArray[np.intp]) -> VideoCounts:
+        """The counts of the videos at ``places``."""
+        return VideoCounts(self._integers[places], self._sums[places])
+
+    def additive(self, places: NDArray[np.intp]) -> Floats:
+        """(N, R, 66)."""
+        return self._additive[places]
+
+    def flags(self, places: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """(N, 4, R), in the order of :data:`FLAGS`."""
+        return self._flags[places]
+
+    def told(self, places: NDArray[np.intp]) -> list[tuple[str, float, str]]:
+        """Sample id, Unix seconds and segment of the videos at ``places``."""
+        return [self._told[place] for place in places]
