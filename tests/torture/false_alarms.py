@@ -33,11 +33,10 @@ def measure(short: bool, tell: Callable[[str], None]) -> list[Row]:
     rows: list[Row] = []
     for size in _BASELINES:
         for window in WINDOWS:
-            fired = np.array([
-                _rate(everything, size, window, windows, seed) for seed in range(times)
-            ])
+            fired = np.array([_rate(everything, size, window, windows, seed) for seed in range(times)])
             what = f"false alarms, baseline {size}, window {window}"
-            measured = f"{fired.mean():.2%} of {times * windows} windows, worst of {times} baselines {fired.max():.2%}"
+            measured = f"{fired.mean():.2%} of {times * windows} windows"
+            measured += f", the worst of {times} baselines {fired.max():.2%}"
             tell(f"{what}: {measured}")
             # In the short form one unlucky window more than the goal is chance.
             met = fired.mean() <= (MOST + 3 * np.sqrt(MOST / (times * windows)) if short else MOST)
@@ -65,7 +64,7 @@ def _rate(everything: VideoCounts, size: int, window: int, windows: int, seed: i
 
 
 def _alarms(everything: VideoCounts, videos: int, tell: Callable[[str], None]) -> Row:
-    """Alarms of one watcher with a baseline of 1,000 videos, over a day and more of traffic at 10 a second."""
+    """Alarms of one watcher with a baseline of 1,000 videos, over a day of traffic at 10 a second."""
     rng = np.random.default_rng(12)
     names = [f"b{number}" for number in range(1000)]
     chosen = everything[rng.choice(len(everything), 1000, replace=False)]

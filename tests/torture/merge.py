@@ -46,7 +46,10 @@ def measure(short: bool, tell: Callable[[str], None]) -> list[Row]:
             baselines += 1
             parts = [
                 BaselineVideos.of(
-                    LAYOUT, [names[i] for i in piece], [names[i] for i in piece], [slices[i] for i in piece],
+                    LAYOUT,
+                    [names[i] for i in piece],
+                    [names[i] for i in piece],
+                    [slices[i] for i in piece],
                     counts[piece],
                 )
                 for piece in pieces

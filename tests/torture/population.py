@@ -25,7 +25,9 @@ _LEVELS = np.random.default_rng(5).normal(0, 0.7, 2 * LAYERS)
 _AT_ONCE = 2000
 
 
-def population(videos: int, rng: np.random.Generator, silent: float = 0.05, shift: float = 0.0) -> VideoCounts:
+def population(
+    videos: int, rng: np.random.Generator, silent: float = 0.05, shift: float = 0.0
+) -> VideoCounts:
     """``videos`` of them; ``shift`` moves every gate before its tanh."""
     parts: list[VideoCounts] = []
     for start in range(0, videos, _AT_ONCE):

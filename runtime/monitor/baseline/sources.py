@@ -59,6 +59,7 @@ def videos_of_run(run: Run) -> BaselineVideos:
 def samples_of_run(run: Run) -> Iterator[tuple[list[str], VideoCounts]]:
     """The samples of ``run`` with their counts, in blocks; within a part those of one length together."""
     layout = model_of_run(run).layout
+    number = 0
     try:
         for number in range(run.parts):
             if run.record.gates:
@@ -116,12 +117,13 @@ def _count_gate_rows(layout: GateLayout, table: pl.DataFrame) -> Iterator[tuple[
 class _Rows:
     """The gate table's rows of one kind: they lie sample by sample, layer by layer, clip by clip."""
 
-    def __init__(self, table: pl.DataFrame, rows: slice) -> None:
-        self._layers = rows.stop - rows.start
+    def __init__(self, table: pl.DataFrame, layout_rows: slice) -> None:
+        self._layers = layout_rows.stop - layout_rows.start
         runs = table["sample_id"].rle().struct.unnest()
         self.names: list[str] = runs["value"].to_list()
-        self.lengths = runs["len"].to_numpy() // self._layers
-        self._starts = np.concatenate([[0], runs["len"].to_numpy().cumsum()])
+        rows_of = runs["len"].to_numpy().astype(np.int64)
+        self.lengths = rows_of // self._layers
+        self._starts = np.concatenate([[0], rows_of.cumsum()])
         if "values" in table.columns and table["values"].null_count() == 0:
             values = table["values"].to_numpy()
         else:

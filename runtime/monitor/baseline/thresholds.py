@@ -9,8 +9,9 @@ The false-alarm rate is that of a whole window over everything watched in it: fo
 continuous statistics, held by the largest of them in each drawn window, after each was divided by its own
 spread (Westfall and Young, 1993); the rest is shared evenly by the flags, whose threshold is the
 beta-binomial one given how many videos of the baseline had the flag, with Jeffreys' prior. With few videos in
-the baseline the spread itself is uncertain; the quantile is widened as Student's is over the normal. What then
-holds the rate on average over baselines is widened by a quarter more, so that it holds for the one at hand.
+the baseline the spread itself is uncertain; the quantile is widened as Student's is over the normal. What
+then holds the rate on average over baselines is widened by a quarter more, so that it holds for the one at
+hand.
 """
 
 from __future__ import annotations

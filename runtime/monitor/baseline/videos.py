@@ -2,8 +2,8 @@
 
 A video is known by a 64-bit hash of its id. Of several samples of one video the one whose own hash is
 smallest is kept, and of very many videos those with the smallest hashes, which is an even draw. Both choices
-depend on the set of samples alone, so that baselines of any split, merged in any order, hold the same videos with
-identical integers.
+depend on the set of samples alone, so that baselines of any split, merged in any order, hold the same videos
+with identical integers.
 """
 
 from __future__ import annotations

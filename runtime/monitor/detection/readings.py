@@ -46,31 +46,17 @@ class WindowReadings:
         """The largest excess of all."""
         return max(float(one.max()) for one in self.excess.values())
 
-    def kinds(self, at_least: float = 1.0) -> tuple[Kind, ...]:
+    def kinds(self) -> tuple[Kind, ...]:
         """The detectors that fire, the strongest first."""
-        strongest = {kind: float(one.max()) for kind, one in self.excess.items()}
-        return tuple(
-            sorted((kind for kind, x in strongest.items() if x >= at_least), key=lambda k: -strongest[k])
-        )
+        return tuple(dict.fromkeys(reading.kind for reading in self.firing()))
 
     def listed(self) -> list[Reading]:
         """All readings: by kind, then by row."""
-        return [
-            reading
-            for kind, excess in self.excess.items()
-            for row in range(len(excess))
-            for reading in [self._reading(kind, row)]
-        ]
+        return [self._reading(kind, row) for kind, own in self.excess.items() for row in range(len(own))]
 
     def firing(self) -> list[Reading]:
         """The readings beyond their threshold, the farthest first."""
-        beyond = [
-            (kind, row)
-            for kind, excess in self.excess.items()
-            for row in np.flatnonzero(excess >= 1).tolist()
-        ]
-        beyond.sort(key=lambda one: -self.excess[one[0]][one[1]])
-        return [self._reading(kind, row) for kind, row in beyond]
+        return sorted((one for one in self.listed() if one.excess >= 1), key=lambda one: -one.excess)
 
     def _reading(self, kind: Kind, row: int) -> Reading:
         held, of = self.thresholds, self.reference

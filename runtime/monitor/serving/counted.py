@@ -1,0 +1,100 @@
+"""Requests as observed videos: cut to their valid clips, and counted together where lengths allow."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..counting.layout import GateLayout
+from ..counting.videos import VideoCounts, count_gates, count_summaries
+from ..observed import ObservedVideo
+from .intake import Taken
+
+# Counted at once: more would only hold memory for longer.
+_MOST_TOGETHER = 64
+
+Gates = dict[str, NDArray[np.float32]]
+
+
+def count_taken(
+    layout: GateLayout, taken: Sequence[Taken], keep_gates: float, tell: Callable[[int, Exception], None]
+) -> list[ObservedVideo]:
+    """The videos of ``taken``, in order.
+
+    ``keep_gates``: the share of them, drawn at random, whose gates are kept whole. A request that cannot be
+    counted is left out: ``tell(its videos, the error)``.
+    """
+    whole: list[tuple[Taken, int, Gates]] = []
+    summarised: list[tuple[Taken, int, Gates]] = []
+    for one in taken:
+        try:
+            (summarised if one.summaries else whole).extend(
+                (one, row, _cut(layout, one, row)) for row in range(one.videos)
+            )
+        except Exception as error:  # whatever arrays a caller's session may give
+            tell(one.videos, error)
+    order = {id(one): number for number, one in enumerate(taken)}
+    made = [
+        (order[id(one)], row, video)
+        for group, count in ((whole, count_gates), (summarised, count_summaries))
+        for together in _by_shape(group)
+        for one, row, video in _count(layout, together, count, keep_gates, tell)
+    ]
+    return [video for _, _, video in sorted(made, key=lambda entry: entry[:2])]
+
+
+def _cut(layout: GateLayout, taken: Taken, row: int) -> Gates:
+    """One sample's gates, valid clips only."""
+    gates = {kind: np.asarray(taken.gates[kind][row], np.float32) for kind in layout.kinds}
+    if taken.summaries or taken.clips is None:
+        return gates
+    return {kind: array[:, : taken.clips[row]] for kind, array in gates.items()}
+
+
+def _by_shape(rows: Sequence[tuple[Taken, int, Gates]]) -> list[list[tuple[Taken, int, Gates]]]:
+    groups: dict[tuple[tuple[int, ...], ...], list[tuple[Taken, int, Gates]]] = {}
+    for entry in rows:
+        groups.setdefault(tuple(array.shape for array in entry[2].values()), []).append(entry)
+    return [
+        group[start : start + _MOST_TOGETHER]
+        for group in groups.values()
+        for start in range(0, len(group), _MOST_TOGETHER)
+    ]
+
+
+def _count(
+    layout: GateLayout,
+    together: Sequence[tuple[Taken, int, Gates]],
+    count: Callable[[GateLayout, Gates], VideoCounts],
+    keep_gates: float,
+    tell: Callable[[int, Exception], None],
+) -> list[tuple[Taken, int, ObservedVideo]]:
+    try:
+        counts = count(layout, {kind: np.stack([g[kind] for _, _, g in together]) for kind in layout.kinds})
+    except Exception as error:  # whatever arrays a caller's session may give
+        tell(len(together), error)
+        return []
+    return [
+        (taken, row, _observed(taken, row, gates, counts, number, keep_gates))
+        for number, (taken, row, gates) in enumerate(together)
+    ]
+
+
+def _observed(
+    taken: Taken, row: int, gates: Gates, counts: VideoCounts, number: int, keep_gates: float
+) -> ObservedVideo:
+    kept = not taken.summaries and random.random() < keep_gates
+    longest = max((array.shape[1] for array in gates.values()), default=0)
+    return ObservedVideo(
+        time=taken.time,
+        sample_id=taken.ids[row] if taken.ids else "",
+        slice=taken.slice,
+        clips=taken.clips[row] if taken.clips else 0 if taken.summaries else longest,
+        integers=counts.integers[number],
+        sums=counts.sums[number],
+        # Its own copy: a sample must not keep its whole batch in memory.
+        gates={kind: array.copy() for kind, array in gates.items()} if kept else None,
+    )

@@ -1,0 +1,74 @@
+"""The bounded queue between a request and the thread that counts: full, it drops and says so."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """What one request left behind.
+
+    - ``time``: Unix nanoseconds. ``gates``: by kind, (B, layers, L | 1, 1 | d), or with ``summaries``
+      (B, layers, fields). ``clips``: valid ones of each sample, or None for all.
+    - ``ids``: one a sample, or None. ``slice``: empty for none.
+    """
+
+    time: int
+    gates: Mapping[str, NDArray[Any]]
+    summaries: bool
+    clips: tuple[int, ...] | None
+    ids: tuple[str, ...] | None
+    slice: str
+
+    @property
+    def videos(self) -> int:
+        """B."""
+        return len(next(iter(self.gates.values()))) if self.gates else 0
+
+    @property
+    def bytes(self) -> int:
+        """Of its arrays."""
+        return sum(array.nbytes for array in self.gates.values())
+
+
+class Intake:
+    """First in, first out; at most ``most`` requests of ``most_bytes`` in all, what comes beyond is dropped.
+
+    Any thread may call anything.
+    """
+
+    def __init__(self, most: int, most_bytes: int) -> None:
+        self.most = most
+        self.most_bytes = most_bytes
+        #: Videos that found no room.
+        self.dropped = 0
+        self._held: deque[Taken] = deque()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def put(self, taken: Taken) -> None:
+        """Add a request, or drop it."""
+        size = taken.bytes
+        with self._lock:
+            if len(self._held) >= self.most or self._bytes + size > self.most_bytes:
+                self.dropped += taken.videos
+                return
+            self._bytes += size
+            self._held.append(taken)
+
+    def take(self, most: int) -> list[Taken]:
+        """The oldest ``most`` requests, or fewer; they are the caller's from now on."""
+        with self._lock:
+            taken = [self._held.popleft() for _ in range(min(most, len(self._held)))]
+            self._bytes -= sum(one.bytes for one in taken)
+        return taken
