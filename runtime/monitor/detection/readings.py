@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..alarm import Kind, Reading
+from ..baseline.baseline import Baseline
 from ..baseline.statistics import CONTINUOUS, continuous, levels
 from ..baseline.thresholds import Thresholds, standing
+from ..baseline.videos import expected_twins
 from ..counting.layout import GateLayout
 from ..counting.videos import Floats
-from .window import FLAGS
+from .window import FLAGS, window_sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +26,15 @@ class Reference:
     sums: Floats
     shares: Floats
     frozen: float
+
+
+def reference_of(baseline: Baseline, slice_: str = "") -> Reference:
+    """What windows of ``slice_`` (empty: all traffic) are held against."""
+    counts = baseline.counts_of(slice_)
+    sums, flags = window_sums(counts)
+    return Reference(
+        baseline.layout, len(counts), sums, flags / len(counts), expected_twins(counts) / len(counts)
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from ..alarm import Alarm, Diagnosis, Example, Kind, Reading
 from ..baseline.baseline import Baseline
-from ..baseline.statistics import CONTINUOUS, additive, continuous, flagged
-from ..baseline.videos import expected_twins
+from ..baseline.statistics import CONTINUOUS, continuous
 from ..counting.videos import VideoCounts
-from .readings import Reference, WindowReadings, read_window
+from .readings import WindowReadings, read_window, reference_of
 from .settings import WatchSettings
 from .window import FLAGS, Seen, VideoWindow
 
@@ -50,14 +49,7 @@ class Stream:
         self._baseline = baseline.counts_of(slice_)
         self._held = {one.window: one for one in baseline.thresholds[slice_]}
         self._window = VideoWindow(baseline.layout, max(self._held))
-        count = len(self._baseline)
-        self._reference = Reference(
-            baseline.layout,
-            count,
-            additive(self._baseline).sum(axis=0),
-            np.stack([flagged(self._baseline, kind).mean(axis=0) for kind in FLAGS]),
-            expected_twins(self._baseline) / count,
-        )
+        self._reference = reference_of(baseline, slice_)
         # By window size: at how many videos it went beyond a threshold, or came back, and stayed so.
         self._since: dict[int, int] = {}
         self._clean: dict[int, int] = {}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..alarm import Kind
-from ..baseline.statistics import COLUMNS, ROW_FLAGS
+from ..baseline.statistics import COLUMNS, ROW_FLAGS, additive, flagged
 from ..counting.layout import GateLayout
 from ..counting.videos import INTEGERS, SUMS, Floats, VideoCounts
 
@@ -19,6 +19,12 @@ from ..counting.videos import INTEGERS, SUMS, Floats, VideoCounts
 FLAGS: tuple[Kind, ...] = (*ROW_FLAGS, "nan")
 # Videos without an id may well be the same video asked for twice. Only a window full of them is frozen.
 _NAMELESS_FROZEN = 0.9
+
+
+def window_sums(counts: VideoCounts) -> tuple[Floats, NDArray[np.int64]]:
+    """Of all videos of ``counts``: the sum of ``additive`` (R, 66), and how many have each flag (4, R)."""
+    flags = np.stack([flagged(counts, kind).sum(axis=0, dtype=np.int64) for kind in FLAGS])
+    return additive(counts).sum(axis=0), flags
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..alarm import Alarm
+from ..describe import headline
 from .on_alarm import AlarmCommand
 
 ALARMS_FILE = "alarms.jsonl"
@@ -46,7 +47,7 @@ class AlarmDelivery:
         """Deliver ``alarms``, in order."""
         for alarm in alarms:
             self.recent.append(alarm)
-            _log.warning("%s", describe(alarm))
+            _log.warning("%s", headline(alarm))
             if self._folder is not None:
                 self._append(self._folder / ALARMS_FILE, alarm)
             if self._call is not None:
@@ -75,19 +76,3 @@ class AlarmDelivery:
     def _failed(self, why: str) -> None:
         self._failures += 1
         self._last_failure = why
-
-
-def describe(alarm: Alarm) -> str:
-    """One alarm in a line: what, where, how far, what it looks like."""
-    where = f"slice {alarm.slice}" if alarm.slice else "all traffic"
-    if alarm.state == "resolved":
-        return f"alarm {alarm.number} resolved in {where}: {alarm.diagnosis.label}"
-    found = f"alarm {alarm.number} in {where}: {alarm.diagnosis.label} ({', '.join(alarm.kinds)})"
-    if not alarm.readings:
-        return found
-    worst = alarm.readings[0]
-    row = f" of {worst.gate}.{worst.layer}" if worst.layer is not None else ""
-    return (
-        f"{found}; {worst.kind}{row} is {worst.value:.4g}, baseline {worst.baseline:.4g},"
-        f" threshold {worst.threshold:.4g}, window {worst.window}"
-    )

@@ -1,0 +1,183 @@
+"""A gate log's folder: whose it is, and where its files are.
+
+LOGDIR/
+  log.json                 the format, the model, its manifest
+  segments/PROCESS-000000.gatelog   one open a process; what ended waits here to be sealed
+  sealed/PROCESS-000000/   Parquet: ``videos.parquet``, and a run folder of the gates that were kept whole
+  state/                   what each process has counted, for metrics
+  alarms.jsonl             what the watcher told
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import socket
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from ...errors import GateLogError, GatescopeError
+from ...files import new_file
+from ...manifest import Manifest
+from ..model import WatchedModel
+
+FORMAT_VERSION = 1
+LOG_FILE = "log.json"
+SUFFIX = ".gatelog"
+_MARK = "gatescope gate log"
+_LOCK_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class LogFolder:
+    """A gate log of ``model``, whose exported file says ``manifest``."""
+
+    path: Path
+    model: WatchedModel
+    manifest: Manifest
+
+    @property
+    def segments(self) -> Path:
+        """Where segments are written."""
+        return self.path / "segments"
+
+    @property
+    def sealed(self) -> Path:
+        """Where sealed segments are."""
+        return self.path / "sealed"
+
+    @property
+    def state(self) -> Path:
+        """Where processes keep what they counted."""
+        return self.path / "state"
+
+    def segment_paths(self) -> list[Path]:
+        """Segments that are not sealed, by name."""
+        sealed = {path.name for path in self.sealed_paths()}
+        return [path for path in sorted(self.segments.glob(f"*{SUFFIX}")) if path.stem not in sealed]
+
+    def sealed_paths(self) -> list[Path]:
+        """Folders of sealed segments, by name."""
+        return sorted(path for path in self.sealed.glob("*") if not path.name.startswith("."))
+
+
+def join_folder(path: Path, manifest: Manifest, model: WatchedModel) -> LogFolder:
+    """The log folder at ``path``, made where there is none, for a writer of ``model``.
+
+    Raises :class:`~gatescope.runtime.errors.GateLogError` for a folder of another model or a newer version,
+    or one that cannot be written.
+    """
+    try:
+        for folder in (path / "segments", path / "sealed", path / "state"):
+            folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(path / ".lock", timeout=_LOCK_SECONDS):
+            if not (path / LOG_FILE).exists():
+                _write(path, manifest, model)
+    except Timeout as error:
+        raise GateLogError(f"{path} is held by another process for {_LOCK_SECONDS:.0f} s") from error
+    except OSError as error:
+        raise GateLogError(
+            f"the gate log {path} cannot be written",
+            received=error.strerror or str(error),
+            fix="choose a folder this process may write to",
+        ) from error
+    log = open_folder(path)
+    if different := log.model.differences(model):
+        raise GateLogError(
+            f"the gate log {path} is of another model",
+            received="; ".join(different),
+            expected=f"model {log.model.version}, which began it",
+            fix="give every model a folder of its own",
+        )
+    return log
+
+
+def open_folder(path: str | Path) -> LogFolder:
+    """The log folder at ``path``, to be read.
+
+    Raises :class:`~gatescope.runtime.errors.GateLogError` where it is none, is damaged, or is newer.
+    """
+    path = Path(path)
+    try:
+        raw: Any = msgspec.json.decode((path / LOG_FILE).read_bytes())
+    except OSError as error:
+        raise GateLogError(
+            f"{path} is no gate log",
+            received=f"{LOG_FILE}: {error.strerror or error}",
+            expected="a folder that a MonitoredSession writes to",
+        ) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _damaged(path, error) from error
+    plain = cast(dict[str, Any], raw) if isinstance(raw, dict) else {}
+    version = plain.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise GateLogError(
+            f"{path} was written by a newer gatescope",
+            received=f"log format {version}",
+            expected=f"format {FORMAT_VERSION} or older",
+            fix="update gatescope",
+        )
+    try:
+        if plain.get("format") != _MARK:
+            raise ValueError(f"format is {plain.get('format')!r}")
+        model = msgspec.convert(plain["model"], WatchedModel)
+        manifest = Manifest.from_json(msgspec.json.encode(plain["manifest"]), origin=str(path / LOG_FILE))
+    except (KeyError, ValueError, TypeError, GatescopeError) as error:
+        raise _damaged(path, error) from error
+    return LogFolder(path, model, manifest)
+
+
+def process_name() -> str:
+    """What tells this process's files from those of every other, also of one with the same number later."""
+    host = "".join(c if c.isalnum() else "_" for c in socket.gethostname())[:32] or "host"
+    return f"{host}-{os.getpid()}-{time.time_ns() // 10**6:x}{secrets.token_hex(2)}"
+
+
+def in_use(path: Path) -> bool:
+    """Whether a process that lives holds the lock of the file at ``path``."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def sync_folder(path: Path) -> None:
+    """Have the names in ``path`` reach the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write(path: Path, manifest: Manifest, model: WatchedModel) -> None:
+    document = {
+        "format": _MARK,
+        "format_version": FORMAT_VERSION,
+        "model": asdict(model),
+        "manifest": manifest.to_dict(),
+    }
+    with new_file(path / LOG_FILE) as partial:
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+
+
+def _damaged(path: Path, error: Exception) -> GateLogError:
+    return GateLogError(
+        f"{path / LOG_FILE} is damaged",
+        received=str(error) or repr(error),
+        expected="the file that a gate log begins with",
+        fix="restore it from a copy, or from another log of the same model",
+    )

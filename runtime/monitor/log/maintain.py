@@ -1,0 +1,43 @@
+"""``python -m gatescope.runtime.monitor.log.maintain LOGDIR``: seals and removes, at the lowest priority.
+
+A service starts it when a segment ends, and does not wait for it. It can be run by hand or by a timer as
+well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from ...errors import GatescopeError
+from .folder import open_folder
+from .settings import LogSettings
+
+
+def main() -> int:
+    """Exit 0 where all was done or another process is at it, 1 with a message where something failed."""
+    from .sealing import maintain
+
+    usual = LogSettings()
+    parser = argparse.ArgumentParser(
+        description="Seal finished segments of a gate log and remove the oldest."
+    )
+    parser.add_argument("folder", type=Path, metavar="LOGDIR")
+    parser.add_argument("--keep-bytes", type=int, default=usual.keep_bytes)
+    parser.add_argument("--keep-days", type=float, default=usual.keep_days)
+    args = parser.parse_args()
+    os.nice(19)
+    try:
+        done = maintain(open_folder(args.folder), args.keep_bytes, args.keep_days)
+    except (GatescopeError, OSError) as error:
+        print(f"gatescope: error: {error}", file=sys.stderr)
+        return 1
+    for name, why in (done.left if done else {}).items():
+        print(f"gatescope: {name}: {why}", file=sys.stderr)
+    return 1 if done and done.left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Reads a whole gate log: every video once, in the order in which they came."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+from ...errors import GateLogError
+from .folder import LogFolder, open_folder
+from .frames import PREAMBLE_BYTES
+from .segment import LoggedVideo, SegmentReader, SegmentState, read_segment
+
+
+def read_log(folder: str | Path) -> Iterator[LoggedVideo]:
+    """Every video in ``folder``, of sealed and of open segments, by time.
+
+    Each segment keeps its own order, whatever its clock did. Damage inside a segment is stepped over; what is
+    lost by it ``gatescope monitor recover`` says. Raises :class:`~gatescope.runtime.errors.GateLogError` for
+    a folder that is no log, and segments that cannot be read at all or are newer.
+    """
+    log = open_folder(folder)
+    yield from merged([*_sealed(log), *_open(log)])
+
+
+def merged(
+    sources: list[tuple[int, Callable[[], Iterator[LoggedVideo]]]],
+) -> Iterator[LoggedVideo]:
+    """The videos of all ``sources``, by time; a source is opened when its time (Unix nanoseconds) comes."""
+    waiting = sorted(sources, key=lambda source: source[0], reverse=True)
+    order = count()
+    heap: list[tuple[int, int, LoggedVideo, Iterator[LoggedVideo]]] = []
+
+    def advance(videos: Iterator[LoggedVideo], latest: int) -> None:
+        following = next(videos, None)
+        if following is not None:
+            # A clock that went back must not put a video before its elder.
+            heapq.heappush(heap, (max(latest, following.video.time), next(order), following, videos))
+
+    while waiting or heap:
+        while waiting and (not heap or waiting[-1][0] <= heap[0][0]):
+            advance(waiting.pop()[1](), 0)
+        if heap:
+            at, _, video, videos = heapq.heappop(heap)
+            yield video
+            advance(videos, at)
+
+
+def check_same_model(log: LogFolder, state: SegmentState, name: str) -> None:
+    """See that a segment is of the log's model.
+
+    Raises :class:`~gatescope.runtime.errors.GateLogError` where it is of another.
+    """
+    if state.header is not None and (different := log.model.differences(state.header.model)):
+        raise GateLogError(
+            f"the segment {name} is of another model than its log",
+            received="; ".join(different),
+            expected=f"model {log.model.version}",
+            fix="move it to a log folder of its own model",
+        )
+
+
+def _open(log: LogFolder) -> list[tuple[int, Callable[[], Iterator[LoggedVideo]]]]:
+    sources: list[tuple[int, Callable[[], Iterator[LoggedVideo]]]] = []
+    for path in log.segment_paths():
+        if path.stat().st_size < PREAMBLE_BYTES:
+            continue
+        state = SegmentState()
+        reader = SegmentReader(path)
+        reader.close()
+        check_same_model(log, reader.state, path.name)
+        header = reader.state.header
+
+        def videos(path: Path = path, state: SegmentState = state) -> Iterator[LoggedVideo]:
+            return read_segment(path, len(log.model.layout), state)
+
+        sources.append((header.started if header else 0, videos))
+    return sources
+
+
+def _sealed(log: LogFolder) -> list[tuple[int, Callable[[], Iterator[LoggedVideo]]]]:
+    folders = log.sealed_paths()
+    if not folders:
+        return []
+    # Polars is not needed for a log that was never sealed.
+    from .sealed import read_sealed, sealed_start
+
+    layout = log.model.layout
+    return [(sealed_start(folder), lambda folder=folder: read_sealed(folder, layout)) for folder in folders]

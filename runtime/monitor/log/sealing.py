@@ -1,0 +1,157 @@
+"""Turns finished segments into Parquet, and removes the oldest: outside the service, and never half.
+
+A segment is sealed by writing into a hidden folder, forcing that to the disk, reading it back and comparing
+it with the segment, and renaming it; only then is the segment removed. A damaged segment is left as it is,
+for ``gatescope monitor recover``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from filelock import FileLock, Timeout
+
+from ...errors import GateLogError, GatescopeError
+from ..observed import ObservedVideo
+from .folder import SUFFIX, LogFolder, in_use, sync_folder
+from .reader import check_same_model
+from .sealed import read_sealed, write_videos, write_whole_gates
+from .segment import SegmentState, read_segment
+
+_LOCK = ".maintenance.lock"
+
+
+@dataclass(frozen=True)
+class Maintained:
+    """``sealed``, ``removed``: names. ``left``: names of segments that cannot be sealed, and why."""
+
+    sealed: tuple[str, ...]
+    removed: tuple[str, ...]
+    left: dict[str, str]
+
+
+def maintain(log: LogFolder, keep_bytes: int, keep_days: float) -> Maintained | None:
+    """Seal all that can be and remove what is too much or too old; None where another process is at it."""
+    try:
+        with FileLock(log.path / _LOCK, timeout=0):
+            sealed, left = seal_finished(log)
+            return Maintained(tuple(sealed), tuple(apply_retention(log, keep_bytes, keep_days)), left)
+    except Timeout:
+        return None
+
+
+def seal_finished(log: LogFolder) -> tuple[list[str], dict[str, str]]:
+    """Seal every segment that no process writes any more; the names sealed, and why others were not."""
+    done: list[str] = []
+    left: dict[str, str] = {}
+    for hidden in log.sealed.glob(".sealing-*"):
+        shutil.rmtree(hidden, ignore_errors=True)
+    for path in sorted(log.segments.glob(f"*{SUFFIX}")):
+        if in_use(path):
+            continue
+        try:
+            seal(log, path)
+        except (GatescopeError, OSError, pl.exceptions.PolarsError) as error:
+            left[path.stem] = str(error).splitlines()[0]
+        else:
+            done.append(path.stem)
+    return done, left
+
+
+def seal(log: LogFolder, path: Path) -> Path:
+    """Seal the segment at ``path``; returns the sealed folder.
+
+    Raises :class:`~gatescope.runtime.errors.GateLogError` for a segment that is being written, is damaged or
+    of another model, and where what was written cannot be read back; then the segment stays.
+    """
+    if in_use(path):
+        raise GateLogError(f"the segment {path.name} is being written")
+    target = log.sealed / path.stem
+    if target.exists():
+        # Sealed already; the last step, its removal, is what was missing.
+        path.unlink()
+        return target
+    layout, state = log.model.layout, SegmentState()
+    videos = [one.video for one in read_segment(path, len(layout), state)]
+    check_same_model(log, state, path.name)
+    if not state.whole:
+        raise GateLogError(
+            f"the segment {path.name} is damaged and is left as it is",
+            fix=f"save what can be read: gatescope monitor recover {log.path} --output FOLDER",
+        )
+    hidden = log.sealed / f".sealing-{path.stem}"
+    shutil.rmtree(hidden, ignore_errors=True)
+    hidden.mkdir(parents=True)
+    try:
+        write_whole_gates(hidden, log, videos)
+        write_videos(hidden / "videos.parquet", layout, videos)
+        _sync_tree(hidden)
+        _compare(hidden, log, videos)
+        hidden.rename(target)
+    except BaseException:
+        shutil.rmtree(hidden, ignore_errors=True)
+        raise
+    sync_folder(log.sealed)
+    path.unlink()
+    return target
+
+
+def apply_retention(log: LogFolder, keep_bytes: int, keep_days: float) -> list[str]:
+    """Remove what is older than ``keep_days``, then the oldest until ``keep_bytes`` are left; the names.
+
+    Sealed folders and segments that no process writes; an open one is never removed.
+    """
+    finished = [*log.sealed_paths(), *(path for path in log.segment_paths() if not in_use(path))]
+    aged = sorted((path.stat().st_mtime, _size(path), path) for path in finished)
+    total = sum(size for _, size, _ in aged)
+    oldest = time.time() - keep_days * 86_400
+    removed: list[str] = []
+    for changed, size, path in aged:
+        if changed >= oldest and total <= keep_bytes:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        removed.append(path.stem)
+        total -= size
+    return removed
+
+
+def _compare(folder: Path, log: LogFolder, videos: list[ObservedVideo]) -> None:
+    """Read back what was written and hold it against the segment."""
+    back = [one.video for one in read_sealed(folder, log.model.layout)]
+    same = len(back) == len(videos) and all(
+        (one.time, one.sample_id, one.slice, one.clips)
+        == (other.time, other.sample_id, other.slice, other.clips)
+        and np.array_equal(one.integers, other.integers)
+        and np.array_equal(one.sums, other.sums, equal_nan=True)
+        for one, other in zip(back, videos, strict=False)
+    )
+    if not same:
+        raise GateLogError(f"{folder} does not hold what its segment held; the segment stays")
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        else:
+            sync_folder(path)
+    sync_folder(folder)
+
+
+def _size(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
