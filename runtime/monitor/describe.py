@@ -66,14 +66,14 @@ def alarm_text(alarm: Alarm) -> str:
 
 def readings_table(readings: Sequence[Reading]) -> str:
     """Readings under each other, as a table of text."""
-    rows = [("", "gate", "value", "baseline", "threshold", "beyond")]
+    rows: list[tuple[str, ...]] = [("", "gate", "value", "baseline", "threshold", "beyond")]
     for one in readings:
         gate = f"{one.gate}.{one.layer}" if one.layer is not None else "all"
         shown = [
             f"{value:.1%}" if one.kind in _SHARES else f"{value:.4f}"
             for value in (one.value, one.baseline, one.threshold)
         ]
-        rows.append((one.kind, gate, *shown, f"{one.excess:.2f}x" if one.excess >= 1 else ""))
+        rows.append((str(one.kind), gate, *shown, f"{one.excess:.2f}x" if one.excess >= 1 else ""))
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
     return "\n".join(
         "  ".join(

@@ -70,7 +70,7 @@ class GateLogWriter:
     @property
     def segment(self) -> str:
         """Name of the open segment, empty where none is."""
-        return self._path.stem if self._descriptor is not None else ""
+        return self._path.stem if self._is_open() else ""
 
     def append(self, videos: Sequence[ObservedVideo]) -> int:
         """Write ``videos`` with one write; returns how many are acknowledged. Never raises for the disk."""
@@ -122,7 +122,7 @@ class GateLogWriter:
         if self._dirty and now - self._synced >= self.settings.sync_seconds:
             self._sync()
         old = now - self._opened >= self.settings.segment_seconds and self._videos > 0
-        if self._descriptor is not None and (old or self._offset >= self.settings.segment_bytes):
+        if self._is_open() and (old or self._offset >= self.settings.segment_bytes):
             self._end(rotate=True)
 
     def sync(self) -> None:
@@ -136,6 +136,11 @@ class GateLogWriter:
         self._after_fork()
         if not self._closed and self._descriptor is not None:
             self._end(rotate=False)
+        self._closed = True
+
+    def disown(self) -> None:
+        """In a forked child: let go of the parent's segment, and write nothing to it."""
+        self._after_fork()
         self._closed = True
 
     def __enter__(self) -> GateLogWriter:
@@ -185,6 +190,9 @@ class GateLogWriter:
             self._failed(error)
             return False
         return True
+
+    def _is_open(self) -> bool:
+        return self._descriptor is not None
 
     def _open(self) -> None:
         """Begin a segment; it gets its name when it is locked and has its header, so that none is taken for
@@ -272,10 +280,10 @@ class GateLogWriter:
             self._advance(self._offset + written, 0)
         elif written:
             self._cut(self._offset)
-        if self._descriptor is None:
-            return
-        self._sync()
-        if self._descriptor is None:
+        if self._is_open():
+            self._sync()
+        # A descriptor that failed on the way is given up already.
+        if not self._is_open():
             return
         os.close(self._descriptor)
         self._descriptor = None

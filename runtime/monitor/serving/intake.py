@@ -4,38 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
-from numpy.typing import NDArray
-
-
-@dataclass(frozen=True, eq=False)
-class Taken:
-    """What one request left behind.
-
-    - ``time``: Unix nanoseconds. ``gates``: by kind, (B, layers, L | 1, 1 | d), or with ``summaries``
-      (B, layers, fields). ``clips``: valid ones of each sample, or None for all.
-    - ``ids``: one a sample, or None. ``slice``: empty for none.
-    """
-
-    time: int
-    gates: Mapping[str, NDArray[Any]]
-    summaries: bool
-    clips: tuple[int, ...] | None
-    ids: tuple[str, ...] | None
-    slice: str
-
-    @property
-    def videos(self) -> int:
-        """B."""
-        return len(next(iter(self.gates.values()))) if self.gates else 0
-
-    @property
-    def bytes(self) -> int:
-        """Of its arrays."""
-        return sum(array.nbytes for array in self.gates.values())
+from ..counting.requests import Taken
 
 
 class Intake:

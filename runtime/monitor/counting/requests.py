@@ -3,20 +3,48 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..counting.layout import GateLayout
-from ..counting.videos import VideoCounts, count_gates, count_summaries
 from ..observed import ObservedVideo
-from .intake import Taken
+from .layout import GateLayout
+from .videos import VideoCounts, count_gates, count_summaries
 
 # Counted at once: more would only hold memory for longer.
 _MOST_TOGETHER = 64
 
 Gates = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """What one request gave.
+
+    - ``time``: Unix nanoseconds. ``gates``: by kind, (B, layers, L | 1, 1 | d), or with ``summaries``
+      (B, layers, fields). ``clips``: valid ones of each sample, or None for all.
+    - ``ids``: one a sample, or None. ``slice``: empty for none.
+    """
+
+    time: int
+    gates: Mapping[str, NDArray[Any]]
+    summaries: bool
+    clips: tuple[int, ...] | None
+    ids: tuple[str, ...] | None
+    slice: str
+
+    @property
+    def videos(self) -> int:
+        """B."""
+        return len(next(iter(self.gates.values()))) if self.gates else 0
+
+    @property
+    def bytes(self) -> int:
+        """Of its arrays."""
+        return sum(array.nbytes for array in self.gates.values())
 
 
 def count_taken(

@@ -1,0 +1,1 @@
+"""Prometheus rules and a Grafana dashboard for one baseline's model."""

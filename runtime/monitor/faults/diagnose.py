@@ -1,0 +1,170 @@
+"""Which fault a window of videos looks like, and the sentences that say why.
+
+Gates that are no numbers, frozen or constant name themselves. For the rest, the mean features of the window
+are compared with the baseline's, moved by what each fault was seen to do to this model: a Gaussian whose
+covariance is that of a mean over the window, of the baseline's mean, and of the signature. A window may hold
+videos from before the fault, so a share of it is fitted as well. A fault is named where it explains most of
+the change and clearly more than any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..alarm import Diagnosis, Reading
+from ..counting.layout import GateLayout
+from ..counting.videos import Floats, VideoCounts
+from .features import video_features
+from .signatures import Signature, Signatures
+
+UNKNOWN, ANOTHER_MODEL = "unknown", "another model"
+NOT_NUMBERS, FROZEN, CONSTANT = "not finite numbers", "frozen input", "constant gates"
+
+# Of the change between baseline and window, what a named fault must explain, and how much more likely
+# (in nats) it must be than the next label.
+_EXPLAINED, _AHEAD = 0.5, 3.0
+_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+# A fault in production is not exactly the one that was made: as if no window said more than fifty videos do.
+_MISFIT = 0.02
+# Variance that every feature has at least, as a share of what it has in the baseline.
+_FLOOR = 0.05
+# Share of the rows that must be far beyond their threshold for the model itself to be in doubt.
+_MOST_ROWS, _FAR = 0.9, 3.0
+
+
+@dataclass(frozen=True)
+class _Fit:
+    signature: Signature
+    share: float
+    likelihood: float
+    explained: float
+
+
+def diagnose(
+    signatures: Signatures | None,
+    layout: GateLayout,
+    reference: VideoCounts,
+    window: VideoCounts,
+    readings: Sequence[Reading],
+) -> Diagnosis:
+    """What ``window`` (at least one video), beside ``reference``, looks like.
+
+    ``readings``: those beyond their thresholds, the farthest first.
+    """
+    named = _by_rule(readings)
+    if named is not None:
+        return named
+    told = _levels(layout, reference, window, readings)
+    if signatures is None:
+        return _unknown(layout, readings, [*told, "no fault signatures: the baseline was made without them"])
+    fits = _fits(signatures, video_features(layout, reference), video_features(layout, window))
+    scores = {fit.signature.label: round(fit.likelihood - fits[0].likelihood, 3) for fit in reversed(fits)}
+    best = fits[0]
+    others = [fit for fit in fits if fit.signature.label != best.signature.label]
+    ahead = best.likelihood - others[0].likelihood if others else np.inf
+    if best.explained < _EXPLAINED:
+        explained = f"{max(best.explained, 0):.0%} of the change"
+        why = f"the nearest known fault, {best.signature.label}, explains {explained}"
+        return _unknown(layout, readings, [*told, why], scores)
+    evidence = [
+        f"{best.signature.label} ({best.signature.variant}) explains {best.explained:.0%} of the change",
+        *told,
+    ]
+    if best.share < 1:
+        evidence.append(f"about {best.share:.0%} of the window's videos have it")
+    if ahead < _AHEAD:
+        evidence.append(f"nearly as likely: {others[0].signature.label}")
+    if best.signature.like:
+        evidence.append(f"in this model's gates it looks like {', '.join(best.signature.like)}")
+    return Diagnosis(best.signature.label, tuple(evidence), scores)
+
+
+def _by_rule(readings: Sequence[Reading]) -> Diagnosis | None:
+    """Faults that need no comparison."""
+    worst = {reading.kind: reading.value for reading in reversed(readings)}
+    if "nan" in worst:
+        why = f"gates of {worst['nan']:.0%} of the videos are NaN or infinite: see the features first"
+        return Diagnosis(NOT_NUMBERS, (why,))
+    if "frozen" in worst:
+        why = (
+            f"{worst['frozen']:.0%} of the videos have exactly the gates of the one before, under another id:"
+            " features are not renewed, or ids are of requests and not of videos"
+        )
+        return Diagnosis(FROZEN, (why,))
+    return None
+
+
+def _unknown(
+    layout: GateLayout,
+    readings: Sequence[Reading],
+    told: Sequence[str],
+    scores: dict[str, float] | None = None,
+) -> Diagnosis:
+    """No known fault: constant gates, another model where all is off by far, or nothing with a name."""
+    constant = {(one.gate, one.layer) for one in readings if one.kind == "constant" and one.value >= 0.5}
+    if len(constant) >= len(layout) / 2:
+        why = f"{len(constant)} of {len(layout)} gates do not change over their videos' clips"
+        return Diagnosis(CONSTANT, (why, *told), scores or {})
+    far = {(one.gate, one.layer) for one in readings if one.excess >= _FAR}
+    if len(far) >= _MOST_ROWS * len(layout):
+        why = f"{len(far)} of {len(layout)} gates are far beyond their thresholds: another model or recipe?"
+        return Diagnosis(ANOTHER_MODEL, (why, *told), scores or {})
+    why = "no known fault fits: the traffic, the features or the model changed"
+    return Diagnosis(UNKNOWN, (why, *told), scores or {})
+
+
+def _fits(signatures: Signatures, usual: Floats, seen: Floats) -> list[_Fit]:
+    """Every label's best variant and share, the likeliest first."""
+    change = seen.mean(axis=0) - usual.mean(axis=0)
+    certainty = 1 / len(seen) + 1 / len(usual) + 1 / signatures.videos + _MISFIT
+    scale = np.sqrt(np.maximum(np.diag(np.cov(usual, rowvar=False)), 1e-6))
+    best: dict[str, _Fit] = {}
+    for signature in signatures.faults:
+        for share in _SHARES:
+            spread = share * signature.spread + (1 - share) * signatures.spread
+            fit = _fit(signature, share, change, spread, certainty, scale)
+            before = best.get(signature.label)
+            if before is None or fit.likelihood > before.likelihood:
+                best[signature.label] = fit
+    return sorted(best.values(), key=lambda fit: -fit.likelihood)
+
+
+def _fit(
+    signature: Signature, share: float, change: Floats, spread: Floats, certainty: float, scale: Floats
+) -> _Fit:
+    """How likely ``change`` is, if ``share`` of the videos have the fault; on the scale of usual videos."""
+    left = (change - share * signature.shift) / scale
+    scaled = spread / np.outer(scale, scale)
+    # Towards a sphere, and never flat: under a fault that saturates every gate nothing varies any more.
+    sphere = 0.2 * np.trace(scaled) / len(scaled) + _FLOOR
+    factor = np.linalg.cholesky(certainty * (0.8 * scaled + sphere * np.eye(len(scaled))))
+    distance = float((np.linalg.solve(factor, left) ** 2).sum())
+    volume = float(2 * np.log(np.diag(factor)).sum())
+    whole = change / scale
+    return _Fit(
+        signature,
+        share,
+        -0.5 * (distance + volume),
+        1 - float(left @ left) / max(float(whole @ whole), 1e-12),
+    )
+
+
+def _levels(
+    layout: GateLayout, reference: VideoCounts, window: VideoCounts, readings: Sequence[Reading]
+) -> list[str]:
+    """The worst row's mean gate, then and now."""
+    worst = next((one for one in readings if one.layer is not None), None)
+    if worst is None:
+        return []
+    row = layout.names.index(f"{worst.gate}.{worst.layer}")
+
+    def mean(counts: VideoCounts) -> float:
+        return float(counts.sum_of("sum")[:, row].sum() / max(int(counts.count[:, row].sum()), 1))
+
+    return [
+        f"the {worst.gate} gate of layer {worst.layer} is {mean(window):.3f} on average,"
+        f" {mean(reference):.3f} in the baseline"
+    ]

@@ -1,0 +1,180 @@
+"""Learns what faults do to a model's gates: it runs again over videos of its baseline, broken on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from ...data.annotations import read_annotations
+from ...data.features import FeatureReader, RawFeatures
+from ...data.folders import FeatureFolders
+from ...data.prepare import Sample, collate, prepare
+from ...errors import GatescopeError, MonitorError
+from ...model_file import file_sha256
+from ...runs.reader import Run
+from ...session import GateSession
+from ..counting.layout import GateLayout
+from ..counting.requests import Taken, count_taken
+from ..counting.videos import Floats, VideoCounts
+from ..observed import ObservedVideo
+from .features import video_features
+from .injections import Vector, injections
+from .signatures import APART, Signature, Signatures
+
+VIDEOS = 200
+_BATCH = 16
+_WINDOW = 100
+
+
+def learn_signatures(
+    run: Run,
+    *,
+    videos: int = VIDEOS,
+    silence: Path | None = None,
+    model: Path | None = None,
+    annotations: Path | None = None,
+    features: Path | None = None,
+    advance: Callable[[int], object] = lambda _: None,
+) -> Signatures:
+    """Signatures from up to ``videos`` videos of ``run``, one query of each, evenly taken from it.
+
+    Its model, annotations and features are those that ``run.json`` names, unless given here. ``silence``: an
+    .npy file with the raw audio features (Da,) of a silent clip; else the quietest rows of the audio itself.
+    ``advance`` is told how many samples were run, of ``8 · videos`` at most.
+
+    Raises :class:`~gatescope.runtime.errors.MonitorError` that says what is no longer there.
+    """
+    info = run.record
+    path = model or Path(info.model.path)
+    try:
+        if file_sha256(path) != info.model.sha256:
+            raise MonitorError(f"{path} is not the model of {run.path} any more")
+        with GateSession(path) as session:
+            raw = list(_read(run, session, annotations, features, videos))
+            if len(raw) < 2:
+                raise MonitorError("faults can be learned from two videos on", received=f"{len(raw)}")
+            return learn_from(session, raw, _silence(silence), advance)
+    except OSError as error:
+        raise MonitorError(
+            f"faults cannot be learned: {path} cannot be read", received=error.strerror or str(error)
+        ) from error
+    except MonitorError:
+        raise
+    except GatescopeError as error:
+        raise MonitorError(f"faults cannot be learned: {error.problem}", received=error.received) from error
+
+
+def learn_from(
+    session: GateSession,
+    raw: Sequence[RawFeatures],
+    silence: Vector | None = None,
+    advance: Callable[[int], object] = lambda _: None,
+) -> Signatures:
+    """Signatures from raw features of videos, at least two."""
+    manifest = session.manifest
+    layout = GateLayout.of_manifest(manifest)
+    samples = [prepare(manifest, video=one.video, audio=one.audio, text=one.text) for one in raw]
+    usual = video_features(layout, counts_of_samples(session, layout, samples, advance))
+    spread = np.cov(usual, rowvar=False)
+    found: list[Signature] = []
+    for injection in injections(manifest, raw, samples, silence):
+        broken = map(injection.apply, range(len(samples)))
+        own = video_features(layout, counts_of_samples(session, layout, broken, advance))
+        shift = (own - usual).mean(axis=0)
+        found.append(Signature(injection.label, injection.variant, shift, np.cov(own, rowvar=False), 0.0))
+    return Signatures(len(raw), spread, tuple(_compared(spread, found, len(raw))))
+
+
+def counts_of_samples(
+    session: GateSession,
+    layout: GateLayout,
+    samples: Iterable[Sample],
+    advance: Callable[[int], object] = lambda _: None,
+) -> VideoCounts:
+    """The gates of ``samples`` as counts, in order.
+
+    Raises :class:`~gatescope.runtime.errors.MonitorError` where the model's gates cannot be counted.
+    """
+    parts: list[VideoCounts] = []
+    waiting = iter(samples)
+    while own := list(islice(waiting, _BATCH)):
+        outputs = session.run(collate(own))
+        whole = bool(outputs.gates)
+        taken = Taken(
+            time=0,
+            gates=outputs.gates if whole else outputs.summaries,
+            summaries=not whole,
+            clips=tuple(sample.clips for sample in own),
+            ids=None,
+            slice="",
+        )
+        parts.append(ObservedVideo.counts_of(count_taken(layout, [taken], 0.0, _refuse)))
+        advance(len(own))
+    return VideoCounts.joined(parts)
+
+
+def separation(shift: Floats, spread: Floats, learned_from: int) -> float:
+    """How far apart windows of 100 videos are whose features differ by ``shift``, in spreads."""
+    effective = shrunk(spread) * (1 / _WINDOW + 1 / max(learned_from, 1))
+    return float(np.sqrt(max(shift @ np.linalg.solve(effective, shift), 0.0)))
+
+
+def shrunk(spread: Floats) -> Floats:
+    """A covariance that can be inverted: drawn towards its diagonal, with a floor of a thousandth."""
+    diagonal = np.diag(spread)
+    return 0.8 * spread + 0.2 * np.diag(diagonal) + 1e-6 * np.eye(len(spread))
+
+
+def _compared(spread: Floats, found: Sequence[Signature], videos: int) -> Iterator[Signature]:
+    """With each fault's power, and the others it cannot be told from."""
+    for one in found:
+        power = separation(one.shift, spread, videos)
+        like = dict.fromkeys(
+            other.label
+            for other in found
+            if other.label != one.label
+            and power >= APART
+            and separation(one.shift - other.shift, (one.spread + other.spread) / 2, videos) < APART
+        )
+        yield Signature(one.label, one.variant, one.shift, one.spread, power, tuple(like))
+
+
+def _read(
+    run: Run, session: GateSession, annotations: Path | None, features: Path | None, most: int
+) -> Iterator[RawFeatures]:
+    info = run.record
+    folders = FeatureFolders.find(
+        session.manifest,
+        features,
+        video=None if features else info.features.video,
+        audio=None if features else info.features.audio,
+        text=None if features else info.features.text,
+    )
+    done = set(run.samples.select("qid").collect()["qid"].to_list())
+    one_each = {
+        one.vid: one
+        for one in reversed(read_annotations(annotations or info.annotations.path))
+        if one.qid in done
+    }
+    chosen = list(reversed(one_each.values()))
+    step = max(len(chosen) // most, 1)
+    reader = FeatureReader(folders)
+    for annotation in chosen[::step][:most]:
+        yield reader.read(annotation)
+
+
+def _silence(path: Path | None) -> Vector | None:
+    if path is None:
+        return None
+    try:
+        vector = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise MonitorError(f"{path} cannot be read as an .npy file", received=str(error)) from error
+    return np.asarray(vector, np.float32).reshape(-1)
+
+
+def _refuse(videos: int, error: Exception) -> None:
+    raise MonitorError("the model's gates cannot be counted", received=str(error)) from error

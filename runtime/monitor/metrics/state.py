@@ -1,0 +1,243 @@
+"""What one process has counted, kept in a file of its own, and the truth of all of them together.
+
+Each process writes its file about once a second, whole or not at all, and holds a lock while it lives. Files
+of processes that ended are folded into one, each exactly once, so that counters never go down and the folder
+does not grow.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+from filelock import FileLock, Timeout
+from zlib_ng.zlib_ng import crc32
+
+from ...errors import GatescopeError
+from ..counting.layout import GateLayout
+from ..counting.totals import GateTotals
+
+_SUFFIX, _ENDED = ".state", "ended.state"
+_LOCK = ".fold.lock"
+# Files of ended processes that may lie about before they are folded.
+_MOST_ENDED = 8
+
+#: Counters that add up over processes, with what each counts.
+COUNTERS: dict[str, str] = {
+    "requests": "requests that were watched",
+    "dropped": "videos that found the queue full",
+    "faults": "faults of the monitor itself",
+    "deliveries_failed": "alarms that could not be delivered",
+    "acknowledged": "videos written to the log",
+    "durable": "videos forced to the disk",
+    "at_risk": "videos in segments whose sync failed",
+    "lost": "videos that could not be written",
+    "log_errors": "failures of the disk",
+    "log_bytes": "bytes written to the log",
+    "request_seconds": "seconds spent on the way of requests",
+    "background_seconds": "seconds of CPU spent behind them",
+}
+
+
+@dataclass
+class WorkerState:
+    """What has been counted since a process began; nothing in it ever goes down.
+
+    - ``totals``: of its gates. ``slices``: videos by slice. ``counters``: by the names of :data:`COUNTERS`.
+    - ``last_inference``: Unix seconds, 0 before the first. ``last_fault``: the latest message.
+    """
+
+    totals: GateTotals
+    slices: Counter[str] = field(default_factory=Counter[str])
+    counters: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
+    last_inference: float = 0.0
+    last_fault: str = ""
+
+    def merge(self, other: WorkerState) -> None:
+        """Add what ``other`` has counted; the latest inference is the latest of both."""
+        self.totals.merge(other.totals)
+        self.slices.update(other.slices)
+        for name in COUNTERS:
+            self.counters[name] += other.counters[name]
+        if other.last_inference >= self.last_inference:
+            self.last_inference = other.last_inference
+            self.last_fault = other.last_fault or self.last_fault
+
+    def to_plain(self) -> dict[str, Any]:
+        """Lists and numbers."""
+        return {
+            "totals": self.totals.to_plain(),
+            "slices": dict(self.slices),
+            "counters": self.counters,
+            "last_inference": self.last_inference,
+            "last_fault": self.last_fault,
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any], layout: GateLayout) -> WorkerState:
+        """What :meth:`to_plain` gave; raises ``ValueError``, ``KeyError`` or ``TypeError`` for others."""
+        counters = cast(Mapping[str, float], plain["counters"])
+        return cls(
+            GateTotals.from_plain(plain["totals"], layout),
+            Counter(cast(dict[str, int], plain["slices"])),
+            {name: counters.get(name, 0) for name in COUNTERS},
+            float(plain["last_inference"]),
+            str(plain["last_fault"]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FleetState:
+    """All processes that share a folder: ``state`` of all, ``live`` ones, and files that are ``damaged``."""
+
+    state: WorkerState
+    live: int
+    damaged: int = 0
+
+
+class StateFile:
+    """The state of the process ``process`` in ``folder``, which must be there; held locked until closed.
+
+    Raises ``OSError`` where it cannot be written.
+    """
+
+    def __init__(self, folder: Path, process: str) -> None:
+        self._folder = folder
+        self._path = folder / f"{process}{_SUFFIX}"
+        self._partial = folder / f".{process}.partial"
+        self._lock_path = folder / f"{process}.lock"
+        self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def write(self, state: WorkerState) -> None:
+        """Replace what is there. Not forced to the disk: after a power loss a service begins anew anyway."""
+        _write(self._partial, self._path, state.to_plain())
+
+    def close(self) -> None:
+        """Let go of the lock: from now on the process counts as ended."""
+        if self._lock >= 0:
+            os.close(self._lock)
+        self._lock = -1
+
+
+def merged_state(folder: Path, layout: GateLayout) -> FleetState:
+    """The sum over every process that ever wrote into ``folder``.
+
+    Files that are damaged are left out and counted; nothing of a file's content is an error.
+    """
+    try:
+        with FileLock(folder / _LOCK, timeout=5):
+            return _merge(folder, layout, may_write=True)
+    except (OSError, Timeout):
+        # A reader that may not write, or a folder that is being folded: as it is.
+        return _merge(folder, layout, may_write=False)
+
+
+def _merge(folder: Path, layout: GateLayout, *, may_write: bool) -> FleetState:
+    whole, live, damaged = WorkerState(GateTotals(layout)), 0, 0
+    ended: list[tuple[Path, WorkerState]] = []
+    kept, folded, problem = _ended(folder, layout)
+    damaged += problem
+    whole.merge(kept)
+    for path in sorted(folder.glob(f"*{_SUFFIX}")):
+        if path.name == _ENDED or path.stem in folded:
+            continue
+        state = _read(path, layout)
+        if state is None:
+            damaged += 1
+            continue
+        whole.merge(state)
+        if _lives(path):
+            live += 1
+        else:
+            ended.append((path, state))
+    if may_write and not problem and (len(ended) > _MOST_ENDED or folded):
+        _fold(folder, kept, ended if len(ended) > _MOST_ENDED else [], folded)
+    return FleetState(whole, live, damaged)
+
+
+def _fold(folder: Path, kept: WorkerState, ended: list[tuple[Path, WorkerState]], folded: set[str]) -> None:
+    """Add the ended to what was kept. Their names are kept with it until their files are gone, so that a
+    crash
+    in between counts none twice."""
+    for name in folded:
+        _remove(folder, name)
+    if not ended:
+        left = [name for name in folded if (folder / f"{name}{_SUFFIX}").exists()]
+    else:
+        for _, state in ended:
+            kept.merge(state)
+        left = [path.stem for path, _ in ended]
+    _write(folder / ".ended.partial", folder / _ENDED, {**kept.to_plain(), "folded": left})
+    for name in left:
+        _remove(folder, name)
+
+
+def _remove(folder: Path, name: str) -> None:
+    for suffix in (_SUFFIX, ".lock"):
+        (folder / f"{name}{suffix}").unlink(missing_ok=True)
+
+
+def _ended(folder: Path, layout: GateLayout) -> tuple[WorkerState, set[str], int]:
+    """What ended processes have counted, whose files may still be there, and 1 where it is damaged."""
+    path = folder / _ENDED
+    if not path.exists():
+        return WorkerState(GateTotals(layout)), set(), 0
+    plain = _plain(path)
+    try:
+        if plain is not None:
+            return WorkerState.from_plain(plain, layout), set(cast(list[str], plain["folded"])), 0
+    except (ValueError, KeyError, TypeError):
+        pass
+    return WorkerState(GateTotals(layout)), set(), 1
+
+
+def _read(path: Path, layout: GateLayout) -> WorkerState | None:
+    plain = _plain(path)
+    if plain is None:
+        return None
+    try:
+        return WorkerState.from_plain(plain, layout)
+    except (ValueError, KeyError, TypeError, AttributeError, GatescopeError):
+        return None
+
+
+def _plain(path: Path) -> dict[str, Any] | None:
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    if len(data) < 4 or crc32(data[4:]) != int.from_bytes(data[:4], "little"):
+        return None
+    try:
+        plain: Any = msgspec.msgpack.decode(data[4:])
+    except msgspec.DecodeError:
+        return None
+    return cast(dict[str, Any], plain) if isinstance(plain, dict) else None
+
+
+def _write(partial: Path, path: Path, plain: Mapping[str, Any]) -> None:
+    data = msgspec.msgpack.encode(plain)
+    partial.write_bytes(crc32(data).to_bytes(4, "little") + data)
+    partial.replace(path)
+
+
+def _lives(path: Path) -> bool:
+    lock = path.with_suffix(".lock")
+    try:
+        descriptor = os.open(lock, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

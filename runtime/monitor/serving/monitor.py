@@ -1,0 +1,239 @@
+"""The monitor of a service: takes the gates of every request, and does the rest behind it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from ...errors import MonitorError
+from ...manifest import Manifest
+from ..alarm import Alarm
+from ..baseline.baseline import Baseline
+from ..baseline.stored import load_baseline
+from ..counting.requests import Taken
+from ..log.folder import join_folder
+from ..log.records import short_id
+from ..log.writer import GateLogWriter
+from ..metrics.snapshot import MetricsSnapshot
+from ..model import WatchedModel
+from .delivery import AlarmDelivery
+from .settings import MonitorSettings
+from .taps import Tapped, valid_clips
+from .worker import Worker
+
+OTHER_SLICES = "other"
+_MOST_LABEL = 64
+
+
+class Monitor:
+    """Watches the gates of one model in this process.
+
+    - ``folder``: a gate log, shared by all processes of the service, or None for none.
+    - ``baseline``: a baseline file, or one that is loaded, to watch against here; None to count and log only,
+      for a ``gatescope monitor watch`` that watches all processes.
+    - ``on_alarm``: a command, which gets each alarm as JSON on its standard input, or a function.
+    - ``settings``: see :class:`MonitorSettings`.
+
+    Nothing it does raises into the service once a session is bound. ``faults`` counts what went wrong and
+    ``last_fault`` says it; the metrics and the logger ``gatescope`` do too. It survives a fork: the child
+    counts for itself. A context manager; without ``with``, call :meth:`close`, or let the process end.
+
+    Raises :class:`~gatescope.runtime.errors.BaselineError` for a baseline that cannot be read.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        baseline: str | os.PathLike[str] | Baseline | None = None,
+        on_alarm: str | Callable[[Alarm], object] | None = None,
+        settings: MonitorSettings | None = None,
+    ) -> None:
+        self.settings = settings or MonitorSettings()
+        self.folder = Path(folder) if folder is not None else None
+        loaded = load_baseline(Path(baseline)) if isinstance(baseline, str | os.PathLike) else baseline
+        self.baseline: Baseline | None = loaded
+        self._on_alarm = on_alarm
+        # A command that cannot be read is told now, not at the first alarm.
+        AlarmDelivery(None, on_alarm)
+        self._model: WatchedModel | None = None
+        self._manifest: Manifest | None = None
+        self._worker: Worker | None = None
+        self._closed = False
+        self._lock = threading.Lock()
+        self._slices: set[str] = set()
+        own: weakref.ref[Monitor] = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _after_fork(own))
+        atexit.register(_close, own)
+
+    @property
+    def model(self) -> WatchedModel:
+        """The model that is watched.
+
+        Raises :class:`~gatescope.runtime.errors.MonitorError` before a session is bound.
+        """
+        if self._model is None:
+            raise MonitorError("this monitor watches nothing yet", fix="give it to a MonitoredSession")
+        return self._model
+
+    @property
+    def faults(self) -> int:
+        """What went wrong in this process's monitoring."""
+        return self._worker.faults if self._worker else 0
+
+    @property
+    def last_fault(self) -> str:
+        """The latest message, empty where there is none."""
+        return self._worker.last_fault if self._worker else ""
+
+    @property
+    def dropped(self) -> int:
+        """Videos that found the queue full."""
+        return self._worker.intake.dropped if self._worker else 0
+
+    @property
+    def alarms(self) -> list[Alarm]:
+        """The latest alarms that this process told, oldest first; a thousand at most."""
+        return list(self._worker.delivery.recent) if self._worker else []
+
+    @property
+    def firing(self) -> list[Alarm]:
+        """Alarms that are not resolved."""
+        return self._worker.firing() if self._worker else []
+
+    @property
+    def log(self) -> GateLogWriter | None:
+        """This process's log, with what it has acknowledged, made durable and lost; None without a folder."""
+        return self._worker.log if self._worker else None
+
+    def bind(self, manifest: Manifest, file_sha256: str = "") -> None:
+        """Watch the model that ``manifest`` describes; a :class:`MonitoredSession` calls it.
+
+        Raises :class:`~gatescope.runtime.errors.BaselineError` or
+        :class:`~gatescope.runtime.errors.GateLogError` where baseline or log are of another model, and
+        :class:`~gatescope.runtime.errors.MonitorError` where this monitor watches another one already.
+        """
+        model = WatchedModel.of(manifest, file_sha256)
+        if self._model is not None and (different := self._model.differences(model)):
+            raise MonitorError(
+                "this monitor watches another model already",
+                received="; ".join(different),
+                fix="give every model a monitor of its own",
+            )
+        if self.baseline is not None:
+            self.baseline.check_model(model, "this session")
+        if self.folder is not None and self._model is None:
+            join_folder(self.folder, manifest, model)
+        self._model, self._manifest = model, manifest
+        self._start()
+
+    def offer(self, tapped: Tapped, summaries: bool, ids: Sequence[object] | object, slice_: str) -> None:
+        """Take in one request; never raises, and does nothing that takes longer than copying its gates."""
+        began = time.perf_counter()
+        worker = self._worker
+        try:
+            if worker is None:
+                worker = self._start()
+            if worker is None:
+                return
+            gates = tapped.gates()
+            if not gates:
+                return
+            if tapped.shared:
+                gates = {kind: array.copy() for kind, array in gates.items()}
+            samples = len(next(iter(gates.values())))
+            clips = None if summaries else valid_clips(tapped.inputs())
+            taken = Taken(time.time_ns(), gates, summaries, clips, _ids(ids, samples), self._bounded(slice_))
+            worker.put(taken, time.perf_counter() - began)
+        except Exception as error:  # whatever a caller gives, inference goes on
+            if worker is not None:
+                worker.fault(error)
+
+    def flush(self, seconds: float = 30.0) -> None:
+        """Wait until all that was offered is counted and logged, for ``seconds`` at most."""
+        if self._worker is not None:
+            self._worker.flush(seconds)
+
+    def snapshot(self) -> MetricsSnapshot:
+        """What a metrics server shows: with a folder, of all its processes."""
+        worker = self._worker or self._start()
+        if worker is None:
+            raise MonitorError("this monitor watches nothing yet", fix="give it to a MonitoredSession")
+        return worker.snapshot()
+
+    def close(self) -> None:
+        """Count and log what is left, end the log; what comes later is not watched."""
+        self._closed = True
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close()
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _start(self) -> Worker | None:
+        """This process's own worker; None before a session is bound and once the monitor is closed."""
+        with self._lock:
+            if self._closed or self._model is None or self._manifest is None:
+                return None
+            if self._worker is None:
+                self._worker = Worker(
+                    self._model, self._manifest, self.folder, self.baseline, self._on_alarm, self.settings
+                )
+            return self._worker
+
+    def _bounded(self, label: str) -> str:
+        """The slice as it is kept; beyond the bound all further ones are one."""
+        if not label:
+            return ""
+        text = short_id(str(label))[:_MOST_LABEL]
+        if text in self._slices:
+            return text
+        if len(self._slices) >= self.settings.most_slices:
+            return OTHER_SLICES
+        self._slices.add(text)
+        return text
+
+    def after_fork(self) -> None:
+        """In the child: what the parent has queued, counted and opened is the parent's."""
+        self._lock = threading.Lock()
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.disown()
+
+
+def _ids(ids: Sequence[object] | object, samples: int) -> tuple[str, ...] | None:
+    """One id a sample, as text; raises ``ValueError`` for another number of them."""
+    if ids is None:
+        return None
+    many = isinstance(ids, list | tuple | np.ndarray)
+    told = [short_id(str(one)) for one in (ids if many else [ids])]
+    if len(told) != samples:
+        raise ValueError(f"{len(told)} ids for {samples} samples; the request is not counted")
+    return tuple(told)
+
+
+def _after_fork(monitor: weakref.ref[Monitor]) -> None:
+    if (own := monitor()) is not None:
+        own.after_fork()
+
+
+def _close(monitor: weakref.ref[Monitor]) -> None:
+    if (own := monitor()) is not None:
+        own.close()

@@ -1,0 +1,231 @@
+"""What happens behind the requests of one process: counting, logging, watching, on a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ...errors import GateLogError
+from ...manifest import Manifest
+from ..alarm import Alarm
+from ..baseline.baseline import Baseline
+from ..counting.requests import Taken, count_taken
+from ..counting.totals import GateTotals
+from ..detection.watcher import Watcher
+from ..log.writer import GateLogWriter
+from ..metrics.snapshot import Detection, MetricsSnapshot
+from ..metrics.state import FleetState, StateFile, WorkerState, merged_state
+from ..model import WatchedModel
+from ..observed import ObservedVideo
+from .delivery import AlarmDelivery
+from .intake import Intake
+from .settings import MonitorSettings
+
+_log = logging.getLogger("gatescope")
+_AT_ONCE = 256
+# Further faults of the same kind are only counted.
+_TOLD_FAULTS = 5
+
+
+class Worker:
+    """Everything a monitor has in one process. Its thread starts with it and ends with :meth:`close`.
+
+    Raises what :class:`GateLogWriter` raises; later faults are counted in ``faults``.
+    """
+
+    def __init__(
+        self,
+        model: WatchedModel,
+        manifest: Manifest,
+        folder: Path | None,
+        baseline: Baseline | None,
+        on_alarm: str | Callable[[Alarm], object] | None,
+        settings: MonitorSettings,
+    ) -> None:
+        self.model = model
+        self.intake = Intake(settings.queue_requests, settings.queue_bytes)
+        self.delivery = AlarmDelivery(folder, on_alarm)
+        self.log = GateLogWriter(folder, manifest, model, settings.log) if folder is not None else None
+        self.faults = 0
+        self.last_fault = ""
+        self._settings = settings
+        self._state = WorkerState(GateTotals(model.layout))
+        self._state_folder = self.log.folder.state if self.log else None
+        self._state_file = self._new_state_file()
+        self._watcher = Watcher(baseline, settings.watch) if baseline is not None else None
+        self._baseline = baseline
+        self._written = 0.0
+        self._requests = 0
+        self._request_seconds = 0.0
+        # The watcher and the totals belong to one thread at a time.
+        self._work_lock = threading.Lock()
+        self._stopping, self._idle = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="gatescope-monitor", daemon=True)
+        self._thread.start()
+
+    def put(self, taken: Taken, seconds: float) -> None:
+        """One request, and how long it took on its own thread."""
+        self._idle.clear()
+        self.intake.put(taken)
+        self._requests += 1
+        self._request_seconds += seconds
+
+    def fault(self, error: Exception) -> None:
+        """Something of the monitor itself went wrong."""
+        self.faults += 1
+        self.last_fault = f"{type(error).__name__}: {error}"
+        if self.faults <= _TOLD_FAULTS:
+            _log.warning("gates are not watched as they should be: %s", self.last_fault)
+
+    def firing(self) -> list[Alarm]:
+        """Alarms that are not resolved."""
+        with self._work_lock:
+            return self._watcher.firing if self._watcher is not None else []
+
+    def flush(self, seconds: float) -> None:
+        """Wait until the queue is empty and its last videos are dealt with."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not (len(self.intake) == 0 and self._idle.is_set()):
+            time.sleep(0.005)
+        with self._work_lock:
+            self._keep_state()
+
+    def snapshot(self) -> MetricsSnapshot:
+        """This moment; with a folder, of all processes."""
+        with self._work_lock:
+            self._keep_state()
+            detection = detection_of(self._watcher, self._baseline)
+            own = FleetState(self._state, live=1)
+            if self._state_folder is not None and self._state_file is not None:
+                own = merged_state(self._state_folder, self.model.layout)
+            return MetricsSnapshot(self.model, own, detection, versions=versions())
+
+    def close(self) -> None:
+        """Deal with what is left, and end."""
+        self._stopping.set()
+        self._thread.join(timeout=10.0)
+        with self._work_lock:
+            self._guarded(self._work)
+            if self.log is not None:
+                self.log.close()
+            self._keep_state()
+            if self._state_file is not None:
+                self._state_file.close()
+        self.delivery.close()
+
+    def disown(self) -> None:
+        """In a forked child: let go of the parent's files without touching what is in them."""
+        if self._state_file is not None:
+            self._state_file.close()
+        if self.log is not None:
+            self.log.disown()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._settings.poll_seconds):
+            with self._work_lock:
+                self._guarded(self._work)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # nothing may end this thread
+            self.fault(error)
+
+    def _work(self) -> None:
+        began = time.thread_time()
+        while taken := self.intake.take(_AT_ONCE):
+            videos = count_taken(self.model.layout, taken, self._settings.keep_gates, self._uncounted)
+            if videos:
+                self._take_in(videos)
+        now = time.monotonic()
+        if self.log is not None:
+            self.log.tick()
+        if self._watcher is not None:
+            self.delivery.tell(self._watcher.tick(now))
+            if self.log is not None:
+                self.delivery.tell(self._watcher.lost(self.log.lost, now))
+        self._state.counters["background_seconds"] += time.thread_time() - began
+        if now - self._written >= self._settings.state_seconds:
+            self._written = now
+            self._keep_state()
+        self._idle.set()
+
+    def _take_in(self, videos: list[ObservedVideo]) -> None:
+        segment = ""
+        if self.log is not None:
+            self.log.append(videos)
+            segment = self.log.segment
+        state = self._state
+        state.totals.update(ObservedVideo.counts_of(videos))
+        state.slices.update(video.slice for video in videos)
+        state.last_inference = max(state.last_inference, videos[-1].time / 1e9)
+        if self._watcher is not None:
+            alarms = self._watcher.see(videos, [segment] * len(videos), now=time.monotonic())
+            self.delivery.tell(alarms)
+
+    def _uncounted(self, videos: int, error: Exception) -> None:
+        self.fault(ValueError(f"{videos} videos could not be counted: {error}"))
+
+    def _keep_state(self) -> None:
+        """Bring the counters up to date, and write them for other processes to read."""
+        counters = self._state.counters
+        counters.update(
+            requests=self._requests,
+            request_seconds=self._request_seconds,
+            dropped=self.intake.dropped,
+            faults=self.faults,
+            deliveries_failed=self.delivery.failures,
+        )
+        self._state.last_fault = self.last_fault
+        if self.log is not None:
+            counters.update(
+                acknowledged=self.log.acknowledged,
+                durable=self.log.durable,
+                at_risk=self.log.at_risk,
+                lost=self.log.lost,
+                log_errors=self.log.errors,
+                log_bytes=self.log.bytes_written,
+            )
+        if self._state_file is None:
+            self._state_file = self._new_state_file()
+        if self._state_file is not None:
+            try:
+                self._state_file.write(self._state)
+            except OSError as error:
+                self.fault(error)
+
+    def _new_state_file(self) -> StateFile | None:
+        if self._state_folder is None or self.log is None:
+            return None
+        try:
+            return StateFile(self._state_folder, self.log.process)
+        except OSError as error:
+            self.fault(GateLogError(f"no state can be kept in {self._state_folder}: {error.strerror}"))
+            return None
+
+
+def detection_of(watcher: Watcher | None, baseline: Baseline | None) -> Detection | None:
+    """What ``watcher`` sees now, for the metrics."""
+    if watcher is None or baseline is None:
+        return None
+    return Detection(
+        readings=watcher.readings(),
+        filled=watcher.filled(),
+        firing=watcher.firing,
+        raised=dict(watcher.raised),
+        slices=baseline.slices,
+        watched=watcher.videos,
+        baseline_videos=len(baseline.videos),
+        false_alarms=baseline.false_alarms,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of gatescope and Python, for the metrics."""
+    import platform
+    from importlib.metadata import version
+
+    return {"version": version("gatescope"), "python": platform.python_version()}
