@@ -59,8 +59,10 @@ class LogFolder:
 
     def segment_paths(self) -> list[Path]:
         """Segments that are not sealed, by name."""
+        # In this order: one that is sealed meanwhile is then in one list or the other, and never in neither.
+        paths = sorted(self.segments.glob(f"*{SUFFIX}"))
         sealed = {path.name for path in self.sealed_paths()}
-        return [path for path in sorted(self.segments.glob(f"*{SUFFIX}")) if path.stem not in sealed]
+        return [path for path in paths if path.stem not in sealed]
 
     def sealed_paths(self) -> list[Path]:
         """Folders of sealed segments, by name."""
@@ -146,7 +148,8 @@ def in_use(path: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Shared, so that two who ask do not take each other for the writer.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True
     finally:

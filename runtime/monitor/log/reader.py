@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 from ...errors import GateLogError
 from .folder import LogFolder, open_folder
-from .frames import PREAMBLE_BYTES
 from .segment import LoggedVideo, SegmentReader, SegmentState, read_segment
+
+#: When a segment begins (Unix nanoseconds), and what reads it.
+Source = tuple[int, Callable[[], Iterator[LoggedVideo]]]
 
 
 def read_log(folder: str | Path) -> Iterator[LoggedVideo]:
@@ -21,12 +24,14 @@ def read_log(folder: str | Path) -> Iterator[LoggedVideo]:
     a folder that is no log, and segments that cannot be read at all or are newer.
     """
     log = open_folder(folder)
-    yield from merged([*_sealed(log), *_open(log)])
+    # Segments first: one that is sealed between the two looks is in both lists, and its Parquet is read.
+    segments = _open(log)
+    sealed = _sealed(log)
+    sources = [source for name, source in segments.items() if name not in sealed]
+    yield from merged([*sealed.values(), *sources])
 
 
-def merged(
-    sources: list[tuple[int, Callable[[], Iterator[LoggedVideo]]]],
-) -> Iterator[LoggedVideo]:
+def merged(sources: Sequence[Source]) -> Iterator[LoggedVideo]:
     """The videos of all ``sources``, by time; a source is opened when its time (Unix nanoseconds) comes."""
     waiting = sorted(sources, key=lambda source: source[0], reverse=True)
     order = count()
@@ -61,30 +66,37 @@ def check_same_model(log: LogFolder, state: SegmentState, name: str) -> None:
         )
 
 
-def _open(log: LogFolder) -> list[tuple[int, Callable[[], Iterator[LoggedVideo]]]]:
-    sources: list[tuple[int, Callable[[], Iterator[LoggedVideo]]]] = []
+def _open(log: LogFolder) -> dict[str, Source]:
+    sources: dict[str, Source] = {}
     for path in log.segment_paths():
-        if path.stat().st_size < PREAMBLE_BYTES:
-            continue
-        state = SegmentState()
-        reader = SegmentReader(path)
+        try:
+            reader = SegmentReader(path)
+        except FileNotFoundError:
+            continue  # sealed or removed since it was listed
         reader.close()
         check_same_model(log, reader.state, path.name)
         header = reader.state.header
-
-        def videos(path: Path = path, state: SegmentState = state) -> Iterator[LoggedVideo]:
-            return read_segment(path, len(log.model.layout), state)
-
-        sources.append((header.started if header else 0, videos))
+        sources[path.stem] = header.started if header else 0, partial(_segment, log, path)
     return sources
 
 
-def _sealed(log: LogFolder) -> list[tuple[int, Callable[[], Iterator[LoggedVideo]]]]:
+def _segment(log: LogFolder, path: Path) -> Iterator[LoggedVideo]:
+    """The videos of a segment, from its Parquet where it was sealed since it was listed."""
+    try:
+        yield from read_segment(path, len(log.model.layout))
+    except FileNotFoundError:
+        if (log.sealed / path.stem).is_dir():
+            from .sealed import read_sealed
+
+            yield from read_sealed(log.sealed / path.stem, log.model.layout)
+
+
+def _sealed(log: LogFolder) -> dict[str, Source]:
     folders = log.sealed_paths()
     if not folders:
-        return []
+        return {}
     # Polars is not needed for a log that was never sealed.
     from .sealed import read_sealed, sealed_start
 
     layout = log.model.layout
-    return [(sealed_start(folder), lambda folder=folder: read_sealed(folder, layout)) for folder in folders]
+    return {folder.name: (sealed_start(folder), partial(read_sealed, folder, layout)) for folder in folders}

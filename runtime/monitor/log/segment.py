@@ -75,9 +75,9 @@ class SegmentReader:
     ``OSError`` where it cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, state: SegmentState | None = None) -> None:
         self.name = path.stem
-        self.state = SegmentState()
+        self.state = state if state is not None else SegmentState()
         self._descriptor = os.open(path, os.O_RDONLY)
         try:
             self._salt = read_preamble(os.pread(self._descriptor, PREAMBLE_BYTES, 0), path.name)
@@ -85,11 +85,13 @@ class SegmentReader:
             self.close()
             raise
         self.position = PREAMBLE_BYTES
-        self._rows = 0
-        header = next(iter(self.frames()), None)
-        if header is not None and header.kind != HEADER:
-            # The header is damaged; what was read must be read again.
-            self.position = header.offset
+        first = next(iter(self.frames(final=False)), None)
+        if first is None or first.kind != HEADER:
+            # The header is damaged or cut off: what was read in search of it is read again.
+            self.position = PREAMBLE_BYTES
+            self.state.skipped.clear()
+            self.state.losses.clear()
+            self.state.end = None
 
     def close(self) -> None:
         """Release the file."""
@@ -171,11 +173,7 @@ class SegmentReader:
 
 def read_segment(path: Path, rows: int, state: SegmentState | None = None) -> Iterator[LoggedVideo]:
     """Every video of a segment that is not sealed; ``state``, where given, is filled on the way."""
-    reader = SegmentReader(path)
-    if state is not None:
-        state.header = reader.state.header
-        state.skipped += reader.state.skipped
-        reader.state = state
+    reader = SegmentReader(path, state)
     try:
         yield from reader.videos(rows)
     finally:

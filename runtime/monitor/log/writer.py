@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -166,7 +165,7 @@ class GateLogWriter:
         self._pause, self._not_before = _FIRST_PAUSE, 0.0
         self._opened = self._synced = time.monotonic()
         self._salt = b""
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._children: list[int] = []
 
     def _after_fork(self) -> None:
         """A child has its parent's descriptor and must not write to it."""
@@ -321,24 +320,23 @@ class GateLogWriter:
 
     def _maintain(self) -> None:
         """Have finished segments sealed and old ones removed by a process that this one does not wait for."""
+        keep = self.settings
         command = [sys.executable, "-m", "gatescope.runtime.monitor.log.maintain", str(self.folder.path)]
-        command += [
-            "--keep-bytes",
-            str(self.settings.keep_bytes),
-            "--keep-days",
-            str(self.settings.keep_days),
-        ]
+        command += ["--keep-bytes", str(keep.keep_bytes), "--keep-days", str(keep.keep_days)]
+        quiet = [(os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_RDWR, 0) for stream in (0, 1, 2)]
+        self._children = [child for child in self._children if not _ended(child)]
         try:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            child = os.posix_spawn(sys.executable, command, os.environ, file_actions=quiet, setsid=True)
         except OSError as error:
             self.errors += 1
             self.last_error = f"maintenance: {error.strerror or error}"
-            return
-        # Asked whether they ended, so that none stays a zombie.
-        self._children = [one for one in [*self._children, child] if one.poll() is None]
+        else:
+            self._children.append(child)
+
+
+def _ended(child: int) -> bool:
+    """Whether a child process ended; asking is what keeps it from staying a zombie."""
+    try:
+        return os.waitpid(child, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return True
