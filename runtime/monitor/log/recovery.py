@@ -17,7 +17,7 @@ from ..describe import moment
 from ..observed import ObservedVideo
 from .folder import SUFFIX, LogFolder, in_use, open_folder
 from .reader import check_same_model
-from .sealed import read_sealed, write_videos, write_whole_gates
+from .sealed import VIDEOS_FILE, read_facts, read_sealed, write_sealed
 from .segment import SegmentReader, SegmentState, read_segment
 
 COMPLETE, NOTHING, PARTIAL = 0, 1, 3
@@ -156,16 +156,29 @@ def _log_of(folder: Path, notes: list[str]) -> LogFolder:
 def _everything(log: LogFolder, found: list[RecoveredSegment]) -> Iterator[ObservedVideo]:
     """Every video, segment by segment; ``found`` is filled on the way."""
     for path in log.sealed_paths():
-        videos, first, last, problem = 0, 0, 0, ""
+        videos, first, last, expected, reported, problem = 0, 0, 0, 0, 0, ""
         try:
-            for one in read_sealed(path, log.model.layout):
+            facts = read_facts(path)
+            expected, reported = facts.videos, sum(loss.videos for loss in facts.losses)
+            for one in read_sealed(path, log.model.layout, gates=True):
                 first = first if videos else one.video.time
                 last = one.video.time
                 videos += 1
                 yield one.video
         except GateLogError as error:
             problem = f"{error.problem}: {error.received}"
-        found.append(RecoveredSegment(path.name, videos, "sealed", first / 1e9, last / 1e9, problem=problem))
+        found.append(
+            RecoveredSegment(
+                path.name,
+                videos,
+                "sealed",
+                first / 1e9,
+                last / 1e9,
+                lost_videos=max(expected - videos, 0),
+                reported_lost=reported,
+                problem=problem,
+            )
+        )
     for path in log.segment_paths():
         state, problem = SegmentState(), ""
         try:
@@ -191,6 +204,8 @@ def _judged(path: Path, state: SegmentState, problem: str) -> RecoveredSegment:
         lost = max(state.end.videos - state.videos, 0)
     elif damaged:
         lost = max(lost, 1)
+    if state.header is None and not damaged and not problem:
+        problem = "it ends within its header"
     running = in_use(path)
     return RecoveredSegment(
         path.stem,
@@ -223,19 +238,10 @@ def _missing(names: list[str]) -> tuple[str, ...]:
 
 def _write(log: LogFolder, target: Path, found: list[RecoveredSegment]) -> tuple[str, ...]:
     hidden = target.parent / f".{target.name}.partial"
-    whole: list[ObservedVideo] = []
-
-    def keeping() -> Iterator[ObservedVideo]:
-        for video in _everything(log, found):
-            if video.gates:
-                whole.append(video)
-            yield video
-
     try:
         shutil.rmtree(hidden, ignore_errors=True)
         hidden.mkdir(parents=True)
-        write_videos(hidden / "videos.parquet", log.model.layout, keeping())
-        write_whole_gates(hidden, log, whole)
+        write_sealed(hidden, log, _everything(log, found))
         if target.exists():
             target.rmdir()
         hidden.rename(target)
@@ -244,7 +250,7 @@ def _write(log: LogFolder, target: Path, found: list[RecoveredSegment]) -> tuple
         raise GateLogError(
             f"{target} cannot be written", received=str(error), fix="choose another --output"
         ) from error
-    made = [target / "videos.parquet"]
+    made = [target / VIDEOS_FILE]
     made += [target] if (target / "run.json").exists() else []
     return tuple(str(path) for path in made)
 

@@ -1,33 +1,33 @@
 """Sealed segments: Parquet that says all that the segment said.
 
 ``videos.parquet`` has a row for each video and gate, in the segment's order: its counts, to the last bit.
-Gates that were kept whole are a run folder beside it, which ``gatescope analyze`` reads like any other.
+Gates that were kept whole are a run folder beside it, which ``gatescope analyze`` reads like any other; the
+column ``whole`` names the video in it. ``segment.json`` keeps what is no video: how the segment ended, and
+what its writer could not write.
 """
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 
-from ...errors import GateLogError
-from ...runs.info import FeatureRef, FileRef, RunInfo, Selection, Timings
-from ...runs.schema import SAMPLES_SCHEMA
-from ...runs.table import SampleGates
-from ...runs.writer import RunWriter, samples_per_part
+from ...errors import GateLogError, GatescopeError
 from ..counting.layout import PLACES, GateLayout
 from ..counting.videos import COUNTERS, SUMS
 from ..observed import ObservedVideo
 from .folder import LogFolder
+from .records import LossRecord
 from .segment import LoggedVideo
+from .whole_gates import WholeGates, read_whole
 
 VIDEOS_FILE = "videos.parquet"
+SEGMENT_FILE = "segment.json"
 _AT_ONCE = 500
-_FROM_TRAFFIC = "(traffic of a service, from its gate log)"
 
 VIDEO_SCHEMA = pl.Schema(
     {
@@ -35,6 +35,7 @@ VIDEO_SCHEMA = pl.Schema(
         "sample_id": pl.String,
         "slice": pl.String,
         "clips": pl.UInt32,
+        "whole": pl.String,
         "gate": pl.String,
         "layer": pl.UInt8,
         "bins": pl.Array(pl.UInt64, PLACES),
@@ -44,8 +45,21 @@ VIDEO_SCHEMA = pl.Schema(
 )
 
 
-def video_table(layout: GateLayout, videos: Sequence[ObservedVideo]) -> pl.DataFrame:
-    """A row for each video and row of ``layout``. ``bins``: below the range, 64 equal bins, above it."""
+class SealedFacts(msgspec.Struct, frozen=True):
+    """What a segment said beside its videos: how many they are, whether it was closed, and its losses."""
+
+    videos: int
+    closed: bool
+    losses: list[LossRecord]
+
+
+def video_table(
+    layout: GateLayout, videos: Sequence[ObservedVideo], whole: Sequence[str | None]
+) -> pl.DataFrame:
+    """A row for each video and row of ``layout``. ``bins``: below the range, 64 equal bins, above it.
+
+    ``whole``: the names of the videos in the run of gates that were kept whole.
+    """
     rows, count = len(layout), len(videos)
     if not videos:
         return pl.DataFrame(schema=VIDEO_SCHEMA)
@@ -61,6 +75,7 @@ def video_table(layout: GateLayout, videos: Sequence[ObservedVideo]) -> pl.DataF
         "sample_id": told([video.sample_id for video in videos], pl.String),
         "slice": told([video.slice for video in videos], pl.String),
         "clips": told([video.clips for video in videos], pl.UInt32),
+        "whole": told(list(whole), pl.String),
         "gate": pl.Series([row.kind for row in layout.rows] * count, dtype=pl.String),
         "layer": pl.Series([row.layer for row in layout.rows] * count, dtype=pl.UInt8),
         "bins": pl.Series(integers[:, :PLACES], dtype=pl.Array(pl.UInt64, PLACES)),
@@ -102,117 +117,76 @@ def videos_of_table(layout: GateLayout, table: pl.DataFrame) -> list[ObservedVid
     ]
 
 
-def read_sealed(folder: Path, layout: GateLayout) -> Iterator[LoggedVideo]:
-    """Every video of a sealed segment, a few hundred in memory at a time.
+def read_sealed(folder: Path, layout: GateLayout, *, gates: bool = False) -> Iterator[LoggedVideo]:
+    """Every video of a sealed segment, a few hundred in memory at a time; ``gates``: those kept whole too.
 
     Raises :class:`~gatescope.runtime.errors.GateLogError` where it cannot be read.
     """
-    path = folder / VIDEOS_FILE
     try:
-        scan = pl.scan_parquet(path, glob=False)
+        scan = pl.scan_parquet(folder / VIDEOS_FILE, glob=False)
         start = 0
         while True:
             table = scan.slice(start * len(layout), _AT_ONCE * len(layout)).collect()
-            for number, video in enumerate(videos_of_table(layout, table), start):
+            videos = videos_of_table(layout, table)
+            if gates:
+                videos = _with_gates(folder, layout, videos, table)
+            for number, video in enumerate(videos, start):
                 yield LoggedVideo(folder.name, number, video)
             if len(table) < _AT_ONCE * len(layout):
                 return
             start += _AT_ONCE
-    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-        raise GateLogError(
-            f"{path} cannot be read",
-            received=str(error).splitlines()[0] if str(error) else repr(error),
-            expected="a sealed segment of this log",
-            fix=f"see what can be saved: gatescope monitor recover {folder.parent.parent}",
-        ) from error
+    except (OSError, ValueError, pl.exceptions.PolarsError, GatescopeError) as error:
+        raise _unreadable(folder, VIDEOS_FILE, error) from error
 
 
-def write_videos(path: Path, layout: GateLayout, videos: Iterable[ObservedVideo]) -> int:
-    """Write ``videos.parquet``; returns how many videos. They are held as a table."""
-    tables: list[pl.DataFrame] = []
-    block: list[ObservedVideo] = []
+def read_facts(folder: Path) -> SealedFacts:
+    """What the segment said beside its videos.
+
+    Raises :class:`~gatescope.runtime.errors.GateLogError` where it cannot be read.
+    """
+    try:
+        return msgspec.json.decode((folder / SEGMENT_FILE).read_bytes(), type=SealedFacts)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _unreadable(folder, SEGMENT_FILE, error) from error
+
+
+def write_sealed(folder: Path, log: LogFolder, videos: Iterable[ObservedVideo]) -> int:
+    """Write ``videos.parquet`` and the run of whole gates into ``folder``; returns how many videos.
+
+    A few hundred are in memory at a time.
+    """
+    whole = WholeGates(log, folder / ".whole")
+    blocks: list[Path] = []
+    videos_of_block: list[ObservedVideo] = []
+    names: list[str | None] = []
     count = 0
-    for video in videos:
-        block.append(video)
-        count += 1
-        if len(block) == _AT_ONCE:
-            tables.append(video_table(layout, block))
-            block = []
-    tables.append(video_table(layout, block))
-    pl.concat(tables).write_parquet(path, compression="zstd")
+
+    def write_block() -> None:
+        blocks.append(folder / f".block-{len(blocks)}")
+        video_table(log.model.layout, videos_of_block, names).write_parquet(blocks[-1], compression="lz4")
+        videos_of_block.clear()
+        names.clear()
+
+    try:
+        for video in videos:
+            names.append(whole.take(video))
+            videos_of_block.append(replace(video, gates=None))
+            count += 1
+            if len(videos_of_block) == _AT_ONCE:
+                write_block()
+        write_block()
+        pl.scan_parquet(blocks, glob=False).sink_parquet(folder / VIDEOS_FILE, compression="zstd")
+        whole.write(folder)
+    finally:
+        whole.close()
+        for block in blocks:
+            block.unlink(missing_ok=True)
     return count
 
 
-def write_whole_gates(folder: Path, log: LogFolder, videos: Sequence[ObservedVideo]) -> None:
-    """Write the gates of ``videos``, each kept whole, as a finished run into ``folder``, which is there.
-
-    Ids are made distinct by a number. Videos with a value that is no finite number are left out: a run holds
-    none.
-    """
-    kept = [video for video in videos if video.gates and _finite(video)]
-    if not kept:
-        return
-    names = _distinct([video.sample_id or "video" for video in kept])
-    table = pl.DataFrame(
-        {
-            "sample_id": names,
-            "qid": names,
-            "vid": [video.sample_id for video in kept],
-            "clips": [video.clips for video in kept],
-            "duration": [None] * len(kept),
-        },
-        schema=SAMPLES_SCHEMA,
-    )
-    info = RunInfo(
-        model=FileRef(_FROM_TRAFFIC, log.model.file),
-        manifest=log.manifest,
-        annotations=FileRef(_FROM_TRAFFIC, ""),
-        features=FeatureRef((_FROM_TRAFFIC,), _FROM_TRAFFIC, None),
-        selection=Selection(),
-        batch_size=1,
-        device="unknown",
-        samples=len(kept),
-        samples_per_part=samples_per_part(log.manifest, 1),
-        predictions=False,
-        versions={
-            "gatescope": version("gatescope"),
-            "python": platform.python_version(),
-            "polars": pl.__version__,
-        },
-    )
-    writer = RunWriter.begin(folder, info, table)
-    for start in range(0, len(kept), info.samples_per_part):
-        part = slice(start, start + info.samples_per_part)
-        writer.write_part(
-            [
-                SampleGates(name, dict(video.gates or {}))
-                for name, video in zip(names[part], kept[part], strict=True)
-            ],
-            [],
-            Timings(),
-        )
-    writer.finish()
-
-
-def _finite(video: ObservedVideo) -> bool:
-    return all(bool(np.isfinite(array).all()) for array in (video.gates or {}).values())
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """The first of each name as it is, further ones with a number that no other has."""
-    taken = set(names)
-    seen: dict[str, int] = {}
-    made: list[str] = []
-    for name in names:
-        number = seen.get(name, 0)
-        chosen = name
-        while number and chosen in taken:
-            chosen = f"{name}#{number + 1}"
-            number += chosen in taken
-        seen[name] = max(number, 1)
-        taken.add(chosen)
-        made.append(chosen)
-    return made
+def write_facts(folder: Path, facts: SealedFacts) -> None:
+    """Write ``segment.json``."""
+    (folder / SEGMENT_FILE).write_bytes(msgspec.json.encode(facts) + b"\n")
 
 
 def sealed_start(folder: Path) -> int:
@@ -222,3 +196,23 @@ def sealed_start(folder: Path) -> int:
     except (OSError, pl.exceptions.PolarsError):
         return 0
     return int(first["time"].cast(pl.Int64)[0]) if len(first) else 0
+
+
+def _with_gates(
+    folder: Path, layout: GateLayout, videos: list[ObservedVideo], table: pl.DataFrame
+) -> list[ObservedVideo]:
+    names: list[str | None] = table.gather_every(len(layout))["whole"].to_list()
+    kept = iter(read_whole(folder, [name for name in names if name is not None], list(layout.kinds)))
+    return [
+        video if name is None else replace(video, gates=next(kept))
+        for video, name in zip(videos, names, strict=True)
+    ]
+
+
+def _unreadable(folder: Path, name: str, error: Exception) -> GateLogError:
+    return GateLogError(
+        f"{folder / name} cannot be read",
+        received=str(error).splitlines()[0] if str(error) else repr(error),
+        expected="a sealed segment of this log",
+        fix=f"see what can be saved: gatescope monitor recover {folder.parent.parent}",
+    )

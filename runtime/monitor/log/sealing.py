@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from ...errors import GateLogError, GatescopeError
 from ..observed import ObservedVideo
 from .folder import SUFFIX, LogFolder, in_use, sync_folder
 from .reader import check_same_model
-from .sealed import read_sealed, write_videos, write_whole_gates
+from .sealed import SealedFacts, read_sealed, write_facts, write_sealed
 from .segment import SegmentState, read_segment
 
 _LOCK = ".maintenance.lock"
@@ -77,8 +78,9 @@ def seal(log: LogFolder, path: Path) -> Path:
         # Sealed already; the last step, its removal, is what was missing.
         path.unlink()
         return target
-    layout, state = log.model.layout, SegmentState()
-    videos = [one.video for one in read_segment(path, len(layout), state)]
+    rows, state = len(log.model.layout), SegmentState()
+    for _ in read_segment(path, rows, state):
+        pass
     check_same_model(log, state, path.name)
     if not state.whole:
         raise GateLogError(
@@ -89,10 +91,10 @@ def seal(log: LogFolder, path: Path) -> Path:
     shutil.rmtree(hidden, ignore_errors=True)
     hidden.mkdir(parents=True)
     try:
-        write_whole_gates(hidden, log, videos)
-        write_videos(hidden / "videos.parquet", layout, videos)
+        write_sealed(hidden, log, (one.video for one in read_segment(path, rows)))
+        write_facts(hidden, SealedFacts(state.videos, state.end is not None, state.losses))
         _sync_tree(hidden)
-        _compare(hidden, log, videos)
+        _compare(hidden, log, path)
         hidden.rename(target)
     except BaseException:
         shutil.rmtree(hidden, ignore_errors=True)
@@ -124,18 +126,30 @@ def apply_retention(log: LogFolder, keep_bytes: int, keep_days: float) -> list[s
     return removed
 
 
-def _compare(folder: Path, log: LogFolder, videos: list[ObservedVideo]) -> None:
-    """Read back what was written and hold it against the segment."""
-    back = [one.video for one in read_sealed(folder, log.model.layout)]
-    same = len(back) == len(videos) and all(
-        (one.time, one.sample_id, one.slice, one.clips)
-        == (other.time, other.sample_id, other.slice, other.clips)
-        and np.array_equal(one.integers, other.integers)
-        and np.array_equal(one.sums, other.sums, equal_nan=True)
-        for one, other in zip(back, videos, strict=False)
+def _compare(folder: Path, log: LogFolder, segment: Path) -> None:
+    """Read back what was written and hold it against the segment, video by video."""
+    back = read_sealed(folder, log.model.layout, gates=True)
+    original = read_segment(segment, len(log.model.layout))
+    if not all(
+        one is not None and other is not None and _same(one.video, other.video)
+        for one, other in zip_longest(original, back)
+    ):
+        raise GateLogError(f"{folder} does not hold what its segment holds; the segment stays")
+
+
+def _same(video: ObservedVideo, back: ObservedVideo) -> bool:
+    """Gates with a value that is no finite number are not kept whole in Parquet."""
+    gates, gates_back = video.gates or {}, back.gates or {}
+    return (
+        (video.time, video.sample_id, video.slice, video.clips)
+        == (back.time, back.sample_id, back.slice, back.clips)
+        and np.array_equal(video.integers, back.integers)
+        and video.sums.tobytes() == back.sums.tobytes()
+        and all(
+            array.tobytes() == gates_back[kind].tobytes() if gates_back else not np.isfinite(array).all()
+            for kind, array in gates.items()
+        )
     )
-    if not same:
-        raise GateLogError(f"{folder} does not hold what its segment held; the segment stays")
 
 
 def _sync_tree(folder: Path) -> None:

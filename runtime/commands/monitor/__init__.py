@@ -1,0 +1,1 @@
+"""``gatescope monitor``: its subcommands, one a file."""

@@ -1,0 +1,234 @@
+"""Prometheus alert rules for one model, and the unit tests of these rules for ``promtool``.
+
+Both are written as JSON, which is YAML too. Detection happens in the watcher, whose thresholds carry the
+baseline's own error; the rules say what is firing, and watch over what the watcher cannot say: that traffic,
+the log or the monitor itself is gone.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ..alarm import Kind
+from ..describe import MEANING
+from .subject import AlertSubject
+
+_WHERE = "{{ with $labels.slice }}slice {{ . }}{{ else }}all traffic{{ end }}"
+RULES_FILE, TESTS_FILE = "gatescope-alerts.yml", "gatescope-alerts-test.yml"
+
+# Kinds of the watcher: the alert's name, its severity, and what to do first.
+_KINDS: dict[Kind, tuple[str, str, str]] = {
+    "drift": (
+        "GateDrift",
+        "warning",
+        "See the diagnosis on the dashboard, then the example ids of the alarm.",
+    ),
+    "level": (
+        "GateLevel",
+        "warning",
+        "See the diagnosis on the dashboard, then the example ids of the alarm.",
+    ),
+    "saturation": ("GateSaturation", "warning", "Compare the features' scale with what training used."),
+    "collapse": (
+        "GateCollapse",
+        "critical",
+        "See whether the audio of recent videos is there and not silent.",
+    ),
+    "constant": ("GateConstant", "critical", "See whether features change over a video's clips."),
+    "frozen": ("GatesFrozen", "critical", "See whether features are renewed for every request."),
+    "nan": ("GateNaN", "critical", "Look for NaN in the features of the alarm's examples."),
+    "missing": ("SliceMissing", "warning", "Ask the source of this part of the traffic."),
+}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long things may take: shorter in tests. ``over``: counters are looked at over this long.
+
+    ``absent``: after how long without any metrics the exporter is gone. ``interval``: between evaluations.
+    """
+
+    over: str = "10m"
+    absent: str = "5m"
+    interval: str = "15s"
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """One alert; ``calm`` and ``broken``: values of ``series``, one a minute, without and with the fault."""
+
+    name: str
+    expression: str
+    severity: str
+    summary: str
+    description: str
+    series: str
+    calm: str
+    broken: str
+    labels: dict[str, str]
+    wait: str = "0s"
+
+
+def alert_rules(subject: AlertSubject, timing: Timing | None = None) -> str:
+    """The rule file: ``promtool check rules`` accepts it."""
+    timing = timing or Timing()
+    group = {
+        "name": f"gatescope-{subject.model}",
+        "interval": timing.interval,
+        "rules": [
+            {
+                "alert": rule.name,
+                "expr": rule.expression,
+                "for": rule.wait,
+                "labels": {"severity": rule.severity},
+                "annotations": {"summary": rule.summary, "description": rule.description},
+            }
+            for rule in _rules(subject, timing)
+        ],
+    }
+    return json.dumps({"groups": [group]}, indent=2, ensure_ascii=False) + "\n"
+
+
+def alert_rules_test(subject: AlertSubject, rules_file: str = RULES_FILE) -> str:
+    """Tests for ``promtool test rules``, in which every alert of :func:`alert_rules` fires and resolves.
+
+    The rules must have been made with the usual timing; ``rules_file`` is where they are.
+    """
+    tests = [_test(rule) for rule in _rules(subject, Timing())]
+    document = {"rule_files": [rules_file], "evaluation_interval": "1m", "tests": tests}
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _rules(subject: AlertSubject, timing: Timing) -> list[_Rule]:
+    model = f'model="{subject.model}"'
+    rules = [
+        _Rule(
+            name,
+            f'gatescope_alarm_firing{{{model}, kind="{kind}"}} == 1',
+            severity,
+            f"{MEANING[kind]} in {_WHERE}",
+            f"The {kind} detector of model {subject.model} fires in {_WHERE}. {first}",
+            f'gatescope_alarm_firing{{{model}, slice="", kind="{kind}"}}',
+            "0",
+            "1",
+            {"model": subject.model, "kind": kind},
+        )
+        for kind, (name, severity, first) in _KINDS.items()
+    ]
+    last = f"gatescope_last_inference_timestamp_seconds{{{model}}}"
+    rules.append(
+        _Rule(
+            "TrafficStale",
+            f"time() - {last} > {subject.stale_seconds:g} and {last} > 0",
+            "critical",
+            f"no inference for more than {subject.stale_seconds:g} s",
+            f"The services of model {subject.model} have answered nothing for more than"
+            f" {subject.stale_seconds:g} s. See whether they live and are asked.",
+            last,
+            "",
+            "",
+            {"model": subject.model},
+        )
+    )
+    for name, metric, severity, what, first in (
+        (
+            "GateLogLoss",
+            "log_lost_videos",
+            "warning",
+            "videos were not written to the gate log",
+            "See whether the disk is full.",
+        ),
+        (
+            "GateLogErrors",
+            "log_errors",
+            "warning",
+            "the disk under the gate log fails",
+            "See the disk, and the service's log.",
+        ),
+        (
+            "GateQueueFull",
+            "dropped_videos",
+            "warning",
+            "videos were not watched: the queue was full",
+            "See the service's load.",
+        ),
+        (
+            "MonitorFaults",
+            "monitor_faults",
+            "warning",
+            "the monitor itself has faults; inference was not touched",
+            "See the service's log.",
+        ),
+        (
+            "AlarmUndelivered",
+            "alarm_delivery_failures",
+            "critical",
+            "alarms could not be delivered",
+            "Run the alarm command by hand.",
+        ),
+    ):
+        series = f"gatescope_{metric}_total{{{model}}}"
+        rules.append(
+            _Rule(
+                name,
+                f"increase({series}[{timing.over}]) > 0",
+                severity,
+                what,
+                f"Model {subject.model}: {what}. {first}",
+                series,
+                "+0",
+                "+5",
+                {"model": subject.model},
+            )
+        )
+    build = f"gatescope_build_info{{{model}}}"
+    rules.append(
+        _Rule(
+            "GatescopeDown",
+            f"absent({build})",
+            "critical",
+            "nobody watches the gates",
+            f"Prometheus gets no metrics of model {subject.model}. See whether the service or"
+            " 'gatescope monitor watch' runs.",
+            build,
+            "1",
+            "_",
+            {"model": subject.model},
+            wait=timing.absent,
+        )
+    )
+    return rules
+
+
+def _test(rule: _Rule) -> dict[str, Any]:
+    """Ten minutes calm, ten with the fault, then calm again for an hour."""
+    if rule.name == "TrafficStale":
+        # Time begins at 0 in these tests: seen until minute 10, then not before minute 40.
+        values = " ".join(
+            str(max(60 * min(minute, 10), 60)) if minute < 40 else str(60 * minute) for minute in range(60)
+        )
+        broken, again = "35m", "50m"
+    elif rule.calm.startswith("+"):
+        values, broken, again = f"0{rule.calm}x10 5{rule.broken}x9 50+0x60", "18m", "70m"
+    else:
+        values, broken, again = f"{rule.calm}x10 {rule.broken}x15 {rule.calm}x60", "20m", "40m"
+    labels = {**rule.labels, "severity": rule.severity}
+    told = {
+        "exp_labels": labels,
+        "exp_annotations": {
+            "summary": rule.summary.replace(_WHERE, "all traffic"),
+            "description": rule.description.replace(_WHERE, "all traffic"),
+        },
+    }
+
+    def at(time: str, alerts: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"eval_time": time, "alertname": rule.name, "exp_alerts": alerts}
+
+    return {
+        "name": f"{rule.name} fires and resolves",
+        "interval": "1m",
+        "input_series": [{"series": rule.series, "values": values}],
+        "alert_rule_test": [at("5m", []), at(broken, [told]), at(again, [])],
+    }
