@@ -40,9 +40,6 @@ class Replay:
 
     def text(self) -> str:
         """A report for people."""
-        began = sum(
-            alarm.state == "firing" for alarm in {alarm.number: alarm for alarm in self.alarms}.values()
-        )
         began = len({alarm.number for alarm in self.alarms})
         span = f", {moment(self.first)} to {moment(self.last)}" if self.videos else ""
         lines = [

@@ -18,7 +18,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +76,15 @@ def _subject(
     tell: Callable[[str], None],
 ) -> list[Row]:
     model = WatchedModel.of(session.manifest)
-    taught = videos(range(sizes.taught))
-    signatures = learn_from(session, taught)
-    for one in signatures.faults:
-        like = f", like {', '.join(one.like)}" if one.like else ""
-        tell(f"{name}: {one.label} ({one.variant}) is {one.power:.1f} spreads from no fault{like}")
     everything = _counts(session, videos, range(sizes.baseline), {""})[""]
     names = [f"b{number}" for number in range(sizes.baseline)]
     known = BaselineVideos.of(model.layout, names, names, [""] * sizes.baseline, everything)
-    baseline = make_baseline(model, [known], signatures=signatures)
+    baseline = make_baseline(model, [known])
+    signatures = learn_from(session, baseline, videos(range(sizes.taught)))
+    baseline = replace(baseline, signatures=signatures)
+    for one in signatures.faults:
+        like = f", like {', '.join(one.like)}" if one.like else ""
+        tell(f"{name}: {one.label} ({one.variant}): {one.beyond:.0%} of windows of 50 beyond{like}")
     visible = {f"{one.label}: {one.variant}" for one in signatures.faults if one.visible}
     traffic = _counts(session, videos, range(sizes.baseline, sizes.baseline + sizes.pool), None)
     rows: list[Row] = []

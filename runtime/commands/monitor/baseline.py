@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,17 +65,16 @@ def _run(args: Namespace) -> int:
     from ...monitor.baseline.stored import save_baseline
 
     model, parts, sources, runs, known = _read(args.sources)
-    signatures, note = _learn(args, runs, known)
     baseline = make_baseline(
         model,
         parts,
         sources=sources,
         windows=args.window or WINDOWS,
         false_alarms=args.false_alarms or FALSE_ALARMS,
-        signatures=signatures,
-        signatures_note=note,
         insist=args.insist,
     )
+    signatures, note = _learn(args, baseline, runs, known)
+    baseline = replace(baseline, signatures=signatures, signatures_note=note)
     save_baseline(baseline, args.output)
     if args.json:
         print(json.dumps(_summary(args.output, baseline)))
@@ -126,7 +126,9 @@ def _read(
     return first[1], parts, sources, runs, known
 
 
-def _learn(args: Namespace, runs: list[Run], known: Signatures | None) -> tuple[Signatures | None, str]:
+def _learn(
+    args: Namespace, baseline: Baseline, runs: list[Run], known: Signatures | None
+) -> tuple[Signatures | None, str]:
     """What faults look like, or None and why."""
     told = [args.fault_videos, args.silence, args.model, args.annotations, args.features]
     if args.no_faults:
@@ -145,6 +147,7 @@ def _learn(args: Namespace, runs: list[Run], known: Signatures | None) -> tuple[
         with progress("learning faults", 8 * wanted) as advance:
             found = learn_signatures(
                 runs[0],
+                baseline,
                 videos=wanted,
                 silence=args.silence,
                 model=args.model,
@@ -170,7 +173,7 @@ def _summary(path: Path, baseline: Baseline) -> dict[str, object]:
         "windows": baseline.windows,
         "false_alarms": baseline.false_alarms,
         "faults": [
-            {"label": one.label, "variant": one.variant, "power": one.power, "visible": one.visible}
+            {"label": one.label, "variant": one.variant, "beyond": one.beyond, "visible": one.visible}
             for one in (found.faults if found else ())
         ],
         "faults_note": baseline.signatures_note,

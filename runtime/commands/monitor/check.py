@@ -12,8 +12,8 @@ from .options import add_baseline, share
 
 def _configure(parser: ArgumentParser) -> None:
     parser.description = (
-        "Holds all videos of a run against a baseline, as one window. Exits 0 where every detector is within\n"
-        "its threshold, 1 where one is not or the check cannot be made, 2 on bad usage."
+        "Holds all videos of a run against a baseline, as one window. Exits 0 where every detector is\n"
+        "within its threshold, 1 where one is not or the check cannot be made, 2 on bad usage."
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a folder that 'gatescope run' wrote")
     add_baseline(parser)

@@ -1,6 +1,7 @@
 """Which fault a window of videos looks like, and the sentences that say why.
 
-Gates that are no numbers, frozen or constant name themselves. For the rest, the mean features of the window
+Gates that are no numbers name themselves, frozen and constant ones where no other fault explains them. For
+the rest, the mean features of the window
 are compared with the baseline's, moved by what each fault was seen to do to this model: a Gaussian whose
 covariance is that of a mean over the window, of the baseline's mean, and of the signature. A window may hold
 videos from before the fault, so a share of it is fitted as well. A fault is named where it explains most of
@@ -22,10 +23,13 @@ from .signatures import Signature, Signatures
 
 UNKNOWN, ANOTHER_MODEL = "unknown", "another model"
 NOT_NUMBERS, FROZEN, CONSTANT = "not finite numbers", "frozen input", "constant gates"
+_NO_FIT = "no known fault fits: the traffic, the features or the model changed"
 
 # Of the change between baseline and window, what a named fault must explain, and how much more likely
 # (in nats) it must be than the next label.
 _EXPLAINED, _AHEAD = 0.5, 3.0
+# And what it must explain where different videos also have the same gates.
+_EXPLAINED_FROZEN = 0.9
 _SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 # A fault in production is not exactly the one that was made: as if no window said more than fifty videos do.
 _MISFIT = 0.02
@@ -54,21 +58,25 @@ def diagnose(
 
     ``readings``: those beyond their thresholds, the farthest first.
     """
-    named = _by_rule(readings)
-    if named is not None:
-        return named
+    broken, frozen = _not_numbers(readings), _frozen(readings)
+    if broken is not None:
+        return broken
     told = _levels(layout, reference, window, readings)
     if signatures is None:
-        return _unknown(layout, readings, [*told, "no fault signatures: the baseline was made without them"])
+        told.append("no fault signatures: the baseline was made without them")
+        return frozen or _constant(layout, readings, told) or Diagnosis(UNKNOWN, (_NO_FIT, *told))
     fits = _fits(signatures, video_features(layout, reference), video_features(layout, window))
     scores = {fit.signature.label: round(fit.likelihood - fits[0].likelihood, 3) for fit in reversed(fits)}
     best = fits[0]
     others = [fit for fit in fits if fit.signature.label != best.signature.label]
     ahead = best.likelihood - others[0].likelihood if others else np.inf
+    # A fault that takes away all that differs between videos freezes their gates as well.
+    if frozen is not None and best.explained < _EXPLAINED_FROZEN:
+        return frozen
     if best.explained < _EXPLAINED:
         explained = f"{max(best.explained, 0):.0%} of the change"
-        why = f"the nearest known fault, {best.signature.label}, explains {explained}"
-        return _unknown(layout, readings, [*told, why], scores)
+        told.append(f"the nearest known fault, {best.signature.label}, explains {explained}")
+        return _nameless(layout, readings, told, scores)
     evidence = [
         f"{best.signature.label} ({best.signature.variant}) explains {best.explained:.0%} of the change",
         *told,
@@ -82,38 +90,48 @@ def diagnose(
     return Diagnosis(best.signature.label, tuple(evidence), scores)
 
 
-def _by_rule(readings: Sequence[Reading]) -> Diagnosis | None:
-    """Faults that need no comparison."""
-    worst = {reading.kind: reading.value for reading in reversed(readings)}
-    if "nan" in worst:
-        why = f"gates of {worst['nan']:.0%} of the videos are NaN or infinite: see the features first"
-        return Diagnosis(NOT_NUMBERS, (why,))
-    if "frozen" in worst:
-        why = (
-            f"{worst['frozen']:.0%} of the videos have exactly the gates of the one before, under another id:"
-            " features are not renewed, or ids are of requests and not of videos"
-        )
-        return Diagnosis(FROZEN, (why,))
-    return None
+def _not_numbers(readings: Sequence[Reading]) -> Diagnosis | None:
+    """Gates that are NaN or infinite."""
+    worst = max((one.value for one in readings if one.kind == "nan"), default=0.0)
+    if not worst:
+        return None
+    return Diagnosis(
+        NOT_NUMBERS, (f"gates of {worst:.0%} of the videos are NaN or infinite: see the features first",)
+    )
 
 
-def _unknown(
-    layout: GateLayout,
-    readings: Sequence[Reading],
-    told: Sequence[str],
-    scores: dict[str, float] | None = None,
+def _frozen(readings: Sequence[Reading]) -> Diagnosis | None:
+    """Different videos with the same gates."""
+    worst = max((one.value for one in readings if one.kind == "frozen"), default=0.0)
+    if not worst:
+        return None
+    why = (
+        f"{worst:.0%} of the videos have exactly the gates of the one before, under another id: features are"
+        " not renewed, or ids are of requests and not of videos"
+    )
+    return Diagnosis(FROZEN, (why,))
+
+
+def _constant(layout: GateLayout, readings: Sequence[Reading], told: Sequence[str]) -> Diagnosis | None:
+    """Gates that do not change over a video's clips, in half of the rows and of the videos."""
+    rows = {(one.gate, one.layer) for one in readings if one.kind == "constant" and one.value >= 0.5}
+    if len(rows) < len(layout) / 2:
+        return None
+    why = f"{len(rows)} of {len(layout)} gates do not change over their videos' clips"
+    return Diagnosis(CONSTANT, (why, *told))
+
+
+def _nameless(
+    layout: GateLayout, readings: Sequence[Reading], told: Sequence[str], scores: dict[str, float]
 ) -> Diagnosis:
     """No known fault: constant gates, another model where all is off by far, or nothing with a name."""
-    constant = {(one.gate, one.layer) for one in readings if one.kind == "constant" and one.value >= 0.5}
-    if len(constant) >= len(layout) / 2:
-        why = f"{len(constant)} of {len(layout)} gates do not change over their videos' clips"
-        return Diagnosis(CONSTANT, (why, *told), scores or {})
+    if (constant := _constant(layout, readings, told)) is not None:
+        return constant
     far = {(one.gate, one.layer) for one in readings if one.excess >= _FAR}
     if len(far) >= _MOST_ROWS * len(layout):
         why = f"{len(far)} of {len(layout)} gates are far beyond their thresholds: another model or recipe?"
-        return Diagnosis(ANOTHER_MODEL, (why, *told), scores or {})
-    why = "no known fault fits: the traffic, the features or the model changed"
-    return Diagnosis(UNKNOWN, (why, *told), scores or {})
+        return Diagnosis(ANOTHER_MODEL, (why, *told), scores)
+    return Diagnosis(UNKNOWN, (_NO_FIT, *told), scores)
 
 
 def _fits(signatures: Signatures, usual: Floats, seen: Floats) -> list[_Fit]:

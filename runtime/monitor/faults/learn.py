@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -16,9 +17,13 @@ from ...errors import GatescopeError, MonitorError
 from ...model_file import file_sha256
 from ...runs.reader import Run
 from ...session import GateSession
+from ..baseline.baseline import Baseline
+from ..baseline.thresholds import SEED
 from ..counting.layout import GateLayout
 from ..counting.requests import Taken, count_taken
 from ..counting.videos import Floats, VideoCounts
+from ..detection.readings import read_window, reference_of
+from ..detection.window import window_sums
 from ..observed import ObservedVideo
 from .features import video_features
 from .injections import Vector, injections
@@ -27,10 +32,13 @@ from .signatures import APART, Signature, Signatures
 VIDEOS = 200
 _BATCH = 16
 _WINDOW = 100
+# Windows that are drawn to see whether thresholds would be passed, and their size.
+_DRAWN, _DRAWN_WINDOW = 100, 50
 
 
 def learn_signatures(
     run: Run,
+    baseline: Baseline,
     *,
     videos: int = VIDEOS,
     silence: Path | None = None,
@@ -56,7 +64,7 @@ def learn_signatures(
             raw = list(_read(run, session, annotations, features, videos))
             if len(raw) < 2:
                 raise MonitorError("faults can be learned from two videos on", received=f"{len(raw)}")
-            return learn_from(session, raw, _silence(silence), advance)
+            return learn_from(session, baseline, raw, _silence(silence), advance)
     except OSError as error:
         raise MonitorError(
             f"faults cannot be learned: {path} cannot be read", received=error.strerror or str(error)
@@ -69,11 +77,12 @@ def learn_signatures(
 
 def learn_from(
     session: GateSession,
+    baseline: Baseline,
     raw: Sequence[RawFeatures],
     silence: Vector | None = None,
     advance: Callable[[int], object] = lambda _: None,
 ) -> Signatures:
-    """Signatures from raw features of videos, at least two."""
+    """Signatures from raw features of videos, at least two; ``baseline``: whose thresholds must see them."""
     manifest = session.manifest
     layout = GateLayout.of_manifest(manifest)
     samples = [prepare(manifest, video=one.video, audio=one.audio, text=one.text) for one in raw]
@@ -82,10 +91,32 @@ def learn_from(
     found: list[Signature] = []
     for injection in injections(manifest, raw, samples, silence):
         broken = map(injection.apply, range(len(samples)))
-        own = video_features(layout, counts_of_samples(session, layout, broken, advance))
-        shift = (own - usual).mean(axis=0)
-        found.append(Signature(injection.label, injection.variant, shift, np.cov(own, rowvar=False), 0.0))
+        counts = counts_of_samples(session, layout, broken, advance)
+        own = video_features(layout, counts)
+        found.append(
+            Signature(
+                label=injection.label,
+                variant=injection.variant,
+                shift=(own - usual).mean(axis=0),
+                spread=np.cov(own, rowvar=False),
+                power=0.0,
+                beyond=_share_beyond(baseline, counts),
+            )
+        )
     return Signatures(len(raw), spread, tuple(_compared(spread, found, len(raw))))
+
+
+def _share_beyond(baseline: Baseline, broken: VideoCounts) -> float:
+    """Of windows drawn from ``broken``, the share in which any detector is beyond its threshold."""
+    held, reference = baseline.thresholds_for(_DRAWN_WINDOW), reference_of(baseline)
+    rng = np.random.default_rng(SEED)
+    beyond = 0
+    for _ in range(_DRAWN):
+        drawn = broken[rng.integers(0, len(broken), _DRAWN_WINDOW)]
+        sums, flags = window_sums(drawn)
+        # Drawn with repetition: that two have the same gates says nothing.
+        beyond += read_window(reference, held, sums, flags, 0).largest >= 1
+    return beyond / _DRAWN
 
 
 def counts_of_samples(
@@ -139,7 +170,7 @@ def _compared(spread: Floats, found: Sequence[Signature], videos: int) -> Iterat
             and power >= APART
             and separation(one.shift - other.shift, (one.spread + other.spread) / 2, videos) < APART
         )
-        yield Signature(one.label, one.variant, one.shift, one.spread, power, tuple(like))
+        yield replace(one, power=power, like=tuple(like))
 
 
 def _read(

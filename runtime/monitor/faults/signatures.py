@@ -12,8 +12,10 @@ import numpy as np
 
 from ..counting.videos import Floats
 
-#: A fault is told from no fault, or from another, where windows of 100 videos are this many spreads apart.
+#: Faults are told from each other where windows of 100 videos are this many spreads apart.
 APART = 5.0
+#: A fault is visible where so many windows of 50 videos with it are beyond a threshold.
+VISIBLE = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,8 @@ class Signature:
 
     - ``shift`` (F,): how the features' mean moves, over the same videos with and without the fault.
       ``spread`` (F, F): their covariance under the fault.
-    - ``power``: how far windows of 100 videos with the fault are from windows without, in spreads.
+    - ``beyond``: the share of windows of 50 videos with the fault that are beyond a threshold of the
+      baseline. ``power``: how far windows of 100 are from windows without it, in spreads.
       ``like``: labels of other faults that move the gates the same way, so that they cannot be told apart.
     """
 
@@ -31,12 +34,13 @@ class Signature:
     shift: Floats
     spread: Floats
     power: float
+    beyond: float = 0.0
     like: tuple[str, ...] = ()
 
     @property
     def visible(self) -> bool:
-        """Whether the gates show the fault within 100 videos."""
-        return self.power >= APART
+        """Whether the gates show the fault within 100 videos: two windows of 50, one to confirm the other."""
+        return self.beyond >= VISIBLE
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +73,7 @@ class Signatures:
                     "label": one.label,
                     "variant": one.variant,
                     "power": one.power,
+                    "beyond": one.beyond,
                     "like": list(one.like),
                     "shift": _pack(one.shift),
                     "spread": _pack(one.spread),
@@ -92,6 +97,7 @@ class Signatures:
                     _unpack(one["shift"], (count,)),
                     _unpack(one["spread"], (count, count)),
                     float(one["power"]),
+                    float(one["beyond"]),
                     tuple(str(label) for label in one["like"]),
                 )
                 for one in faults
