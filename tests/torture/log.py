@@ -45,7 +45,7 @@ def measure(short: bool, tell: Callable[[str], None]) -> list[Row]:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="gatescope-log-") as folder:
         for writers in (1, 4):
-            kills = killed(Path(folder) / f"{writers}-writers", 16 if short else 500, writers)
+            kills = killed(Path(folder) / f"{writers}-writers", 8 if short else 500, writers)
             tell(f"{writers} writers: {kills}")
             rows.append(
                 Row(

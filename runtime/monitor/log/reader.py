@@ -12,7 +12,7 @@ from ...errors import GateLogError
 from .folder import LogFolder, open_folder
 from .segment import LoggedVideo, SegmentReader, SegmentState, read_segment
 
-#: When a segment begins (Unix nanoseconds), and what reads it.
+#: The time of a segment's first video (Unix nanoseconds), and what reads it.
 Source = tuple[int, Callable[[], Iterator[LoggedVideo]]]
 
 
@@ -32,7 +32,7 @@ def read_log(folder: str | Path) -> Iterator[LoggedVideo]:
 
 
 def merged(sources: Sequence[Source]) -> Iterator[LoggedVideo]:
-    """The videos of all ``sources``, by time; a source is opened when its time (Unix nanoseconds) comes."""
+    """The videos of all ``sources``, by time; a source is opened when its time comes."""
     waiting = sorted(sources, key=lambda source: source[0], reverse=True)
     order = count()
     heap: list[tuple[int, int, LoggedVideo, Iterator[LoggedVideo]]] = []
@@ -73,10 +73,12 @@ def _open(log: LogFolder) -> dict[str, Source]:
             reader = SegmentReader(path)
         except FileNotFoundError:
             continue  # sealed or removed since it was listed
-        reader.close()
-        check_same_model(log, reader.state, path.name)
-        header = reader.state.header
-        sources[path.stem] = header.started if header else 0, partial(_segment, log, path)
+        try:
+            check_same_model(log, reader.state, path.name)
+            first = next(reader.videos(len(log.model.layout)), None)
+        finally:
+            reader.close()
+        sources[path.stem] = first.video.time if first else 0, partial(_segment, log, path)
     return sources
 
 

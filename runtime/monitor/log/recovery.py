@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ class RecoveredSegment:
     - ``damaged_bytes``: in the middle of it. ``torn_bytes``: of a frame at its end that was being written and
       was never acknowledged. ``lost_videos``: an estimate from the damaged bytes, or known from its end
       frame.
-    - ``reported_lost``: what its writer says it could not write. ``problem``: why it could not be read at
-      all.
+    - ``reported_lost``: what its writer says it could not write. ``problem``: why it, or a part of it, could
+      not be read. ``next``: the number of the segment that follows by its end, or −1.
     """
 
     name: str
@@ -46,6 +47,7 @@ class RecoveredSegment:
     lost_videos: int = 0
     reported_lost: int = 0
     problem: str = ""
+    next: int = -1
 
     @property
     def complete(self) -> bool:
@@ -126,7 +128,7 @@ def recover(folder: str | Path, output: str | Path | None = None) -> Recovery:
         sum(segment.videos for segment in found),
         tuple(found),
         _missing([segment.name for segment in found]),
-        tuple(notes),
+        (*notes, *_unfollowed(found)),
         written,
     )
 
@@ -156,29 +158,7 @@ def _log_of(folder: Path, notes: list[str]) -> LogFolder:
 def _everything(log: LogFolder, found: list[RecoveredSegment]) -> Iterator[ObservedVideo]:
     """Every video, segment by segment; ``found`` is filled on the way."""
     for path in log.sealed_paths():
-        videos, first, last, expected, reported, problem = 0, 0, 0, 0, 0, ""
-        try:
-            facts = read_facts(path)
-            expected, reported = facts.videos, sum(loss.videos for loss in facts.losses)
-            for one in read_sealed(path, log.model.layout, gates=True):
-                first = first if videos else one.video.time
-                last = one.video.time
-                videos += 1
-                yield one.video
-        except GateLogError as error:
-            problem = f"{error.problem}: {error.received}"
-        found.append(
-            RecoveredSegment(
-                path.name,
-                videos,
-                "sealed",
-                first / 1e9,
-                last / 1e9,
-                lost_videos=max(expected - videos, 0),
-                reported_lost=reported,
-                problem=problem,
-            )
-        )
+        yield from _sealed(log, path, found)
     for path in log.segment_paths():
         state, problem = SegmentState(), ""
         try:
@@ -187,6 +167,41 @@ def _everything(log: LogFolder, found: list[RecoveredSegment]) -> Iterator[Obser
         except (GatescopeError, OSError) as error:
             problem = error.problem if isinstance(error, GatescopeError) else str(error)
         found.append(_judged(path, state, problem))
+
+
+def _sealed(log: LogFolder, path: Path, found: list[RecoveredSegment]) -> Iterator[ObservedVideo]:
+    """The videos of a sealed segment; where its whole gates cannot be read, their counts still can."""
+    videos, first, last, problems = 0, 0, 0, list[str]()
+    expected, reported, following = 0, 0, -1
+    try:
+        facts = read_facts(path)
+        expected, following = facts.videos, facts.next
+        reported = sum(loss.videos for loss in facts.losses)
+    except GateLogError as error:
+        problems.append(f"{error.problem}: {error.received}")
+    for gates in (True, False):
+        try:
+            for one in islice(read_sealed(path, log.model.layout, gates=gates), videos, None):
+                first = first if videos else one.video.time
+                last = one.video.time
+                videos += 1
+                yield one.video
+            break
+        except GateLogError as error:
+            problems.append(f"{error.problem}: {error.received}")
+    found.append(
+        RecoveredSegment(
+            path.name,
+            videos,
+            "sealed",
+            first / 1e9,
+            last / 1e9,
+            lost_videos=max(expected - videos, 0),
+            reported_lost=reported,
+            problem="; ".join(dict.fromkeys(problems)),
+            next=following,
+        )
+    )
 
 
 def _segment(log: LogFolder, path: Path, state: SegmentState) -> Iterator[Any]:
@@ -218,6 +233,7 @@ def _judged(path: Path, state: SegmentState, problem: str) -> RecoveredSegment:
         lost_videos=lost,
         reported_lost=sum(loss.videos for loss in state.losses),
         problem=problem,
+        next=state.end.next if state.end is not None else -1,
     )
 
 
@@ -234,6 +250,21 @@ def _missing(names: list[str]) -> tuple[str, ...]:
         for number in range(min(numbers), max(numbers))
         if number not in numbers
     )
+
+
+def _unfollowed(segments: list[RecoveredSegment]) -> list[str]:
+    """Segments whose end says that another follows, which is not there."""
+    names = {segment.name for segment in segments}
+    following = {
+        segment.name: f"{segment.name.rpartition('-')[0]}-{segment.next:06}"
+        for segment in segments
+        if segment.next >= 0
+    }
+    return [
+        f"{name} was to be followed by {later}, which was removed or could never be begun"
+        for name, later in following.items()
+        if later not in names
+    ]
 
 
 def _write(log: LogFolder, target: Path, found: list[RecoveredSegment]) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 ``videos.parquet`` has a row for each video and gate, in the segment's order: its counts, to the last bit.
 Gates that were kept whole are a run folder beside it, which ``gatescope analyze`` reads like any other; the
-column ``whole`` names the video in it. ``segment.json`` keeps what is no video: how the segment ended, and
-what its writer could not write.
+column ``whole`` names the video in it. ``segment.json`` keeps what is no video: what
+follows the segment, and what its writer could not write.
 """
 
 from __future__ import annotations
@@ -46,10 +46,11 @@ VIDEO_SCHEMA = pl.Schema(
 
 
 class SealedFacts(msgspec.Struct, frozen=True):
-    """What a segment said beside its videos: how many they are, whether it was closed, and its losses."""
+    """What a segment said beside its videos: how many they are, the number of the segment that follows (or
+    −1), and what its writer could not write."""
 
     videos: int
-    closed: bool
+    next: int
     losses: list[LossRecord]
 
 

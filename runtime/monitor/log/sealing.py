@@ -92,7 +92,7 @@ def seal(log: LogFolder, path: Path) -> Path:
     hidden.mkdir(parents=True)
     try:
         write_sealed(hidden, log, (one.video for one in read_segment(path, rows)))
-        write_facts(hidden, SealedFacts(state.videos, state.end is not None, state.losses))
+        write_facts(hidden, _facts(state))
         _sync_tree(hidden)
         _compare(hidden, log, path)
         hidden.rename(target)
@@ -126,6 +126,11 @@ def apply_retention(log: LogFolder, keep_bytes: int, keep_days: float) -> list[s
     return removed
 
 
+def _facts(state: SegmentState) -> SealedFacts:
+    following = state.end.next if state.end is not None else -1
+    return SealedFacts(state.videos, following, state.losses)
+
+
 def _compare(folder: Path, log: LogFolder, segment: Path) -> None:
     """Read back what was written and hold it against the segment, video by video."""
     back = read_sealed(folder, log.model.layout, gates=True)
@@ -145,9 +150,10 @@ def _same(video: ObservedVideo, back: ObservedVideo) -> bool:
         == (back.time, back.sample_id, back.slice, back.clips)
         and np.array_equal(video.integers, back.integers)
         and video.sums.tobytes() == back.sums.tobytes()
-        and all(
-            array.tobytes() == gates_back[kind].tobytes() if gates_back else not np.isfinite(array).all()
-            for kind, array in gates.items()
+        and (
+            all(array.tobytes() == gates_back[kind].tobytes() for kind, array in gates.items())
+            if gates_back
+            else not gates or not all(np.isfinite(array).all() for array in gates.values())
         )
     )
 

@@ -79,17 +79,13 @@ class GateLogWriter:
         if self._closed or not self._ready():
             self._lose(len(videos))
             return 0
-        records: list[tuple[int, bytes]] = []
-        if self._unreported:
-            loss = LossRecord(self._unreported, self._lost_since, time.time_ns(), self.last_error)
-            records.append((LOSS, encode(loss)))
-        reports = len(records)
-        records += [(VIDEO, encode_video(video)) for video in videos]
-        frames: list[bytes] = []
-        ends: list[int] = []
-        offset = self._offset
-        for kind, payload in records:
-            frames.append(pack(self._salt, offset, kind, payload))
+        loss = self._loss_frame(self._offset)
+        frames = [loss] if loss else []
+        reports = len(frames)
+        offset = self._offset + len(loss)
+        ends = [offset] * reports
+        for video in videos:
+            frames.append(pack(self._salt, offset, VIDEO, encode_video(video)))
             offset += len(frames[-1])
             ends.append(offset)
         reached = self._offset + self._write(b"".join(frames))
@@ -272,10 +268,12 @@ class GateLogWriter:
     def _end(self, *, rotate: bool) -> None:
         """Close the segment with its end frame."""
         assert self._descriptor is not None
+        frames = self._loss_frame(self._offset)
         record = EndRecord(self._videos, self._number if rotate else -1)
-        frame = pack(self._salt, self._offset, END, encode(record))
-        written = self._write(frame)
-        if written == len(frame):
+        frames += pack(self._salt, self._offset + len(frames), END, encode(record))
+        written = self._write(frames)
+        if written == len(frames):
+            self._unreported = 0
             self._advance(self._offset + written, 0)
         elif written:
             self._cut(self._offset)
@@ -311,6 +309,13 @@ class GateLogWriter:
         if not self._unreported:
             self._lost_since = time.time_ns()
         self._unreported += videos
+
+    def _loss_frame(self, offset: int) -> bytes:
+        """What is to be said of lost videos, as a frame at ``offset``; empty where there is nothing."""
+        if not self._unreported:
+            return b""
+        loss = LossRecord(self._unreported, self._lost_since, time.time_ns(), self.last_error)
+        return pack(self._salt, offset, LOSS, encode(loss))
 
     def _failed(self, error: OSError) -> None:
         self.errors += 1
