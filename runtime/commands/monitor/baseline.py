@@ -139,12 +139,14 @@ def _learn(
         return known, ""
     if not runs:
         return known, "" if known else "faults are learned from a run folder, whose model can run again"
-    from ...monitor.faults.learn import VIDEOS, learn_signatures
+    from ...monitor.faults.learn import VARIANTS, VIDEOS, learn_signatures
     from ...progress import progress
 
     wanted = args.fault_videos or VIDEOS
     try:
-        with progress("learning faults", 8 * wanted) as advance:
+        # Each video runs as it is, and once for every variant of a fault.
+        videos = min(wanted, *(source.videos for source in baseline.sources if source.kind == "run"))
+        with progress("learning faults", (1 + VARIANTS) * videos) as advance:
             found = learn_signatures(
                 runs[0],
                 baseline,

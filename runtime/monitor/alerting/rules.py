@@ -213,7 +213,8 @@ def _test(rule: _Rule) -> dict[str, Any]:
     elif rule.calm.startswith("+"):
         values, broken, again = f"0{rule.calm}x10 5{rule.broken}x9 50+0x60", "18m", "70m"
     else:
-        values, broken, again = f"{rule.calm}x10 {rule.broken}x15 {rule.calm}x60", "20m", "40m"
+        # Prometheus takes a series for gone five minutes after its last sample.
+        values, broken, again = f"{rule.calm}x10 {rule.broken}x20 {rule.calm}x60", "27m", "45m"
     labels = {**rule.labels, "severity": rule.severity}
     told = {
         "exp_labels": labels,

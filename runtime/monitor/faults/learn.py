@@ -30,6 +30,8 @@ from .injections import Vector, injections
 from .signatures import APART, Signature, Signatures
 
 VIDEOS = 200
+#: How many variants of faults are made of each video.
+VARIANTS = 7
 _BATCH = 16
 _WINDOW = 100
 # Windows that are drawn to see whether thresholds would be passed, and their size.
@@ -51,7 +53,7 @@ def learn_signatures(
 
     Its model, annotations and features are those that ``run.json`` names, unless given here. ``silence``: an
     .npy file with the raw audio features (Da,) of a silent clip; else the quietest rows of the audio itself.
-    ``advance`` is told how many samples were run, of ``8 · videos`` at most.
+    ``advance`` is told how many samples were run, of ``(1 + VARIANTS) · videos`` at most.
 
     Raises :class:`~gatescope.runtime.errors.MonitorError` that says what is no longer there.
     """
