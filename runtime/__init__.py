@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .data.prepare import Sample, prepare
     from .manifest import Manifest
     from .model_file import read_manifest
+    from .monitor.serving.monitor import Monitor
+    from .monitor.serving.session import MonitoredSession
     from .runs.reader import open_run
     from .session import GateSession, Outputs
 
@@ -19,6 +21,8 @@ __all__ = [
     "GateSession",
     "GatescopeError",
     "Manifest",
+    "Monitor",
+    "MonitoredSession",
     "Outputs",
     "Sample",
     "batches",
@@ -32,6 +36,8 @@ __getattr__, __dir__ = lazy_names(
     {
         "GateSession": ".session",
         "Manifest": ".manifest",
+        "Monitor": ".monitor.serving.monitor",
+        "MonitoredSession": ".monitor.serving.session",
         "Outputs": ".session",
         "Sample": ".data.prepare",
         "batches": ".data.batches",

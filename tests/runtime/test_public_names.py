@@ -17,6 +17,8 @@ NAMES = [
     "GateSession",
     "GatescopeError",
     "Manifest",
+    "Monitor",
+    "MonitoredSession",
     "Outputs",
     "Sample",
     "batches",
@@ -58,6 +60,16 @@ def test_a_session_needs_no_torch_and_preparing_no_onnx_runtime() -> None:
         "print('torch' in sys.modules, 'polars' in sys.modules, 'matplotlib' in sys.modules)"
     )
     assert fresh(code).split() == ["False"] * 5
+
+
+def test_watching_a_session_loads_nothing_heavy() -> None:
+    """A service that watches its gates carries no table library, no model format and no metrics client."""
+    heavy = ["torch", "onnxruntime", "onnx", "polars", "matplotlib", "sklearn", "prometheus_client"]
+    code = (
+        "import sys; from gatescope.runtime import Monitor, MonitoredSession; "
+        f"print(sorted(set({heavy}) & set(sys.modules)))"
+    )
+    assert fresh(code) == "[]"
 
 
 def test_without_onnx_runtime_the_message_says_which_to_install(tmp_path: Path) -> None:
