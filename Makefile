@@ -12,8 +12,9 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
 # What the benchmarks are given: --output FILE (JSON), --cache DIR (keeps exported files), --rounds N.
 BENCH_ARGS ?=
 BENCH  := $(BIN)/python -m tests.benchmarks
+TORTURE_ARGS ?=
 
-.PHONY: demo test quick check format clean setup bench bench-rewrites bench-precision bench-cuda bench-smoke
+.PHONY: demo test quick check format clean setup bench bench-rewrites bench-precision bench-cuda bench-smoke torture
 
 setup: $(STAMP)
 
@@ -52,6 +53,9 @@ bench-cuda: $(STAMP)  ## parity, throughput and floors on a GPU
 
 bench-smoke: $(STAMP)  ## the benchmarks at tiny sizes, so that they cannot rot; part of `make test`
 	$(BENCH) goals rewrites precision --smoke
+
+torture: $(STAMP)  ## every promise of the monitor at full size; about an hour. TORTURE_ARGS: names, --short
+	$(BIN)/python -m tests.torture $(TORTURE_ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -121,10 +121,10 @@ def test_short_answers(tmp_path: Path, name: str, value: float, expected: str) -
 def test_short_answers_name_unusual_samples_and_few_videos(tmp_path: Path) -> None:
     own = {kind: np.full((1, 4, 1), 0.2, np.float32) for kind in ("attention", "ffn")}
     odd = {"attention": own["attention"], "ffn": np.full((1, 4, 1), -0.9, np.float32)}
-    text = short_answers(tmp_path / "run", dict.fromkeys(map(str, range(19)), own) | {"odd": odd})
-    assert "1 sample of 20 lies beyond" in text
+    text = short_answers(tmp_path / "run", dict.fromkeys(map(str, range(18)), own) | {"odd": odd})
+    assert "1 sample of 19 lies beyond" in text
     assert "furthest odd (ffn gate of layer 0: −0.900, middle 0.200)" in text
-    assert "With 20 videos, intervals are rough" in text
+    assert "With 19 videos, intervals are rough" in text
     assert "There is only one video" in short_answers(tmp_path / "one", random_gates(1, 1))
 
 

@@ -15,9 +15,11 @@ NAMES = ("overhead", "false_alarms", "faults", "log", "merge", "soak")
 def main() -> int:
     """``python -m tests.torture [NAME …] [--short]``."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="which (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)} (default: all)")
     parser.add_argument("--short", action="store_true", help="as in CI: seconds instead of minutes")
     args = parser.parse_args()
+    if unknown := set(args.names) - set(NAMES):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     rows: list[Row] = []
     for name in args.names or NAMES:
         began = time.monotonic()
