@@ -25,6 +25,7 @@ try:
         Metric,
     )
     from prometheus_client.registry import Collector
+    from prometheus_client.utils import floatToGoString
 except ModuleNotFoundError as error:
     raise MissingExtraError("prometheus_client", "monitor") from error
 
@@ -86,16 +87,21 @@ def _gates(now: MetricsSnapshot) -> Iterator[Metric]:
     labels = ["model", "gate", "layer"]
     rows = [[model, row.kind, str(row.layer)] for row in layout.rows]
     histogram = HistogramMetricFamily("gatescope_gate_value", "Gates of all valid clips", labels=labels)
-    # A cumulative histogram: what lies below the range is in the first bucket, what lies above in +Inf alone.
+    # A cumulative histogram: what lies below the range is in the first bucket, what lies above in +Inf alone,
+    # what lies at an edge inside the range in the bucket above it.
     cumulative = np.cumsum(totals.places, axis=1)
     for own, edges, counts in zip(rows, layout.edges, cumulative, strict=True):
         ends = range(_BINS_A_BUCKET, BINS + 1, _BINS_A_BUCKET)
-        buckets = [(f"{edges[end]:.6g}", float(counts[end])) for end in ends]
+        buckets = [(floatToGoString(f"{edges[end]:.6g}"), float(counts[end])) for end in ends]
         histogram.add_metric(own, [*buckets, ("+Inf", float(counts[-1]))], sum_value=None)
     yield histogram
     for name, text, values in (
         ("gatescope_gate_positive_sum", "Sum of the gates above zero", totals.positive),
-        ("gatescope_gate_negative_sum", "Sum of the gates below zero, without its sign", totals.negative),
+        (
+            "gatescope_gate_negative_sum",
+            "Sum of the gates below zero, without its sign",
+            abs(totals.negative),
+        ),
         ("gatescope_gate_values", "Gates that are finite numbers", totals.count),
     ):
         yield _counter(name, text, labels, zip(rows, values.tolist(), strict=True))

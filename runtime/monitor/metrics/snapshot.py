@@ -34,7 +34,7 @@ class MetricsSnapshot:
     """One moment: the ``model``, what all processes have counted, what the watcher sees (None: no baseline).
 
     ``deliveries_failed`` and ``faults``: of the process that watches, beside those of the services.
-    ``started``: Unix seconds from which on traffic is waited for.
+    ``versions``: of what runs, by name.
     """
 
     model: WatchedModel

@@ -19,7 +19,6 @@ import msgspec
 from filelock import FileLock, Timeout
 from zlib_ng.zlib_ng import crc32
 
-from ...errors import GatescopeError
 from ..counting.layout import GateLayout
 from ..counting.totals import GateTotals
 
@@ -27,6 +26,10 @@ _SUFFIX, _ENDED = ".state", "ended.state"
 _LOCK = ".fold.lock"
 # Files of ended processes that may lie about before they are folded.
 _MOST_ENDED = 8
+# How often a reader without the lock begins anew where files were folded under its hands.
+_TRIES = 5
+# What reading a damaged file may raise.
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, OverflowError, msgspec.DecodeError)
 
 #: Counters that add up over processes, with what each counts.
 COUNTERS: dict[str, str] = {
@@ -82,11 +85,13 @@ class WorkerState:
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any], layout: GateLayout) -> WorkerState:
         """What :meth:`to_plain` gave; raises ``ValueError``, ``KeyError`` or ``TypeError`` for others."""
-        counters = cast(Mapping[str, float], plain["counters"])
+        slices, counters = plain["slices"], plain["counters"]
+        if not isinstance(slices, dict) or not isinstance(counters, dict):
+            raise TypeError("slices and counters are no maps")
         return cls(
             GateTotals.from_plain(plain["totals"], layout),
-            Counter(cast(dict[str, int], plain["slices"])),
-            {name: counters.get(name, 0) for name in COUNTERS},
+            Counter({str(name): int(count) for name, count in cast(dict[str, int], slices).items()}),
+            {name: float(cast(dict[str, float], counters).get(name, 0)) for name in COUNTERS},
             float(plain["last_inference"]),
             str(plain["last_fault"]),
         )
@@ -135,7 +140,12 @@ def merged_state(folder: Path, layout: GateLayout) -> FleetState:
         with FileLock(folder / _LOCK, timeout=5):
             return _merge(folder, layout, may_write=True)
     except (OSError, Timeout):
-        # A reader that may not write, or a folder that is being folded: as it is.
+        # A reader that may not write, or a folder that is being folded: as it is, at one moment.
+        for _ in range(_TRIES):
+            before = _fold_of(folder)
+            fleet = _merge(folder, layout, may_write=False)
+            if _fold_of(folder) == before:
+                return fleet
         return _merge(folder, layout, may_write=False)
 
 
@@ -148,12 +158,17 @@ def _merge(folder: Path, layout: GateLayout, *, may_write: bool) -> FleetState:
     for path in sorted(folder.glob(f"*{_SUFFIX}")):
         if path.name == _ENDED or path.stem in folded:
             continue
-        state = _read(path, layout)
+        # Asked before reading: what a process writes at its very end must not be folded away unread.
+        lives = _lives(path)
+        try:
+            state = _read(path, layout)
+        except FileNotFoundError:  # folded meanwhile, or removed
+            continue
         if state is None:
             damaged += 1
             continue
         whole.merge(state)
-        if _lives(path):
+        if lives:
             live += 1
         else:
             ended.append((path, state))
@@ -164,8 +179,7 @@ def _merge(folder: Path, layout: GateLayout, *, may_write: bool) -> FleetState:
 
 def _fold(folder: Path, kept: WorkerState, ended: list[tuple[Path, WorkerState]], folded: set[str]) -> None:
     """Add the ended to what was kept. Their names are kept with it until their files are gone, so that a
-    crash
-    in between counts none twice."""
+    crash in between counts none twice."""
     for name in folded:
         _remove(folder, name)
     if not ended:
@@ -180,46 +194,50 @@ def _fold(folder: Path, kept: WorkerState, ended: list[tuple[Path, WorkerState]]
 
 
 def _remove(folder: Path, name: str) -> None:
-    for suffix in (_SUFFIX, ".lock"):
-        (folder / f"{name}{suffix}").unlink(missing_ok=True)
+    for own in (f".{name}.partial", f"{name}{_SUFFIX}", f"{name}.lock"):
+        (folder / own).unlink(missing_ok=True)
+
+
+def _fold_of(folder: Path) -> tuple[int, int] | None:
+    """What changes whenever files are folded."""
+    try:
+        found = (folder / _ENDED).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _ended(folder: Path, layout: GateLayout) -> tuple[WorkerState, set[str], int]:
     """What ended processes have counted, whose files may still be there, and 1 where it is damaged."""
-    path = folder / _ENDED
-    if not path.exists():
-        return WorkerState(GateTotals(layout)), set(), 0
-    plain = _plain(path)
+    nothing = WorkerState(GateTotals(layout))
     try:
-        if plain is not None:
-            return WorkerState.from_plain(plain, layout), set(cast(list[str], plain["folded"])), 0
-    except (ValueError, KeyError, TypeError):
-        pass
-    return WorkerState(GateTotals(layout)), set(), 1
+        plain = _plain(folder / _ENDED)
+        kept, folded = WorkerState.from_plain(plain, layout), plain["folded"]
+        return kept, {str(name) for name in cast(list[str], folded)}, 0
+    except FileNotFoundError:
+        return nothing, set(), 0
+    except _DAMAGE:
+        return nothing, set(), 1
 
 
 def _read(path: Path, layout: GateLayout) -> WorkerState | None:
-    plain = _plain(path)
-    if plain is None:
-        return None
+    """None where it is damaged; raises ``FileNotFoundError`` where it is gone."""
     try:
-        return WorkerState.from_plain(plain, layout)
-    except (ValueError, KeyError, TypeError, AttributeError, GatescopeError):
+        return WorkerState.from_plain(_plain(path), layout)
+    except FileNotFoundError:
+        raise
+    except _DAMAGE:
         return None
 
 
-def _plain(path: Path) -> dict[str, Any] | None:
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
+def _plain(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
     if len(data) < 4 or crc32(data[4:]) != int.from_bytes(data[:4], "little"):
-        return None
-    try:
-        plain: Any = msgspec.msgpack.decode(data[4:])
-    except msgspec.DecodeError:
-        return None
-    return cast(dict[str, Any], plain) if isinstance(plain, dict) else None
+        raise ValueError("the checksum does not fit")
+    plain: Any = msgspec.msgpack.decode(data[4:])
+    if not isinstance(plain, dict):
+        raise TypeError("no map")
+    return cast(dict[str, Any], plain)
 
 
 def _write(partial: Path, path: Path, plain: Mapping[str, Any]) -> None:
