@@ -126,9 +126,8 @@ def _workers(now: MetricsSnapshot) -> Iterator[Metric]:
         "gatescope_videos",
         "Videos that were watched",
         ["model", "slice"],
-        (([model, name], count) for name, count in sorted(state.slices.items()))
-        if state.slices
-        else [([model, ""], 0)],
+        # Those without a slice are there from the beginning: a series that comes and goes has no rate.
+        (([model, name], count) for name, count in sorted({"": 0, **state.slices}.items())),
     )
     extra = {"deliveries_failed": now.deliveries_failed, "faults": now.faults}
     for counter, (name, text) in _WORKER.items():
