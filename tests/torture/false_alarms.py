@@ -2,7 +2,8 @@
 
 Goal: at a target of 1 %, in not more than 1.2 % of 20,000 windows of each of three sizes, with baselines of
 100, 300 and 1,000 videos. Windows and baselines are drawn from one population of 40,000 videos; of each size
-of baseline several are drawn, because one tells about itself alone.
+of baseline sixty are drawn, because one tells about itself alone, and none of them may be beyond the goal by
+more than its own 1,000 windows explain.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def measure(short: bool, tell: Callable[[str], None]) -> list[Row]:
     """The rates, and the alarms of a watcher in a million videos without drift."""
     rng = np.random.default_rng(11)
     everything = population(4_000 if short else 40_000, rng)
-    times, windows = (2, 500) if short else (20, 1000)
+    times, windows = (2, 500) if short else (60, 1000)
     rows: list[Row] = []
     for size in _BASELINES:
         for window in WINDOWS:
@@ -38,8 +39,9 @@ def measure(short: bool, tell: Callable[[str], None]) -> list[Row]:
             measured = f"{fired.mean():.2%} of {times * windows} windows"
             measured += f", the worst of {times} baselines {fired.max():.2%}"
             tell(f"{what}: {measured}")
-            # In the short form one unlucky window more than the goal is chance.
-            met = fired.mean() <= (MOST + 3 * np.sqrt(MOST / (times * windows)) if short else MOST)
+            # Of so few windows a rate is known to three standard errors.
+            worst = MOST + 3 * np.sqrt(MOST / windows)
+            met = fired.max() <= worst if short else fired.mean() <= MOST and fired.max() <= worst
             rows.append(Row(what, f"at most {MOST:.1%}", measured, bool(met)))
     rows.append(_alarms(everything, 5_000 if short else 1_000_000, tell))
     return rows
