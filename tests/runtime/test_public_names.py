@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import gatescope.runtime as room
+import gatescope.runtime.monitor as monitoring
 from gatescope.runtime.errors import MissingExtraError
 
 from .tiny_model import tiny_model
@@ -39,6 +40,15 @@ def test_the_public_names() -> None:
     assert room.__all__ == NAMES
     for name in NAMES:
         assert getattr(room, name) is not None
+
+
+def test_the_public_names_of_monitoring() -> None:
+    names = ["Alarm", "LogSettings", "MetricsServer", "Monitor", "MonitorSettings", "MonitoredSession"]
+    assert monitoring.__all__ == [*names, "WatchSettings", "load_baseline", "read_log"]
+    assert all(
+        getattr(monitoring, name).__module__.startswith(monitoring.__name__) for name in monitoring.__all__
+    )
+    assert fresh("import sys, gatescope.runtime.monitor; print('numpy' in sys.modules)") == "False"
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
