@@ -35,9 +35,8 @@ _BLOCK = 250
 # Of the false-alarm rate, what the continuous statistics get.
 _CONTINUOUS_SHARE = 0.8
 # Widening for the baseline at hand: a part that every baseline needs, and one that grows with the share of
-# its own error in a window's spread, √(m / (m + n)). With 1.25 for all, 5 % of the baselines of 100 and of 300
-# videos, 5 % of them silent, fire in up to a tenth of their windows of 200; `make torture` measures what holds
-# with these.
+# its own error in a window's spread, √(m / (m + n)). With 1.25 for all, one in twenty baselines of 100 or 300
+# videos fires in up to a tenth of its windows of 200. `make torture` measures what holds with these.
 _EVERY_BASELINE, _OWN_ERROR = 1.1, 0.5
 # One video may be there twice under two ids; gates that froze are those of one worker in ten at least.
 _FROZEN_AT_LEAST = 0.1
