@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from .panels import SOURCE, Panel, heatmap, increase, metric, note, placed, rate, series, stat
@@ -23,7 +24,8 @@ _ROW = "{{gate}}.{{layer}}"
 def dashboard(subject: AlertSubject) -> str:
     """The dashboard as JSON, to be imported in Grafana 9 or later."""
     document = {
-        "uid": f"gatescope-{subject.model}",
+        # Grafana takes letters and digits alone.
+        "uid": "gatescope-" + re.sub("[^a-zA-Z0-9]", "-", subject.model),
         "title": f"gatescope: gates of {subject.family} {subject.model}",
         "tags": ["gatescope"],
         "timezone": "",
@@ -106,7 +108,7 @@ def _distributions(subject: AlertSubject) -> list[tuple[int, list[Panel]]]:
 def _slices() -> list[Panel]:
     excess = f"max by (slice, kind) ({metric('detector_excess', not_slice='')})"
     return [
-        series("Videos a second by slice", ("{{slice}}", rate("videos_total"))),
+        series("Videos a second by slice", ("slice {{slice}}", rate("videos_total"))),
         series("Excess by slice", ("{{slice}}: {{kind}}", excess)),
         series(
             "Gates that are no finite numbers",

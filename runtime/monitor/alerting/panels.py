@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .selector import selector
+
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 #: (legend, query)
 Query = tuple[str, str]
@@ -13,11 +15,7 @@ Panel = dict[str, Any]
 
 def metric(name: str, **labels: str) -> str:
     """``gatescope_name`` of the model that is shown, with further labels; ``not_x`` for unequal."""
-    more = ['model="$model"']
-    for label, value in labels.items():
-        own = label.removeprefix("not_")
-        more.append(f'{own}="{value}"' if own == label else f'{own}!="{value}"')
-    return f"gatescope_{name}{{{', '.join(more)}}}"
+    return selector(name, model="$model", **labels)
 
 
 def rate(name: str, **labels: str) -> str:

@@ -8,13 +8,17 @@ the log or the monitor itself is gone.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from ..alarm import Kind
 from ..describe import MEANING
+from .selector import selector
 from .subject import AlertSubject
 
+# Filled in by Prometheus, so that no text of a model or a slice is read as a template.
+_MODEL = "{{ $labels.model }}"
 _WHERE = "{{ with $labels.slice }}slice {{ . }}{{ else }}all traffic{{ end }}"
 RULES_FILE, TESTS_FILE = "gatescope-alerts.yml", "gatescope-alerts-test.yml"
 
@@ -96,40 +100,40 @@ def alert_rules_test(subject: AlertSubject, rules_file: str = RULES_FILE) -> str
 
     The rules must have been made with the usual timing; ``rules_file`` is where they are.
     """
-    tests = [_test(rule) for rule in _rules(subject, Timing())]
+    tests = [_test(rule, subject) for rule in _rules(subject, Timing())]
     document = {"rule_files": [rules_file], "evaluation_interval": "1m", "tests": tests}
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def _rules(subject: AlertSubject, timing: Timing) -> list[_Rule]:
-    model = f'model="{subject.model}"'
+    model = subject.model
     rules = [
         _Rule(
             name,
-            f'gatescope_alarm_firing{{{model}, kind="{kind}"}} == 1',
+            f"{selector('alarm_firing', model=model, kind=kind)} == 1",
             severity,
             f"{MEANING[kind]} in {_WHERE}",
-            f"The {kind} detector of model {subject.model} fires in {_WHERE}. {first}",
-            f'gatescope_alarm_firing{{{model}, slice="", kind="{kind}"}}',
+            f"The {kind} detector of model {_MODEL} fires in {_WHERE}. {first}",
+            selector("alarm_firing", model=model, slice="", kind=kind),
             "0",
             "1",
-            {"model": subject.model, "kind": kind},
+            {"model": model, "kind": kind},
         )
         for kind, (name, severity, first) in _KINDS.items()
     ]
-    last = f"gatescope_last_inference_timestamp_seconds{{{model}}}"
+    last = selector("last_inference_timestamp_seconds", model=model)
     rules.append(
         _Rule(
             "TrafficStale",
             f"time() - {last} > {subject.stale_seconds:g} and {last} > 0",
             "critical",
             f"no inference for more than {subject.stale_seconds:g} s",
-            f"The services of model {subject.model} have answered nothing for more than"
+            f"The services of model {_MODEL} have answered nothing for more than"
             f" {subject.stale_seconds:g} s. See whether they live and are asked.",
             last,
             "",
             "",
-            {"model": subject.model},
+            {"model": model},
         )
     )
     for name, metric, severity, what, first in (
@@ -169,59 +173,59 @@ def _rules(subject: AlertSubject, timing: Timing) -> list[_Rule]:
             "Run the alarm command by hand.",
         ),
     ):
-        series = f"gatescope_{metric}_total{{{model}}}"
+        series = selector(f"{metric}_total", model=model)
         rules.append(
             _Rule(
                 name,
                 f"increase({series}[{timing.over}]) > 0",
                 severity,
                 what,
-                f"Model {subject.model}: {what}. {first}",
+                f"Model {_MODEL}: {what}. {first}",
                 series,
                 "+0",
                 "+5",
-                {"model": subject.model},
+                {"model": model},
             )
         )
-    build = f"gatescope_build_info{{{model}}}"
+    build = selector("build_info", model=model)
     rules.append(
         _Rule(
             "GatescopeDown",
             f"absent({build})",
             "critical",
             "nobody watches the gates",
-            f"Prometheus gets no metrics of model {subject.model}. See whether the service or"
+            f"Prometheus gets no metrics of model {_MODEL}. See whether the service or"
             " 'gatescope monitor watch' runs.",
             build,
             "1",
             "_",
-            {"model": subject.model},
+            {"model": model},
             wait=timing.absent,
         )
     )
     return rules
 
 
-def _test(rule: _Rule) -> dict[str, Any]:
+def _test(rule: _Rule, subject: AlertSubject) -> dict[str, Any]:
     """Ten minutes calm, ten with the fault, then calm again for an hour."""
     if rule.name == "TrafficStale":
-        # Time begins at 0 in these tests: seen until minute 10, then not before minute 40.
-        values = " ".join(
-            str(max(60 * min(minute, 10), 60)) if minute < 40 else str(60 * minute) for minute in range(60)
-        )
-        broken, again = "35m", "50m"
+        # Time begins at 0 in these tests: an inference each minute until the tenth, then none, then again.
+        back = 16 + math.ceil(subject.stale_seconds / 60)
+        values = f"0+60x10 600x{back - 12} {60 * back}+60x20"
+        broken, again = f"{back - 1}m", f"{back + 5}m"
     elif rule.calm.startswith("+"):
         values, broken, again = f"0{rule.calm}x10 5{rule.broken}x9 50+0x60", "18m", "70m"
     else:
         # Prometheus takes a series for gone five minutes after its last sample.
         values, broken, again = f"{rule.calm}x10 {rule.broken}x20 {rule.calm}x60", "27m", "45m"
     labels = {**rule.labels, "severity": rule.severity}
+
+    def filled(text: str) -> str:
+        return text.replace(_WHERE, "all traffic").replace(_MODEL, rule.labels["model"])
+
     told = {
         "exp_labels": labels,
-        "exp_annotations": {
-            "summary": rule.summary.replace(_WHERE, "all traffic"),
-            "description": rule.description.replace(_WHERE, "all traffic"),
-        },
+        "exp_annotations": {"summary": filled(rule.summary), "description": filled(rule.description)},
     }
 
     def at(time: str, alerts: list[dict[str, Any]]) -> dict[str, Any]:

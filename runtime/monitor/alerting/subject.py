@@ -11,15 +11,13 @@ from ..baseline.baseline import Baseline
 class AlertSubject:
     """``model``: its version, the label of its metrics. ``gates``: (kind, layer) of every row.
 
-    ``slices``: those that are watched by themselves. ``stale_seconds``: after how long traffic is stale.
+    ``windows``: sizes in videos, the smallest first. ``stale_seconds``: after how long traffic is stale.
     """
 
     model: str
     family: str
     gates: tuple[tuple[str, int], ...]
     windows: tuple[int, ...]
-    false_alarms: float
-    slices: tuple[str, ...]
     stale_seconds: float = 300.0
 
     @classmethod
@@ -30,7 +28,5 @@ class AlertSubject:
             baseline.model.family,
             tuple((row.kind, row.layer) for row in baseline.layout.rows),
             baseline.windows,
-            baseline.false_alarms,
-            baseline.slices,
             stale_seconds,
         )
