@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from .counting.videos import Floats, Ints, VideoCounts
 
+#: What slices beyond the bound on their number are called.
+OTHER_SLICES = "other"
+
 
 @dataclass(frozen=True, eq=False)
 class ObservedVideo:

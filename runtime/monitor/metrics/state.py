@@ -21,11 +21,14 @@ from zlib_ng.zlib_ng import crc32
 
 from ..counting.layout import GateLayout
 from ..counting.totals import GateTotals
+from ..observed import OTHER_SLICES
 
 _SUFFIX, _ENDED = ".state", "ended.state"
 _LOCK = ".fold.lock"
 # Files of ended processes that may lie about before they are folded.
 _MOST_ENDED = 8
+# Labels of all processes together; every restart may bring others, and a series of each stays for ever.
+_MOST_SLICES = 100
 # How often a reader without the lock begins anew where files were folded under its hands.
 _TRIES = 5
 # What reading a damaged file may raise.
@@ -63,9 +66,14 @@ class WorkerState:
     last_fault: str = ""
 
     def merge(self, other: WorkerState) -> None:
-        """Add what ``other`` has counted; the latest inference is the latest of both."""
+        """Add what ``other`` has counted; the latest inference is the latest of both.
+
+        Beyond a hundred slices all further ones are one.
+        """
         self.totals.merge(other.totals)
-        self.slices.update(other.slices)
+        for name, videos in other.slices.items():
+            known = name in self.slices or len(self.slices) < _MOST_SLICES
+            self.slices[name if known else OTHER_SLICES] += videos
         for name in COUNTERS:
             self.counters[name] += other.counters[name]
         if other.last_inference >= self.last_inference:

@@ -24,12 +24,12 @@ from ..log.records import short_id
 from ..log.writer import GateLogWriter
 from ..metrics.snapshot import MetricsSnapshot
 from ..model import WatchedModel
+from ..observed import OTHER_SLICES
 from .delivery import AlarmDelivery
 from .settings import MonitorSettings
 from .taps import Tapped, valid_clips
 from .worker import Worker
 
-OTHER_SLICES = "other"
 _MOST_LABEL = 64
 
 
@@ -163,9 +163,15 @@ class Monitor:
             self._worker.flush(seconds)
 
     def snapshot(self) -> MetricsSnapshot:
-        """What a metrics server shows: with a folder, of all its processes."""
+        """What a metrics server shows: with a folder, of all its processes.
+
+        Raises :class:`~gatescope.runtime.errors.MonitorError` before a session is bound and after
+        :meth:`close`.
+        """
         worker = self._worker or self._start()
         if worker is None:
+            if self._closed:
+                raise MonitorError("this monitor is closed", fix="close the metrics server before it")
             raise MonitorError("this monitor watches nothing yet", fix="give it to a MonitoredSession")
         return worker.snapshot()
 

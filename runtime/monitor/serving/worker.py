@@ -98,9 +98,12 @@ class Worker:
         with self._work_lock:
             self._keep_state()
             detection = detection_of(self._watcher, self._baseline)
-            own = FleetState(self._state, live=1)
             if self._state_folder is not None and self._state_file is not None:
                 own = merged_state(self._state_folder, self.model.layout)
+            else:
+                # A copy: counting goes on while the snapshot is read.
+                own = FleetState(WorkerState(GateTotals(self.model.layout)), live=1)
+                own.state.merge(self._state)
             return MetricsSnapshot(self.model, own, detection, versions=versions())
 
     def close(self) -> None:

@@ -102,6 +102,17 @@ def test_counters_never_go_down_and_the_folder_does_not_grow(
     assert len(list(tmp_path.iterdir())) < 25
 
 
+def test_slices_of_all_processes_that_ever_were_are_bounded(tmp_path: Path) -> None:
+    for number in range(30):
+        file = StateFile(tmp_path, f"p-{number}")
+        file.write(state_of(gates(1), {f"slice {number}.{label}": 1 for label in range(10)}))
+        file.close()
+        merged(tmp_path)
+    slices = merged(tmp_path).state.slices
+    assert (len(slices), slices.total(), slices["slice 0.0"]) == (101, 300, 1)
+    assert slices["other"] == 200
+
+
 def test_a_crash_between_folding_and_removing_counts_none_twice(
     tmp_path: Path, begin: Callable[..., StateFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -240,6 +240,20 @@ def test_after_closing_requests_go_on_unwatched(clipwise: Path, tmp_path: Path) 
     assert [one.sample_id for one in logged(tmp_path / "log")] == ["a"]
 
 
+def test_a_snapshot_is_of_its_moment_and_of_a_closed_monitor_there_is_none(clipwise: Path) -> None:
+    with Monitor() as monitor, GateSession(clipwise) as session:
+        watched = MonitoredSession(session, monitor)
+        watched.run(batch(2))
+        monitor.flush()
+        before = monitor.snapshot()
+        watched.run(batch(3))
+        monitor.flush()
+        assert before.fleet.state.totals.videos == 2
+        assert monitor.snapshot().fleet.state.totals.videos == 5
+    with pytest.raises(MonitorError, match="closed"):
+        monitor.snapshot()
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_counts_for_itself(clipwise: Path, monitor: Monitor, tmp_path: Path) -> None:
     with GateSession(clipwise, device="cpu", threads=1) as session:
