@@ -77,6 +77,8 @@ def replay(
     def show() -> None:
         nonlocal clock
         if block:
+            if block[0].video.time / 1e9 - clock >= watcher.settings.stale_seconds:
+                alarms.extend(watcher.tick(clock + watcher.settings.stale_seconds))
             # The clock only goes forward, whatever the services' clocks did.
             clock = max(clock, block[-1].video.time / 1e9)
             own = [one.video for one in block]

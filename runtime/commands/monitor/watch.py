@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
 import time
@@ -13,10 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...cli.command import Command
+from ...errors import MonitorError
 from .options import add_baseline, add_watching, seconds, watching
 
 if TYPE_CHECKING:
     from types import FrameType
+
+    from ...monitor.sidecar import Sidecar
 
 # How often the log is read, and a text file of metrics written, in seconds.
 _EVERY, _TEXT_EVERY = 0.5, 10.0
@@ -58,6 +62,10 @@ def _run(args: Namespace) -> int:
     from ...monitor.sidecar import Sidecar
 
     with ExitStack() as stack:
+        # Alarms are printed: a logger without a handler would say each a second time.
+        quiet = logging.NullHandler()
+        logging.getLogger("gatescope").addHandler(quiet)
+        stack.callback(logging.getLogger("gatescope").removeHandler, quiet)
         sidecar = stack.enter_context(
             Sidecar(
                 args.log,
@@ -74,22 +82,48 @@ def _run(args: Namespace) -> int:
         if args.metrics_file is not None:
             write_textfile(args.metrics_file, sidecar.snapshot())
         print(f"watching {args.log}", file=sys.stderr, flush=True)
-        told: set[str] = set()
+        complaints = _Complaints(sidecar)
         written = began = time.monotonic()
         with _until_stopped() as stopped:
             while not stopped() and not (args.seconds and time.monotonic() - began >= args.seconds):
                 for alarm in sidecar.step():
                     print(alarm.to_json() if args.json else alarm_text(alarm), flush=True)
-                for name, why in sidecar.problems.items():
-                    if name not in told:
-                        told.add(name)
-                        print(f"gatescope: {name} cannot be followed: {why}", file=sys.stderr, flush=True)
+                complaints.tell()
                 if args.metrics_file is not None and time.monotonic() - written >= _TEXT_EVERY:
                     written = time.monotonic()
-                    write_textfile(args.metrics_file, sidecar.snapshot())
+                    try:
+                        write_textfile(args.metrics_file, sidecar.snapshot())
+                    except MonitorError as error:  # a full disk, say: watching goes on
+                        _complain(str(error))
                 time.sleep(_EVERY)
+        sidecar.close()  # which waits for the last alarm to be delivered
+        complaints.tell()
         print(json.dumps({"videos": sidecar.videos}) if args.json else f"watched {sidecar.videos} videos")
     return 0
+
+
+class _Complaints:
+    """What the sidecar cannot do, each said once on standard error."""
+
+    def __init__(self, sidecar: Sidecar) -> None:
+        self._sidecar = sidecar
+        self._segments: set[str] = set()
+        self._undelivered = 0
+
+    def tell(self) -> None:
+        """Say what is new."""
+        for name, why in self._sidecar.problems.items():
+            if name not in self._segments:
+                self._segments.add(name)
+                _complain(f"{name} cannot be followed: {why}")
+        delivery = self._sidecar.delivery
+        if delivery.failures > self._undelivered:
+            self._undelivered = delivery.failures
+            _complain(f"an alarm could not be delivered: {delivery.last_failure}")
+
+
+def _complain(text: str) -> None:
+    print(f"gatescope: {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager
