@@ -19,6 +19,8 @@ class Intake:
         self.most_bytes = most_bytes
         #: Videos that found no room.
         self.dropped = 0
+        #: Requests that were offered, and the seconds that took on their own threads.
+        self.requests, self.seconds = 0, 0.0
         self._held: deque[Taken] = deque()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -26,10 +28,12 @@ class Intake:
     def __len__(self) -> int:
         return len(self._held)
 
-    def put(self, taken: Taken) -> None:
-        """Add a request, or drop it."""
+    def put(self, taken: Taken, seconds: float = 0.0) -> None:
+        """Add a request, or drop it; ``seconds``: how long it took on its own thread."""
         size = taken.bytes
         with self._lock:
+            self.requests += 1
+            self.seconds += seconds
             if len(self._held) >= self.most or self._bytes + size > self.most_bytes:
                 self.dropped += taken.videos
                 return

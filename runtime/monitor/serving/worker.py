@@ -58,8 +58,6 @@ class Worker:
         self._watcher = Watcher(baseline, settings.watch) if baseline is not None else None
         self._baseline = baseline
         self._written = 0.0
-        self._requests = 0
-        self._request_seconds = 0.0
         # The watcher and the totals belong to one thread at a time.
         self._work_lock = threading.Lock()
         self._stopping, self._idle = threading.Event(), threading.Event()
@@ -69,9 +67,7 @@ class Worker:
     def put(self, taken: Taken, seconds: float) -> None:
         """One request, and how long it took on its own thread."""
         self._idle.clear()
-        self.intake.put(taken)
-        self._requests += 1
-        self._request_seconds += seconds
+        self.intake.put(taken, seconds)
 
     def fault(self, error: Exception) -> None:
         """Something of the monitor itself went wrong."""
@@ -176,8 +172,8 @@ class Worker:
         """Bring the counters up to date, and write them for other processes to read."""
         counters = self._state.counters
         counters.update(
-            requests=self._requests,
-            request_seconds=self._request_seconds,
+            requests=self.intake.requests,
+            request_seconds=self.intake.seconds,
             dropped=self.intake.dropped,
             faults=self.faults,
             deliveries_failed=self.delivery.failures,

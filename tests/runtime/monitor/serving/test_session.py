@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,21 @@ def test_after_closing_requests_go_on_unwatched(clipwise: Path, tmp_path: Path) 
         monitor.close()
         assert watched.run(batch(1), ids="b").gates
     assert [one.sample_id for one in logged(tmp_path / "log")] == ["a"]
+
+
+def test_requests_of_many_threads_are_all_counted(clipwise: Path, monitor: Monitor) -> None:
+    with GateSession(clipwise) as session, ThreadPoolExecutor(8) as threads:
+        watched = MonitoredSession(session, monitor)
+        for done in [threads.submit(watched.run, batch(1), ids=f"v{number}") for number in range(400)]:
+            done.result()
+    monitor.flush()
+    state = monitor.snapshot().fleet.state
+    assert (state.counters["requests"], state.totals.videos, state.counters["acknowledged"]) == (
+        400,
+        400,
+        400,
+    )
+    assert (monitor.dropped, monitor.faults) == (0, 0)
 
 
 def test_a_snapshot_is_of_its_moment_and_of_a_closed_monitor_there_is_none(clipwise: Path) -> None:
