@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,14 +26,14 @@ class Taken:
     """What one request gave.
 
     - ``time``: Unix nanoseconds. ``gates``: by kind, (B, layers, L | 1, 1 | d), or with ``summaries``
-      (B, layers, fields). ``clips``: valid ones of each sample, or None for all.
+      (B, layers, fields). ``mask``: (B, L), not zero where a clip is valid, or None where all are.
     - ``ids``: one a sample, or None. ``slice``: empty for none.
     """
 
     time: int
     gates: Mapping[str, NDArray[Any]]
     summaries: bool
-    clips: tuple[int, ...] | None
+    mask: NDArray[Any] | None
     ids: tuple[str, ...] | None
     slice: str
 
@@ -40,6 +41,13 @@ class Taken:
     def videos(self) -> int:
         """B."""
         return len(next(iter(self.gates.values()))) if self.gates else 0
+
+    @cached_property
+    def clips(self) -> tuple[int, ...] | None:
+        """Valid ones of each sample, or None for all."""
+        if self.mask is None:
+            return None
+        return tuple(int(np.count_nonzero(row)) for row in self.mask)
 
     @property
     def bytes(self) -> int:

@@ -27,7 +27,7 @@ from ..model import WatchedModel
 from ..observed import OTHER_SLICES
 from .delivery import AlarmDelivery
 from .settings import MonitorSettings
-from .taps import Tapped, valid_clips
+from .taps import Tapped, clip_mask
 from .worker import Worker
 
 _MOST_LABEL = 64
@@ -150,8 +150,8 @@ class Monitor:
             if tapped.shared:
                 gates = {kind: array.copy() for kind, array in gates.items()}
             samples = len(next(iter(gates.values())))
-            clips = None if summaries else valid_clips(tapped.inputs())
-            taken = Taken(time.time_ns(), gates, summaries, clips, _ids(ids, samples), self._bounded(slice_))
+            mask = None if summaries else clip_mask(tapped.inputs())
+            taken = Taken(time.time_ns(), gates, summaries, mask, _ids(ids, samples), self._bounded(slice_))
             worker.put(taken, time.perf_counter() - began)
         except Exception as error:  # whatever a caller gives, inference goes on
             if worker is not None:

@@ -67,11 +67,11 @@ def tap_of(session: Any) -> Tap:
     )
 
 
-def valid_clips(inputs: Mapping[str, Any]) -> tuple[int, ...] | None:
-    """Valid clips of each sample, by the mask among ``inputs``; None where there is none."""
+def clip_mask(inputs: Mapping[str, Any]) -> NDArray[Any] | None:
+    """A copy of the mask (B, L) that says which clips are valid; None where there is none."""
     for name in _LENGTHS:
         if name in inputs:
-            return tuple(np.count_nonzero(np.asarray(inputs[name]), axis=1).tolist())
+            return np.array(inputs[name])
     return None
 
 
