@@ -19,7 +19,7 @@ from ..alarm import Diagnosis, Reading
 from ..counting.layout import GateLayout
 from ..counting.videos import Floats, VideoCounts
 from .features import video_features
-from .signatures import Signature, Signatures
+from .signatures import FLOOR, Signature, Signatures
 
 UNKNOWN, ANOTHER_MODEL = "unknown", "another model"
 NOT_NUMBERS, FROZEN, CONSTANT = "not finite numbers", "frozen input", "constant gates"
@@ -33,8 +33,6 @@ _EXPLAINED_FROZEN = 0.9
 _SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 # A fault in production is not exactly the one that was made: as if no window said more than fifty videos do.
 _MISFIT = 0.02
-# Variance that every feature has at least, as a share of what it has in the baseline.
-_FLOOR = 0.05
 # Share of the rows that must be far beyond their threshold for the model itself to be in doubt.
 _MOST_ROWS, _FAR = 0.9, 3.0
 
@@ -62,7 +60,7 @@ def diagnose(
     if broken is not None:
         return broken
     told = _levels(layout, reference, window, readings)
-    if signatures is None:
+    if signatures is None or not signatures.faults:
         told.append("no fault signatures: the baseline was made without them")
         return frozen or _constant(layout, readings, told) or Diagnosis(UNKNOWN, (_NO_FIT, *told))
     fits = _fits(signatures, video_features(layout, reference), video_features(layout, window))
@@ -96,7 +94,7 @@ def _not_numbers(readings: Sequence[Reading]) -> Diagnosis | None:
     if not worst:
         return None
     return Diagnosis(
-        NOT_NUMBERS, (f"gates of {worst:.0%} of the videos are NaN or infinite: see the features first",)
+        NOT_NUMBERS, (f"gates of {worst:.1%} of the videos are NaN or infinite: see the features first",)
     )
 
 
@@ -157,7 +155,7 @@ def _fit(
     left = (change - share * signature.shift) / scale
     scaled = spread / np.outer(scale, scale)
     # Towards a sphere, and never flat: under a fault that saturates every gate nothing varies any more.
-    sphere = 0.2 * np.trace(scaled) / len(scaled) + _FLOOR
+    sphere = 0.2 * np.trace(scaled) / len(scaled) + FLOOR
     factor = np.linalg.cholesky(certainty * (0.8 * scaled + sphere * np.eye(len(scaled))))
     distance = float((np.linalg.solve(factor, left) ** 2).sum())
     volume = float(2 * np.log(np.diag(factor)).sum())

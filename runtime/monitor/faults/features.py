@@ -42,9 +42,4 @@ def video_features(layout: GateLayout, counts: VideoCounts) -> Floats:
         counts.counter("saturated") / n,
     ]
     table = np.concatenate([np.stack(own, axis=-1), parts], axis=-1)
-    return np.nan_to_num(table.reshape(len(counts), -1))
-
-
-def row_of(feature: int) -> tuple[int, str]:
-    """The row and the name of a column of :func:`video_features`."""
-    return feature // len(NAMES), NAMES[feature % len(NAMES)]
+    return np.nan_to_num(table.reshape(len(counts), len(layout) * len(NAMES)))

@@ -10,24 +10,26 @@ from pathlib import Path
 import numpy as np
 
 from ...data.annotations import read_annotations
+from ...data.arrays import read_array
 from ...data.features import FeatureReader, RawFeatures
 from ...data.folders import FeatureFolders
-from ...data.prepare import Sample, collate, prepare
+from ...data.prepare import TEF_CHANNELS, Sample, collate, prepare
 from ...errors import GatescopeError, MonitorError
+from ...manifest import Manifest
 from ...model_file import file_sha256
 from ...runs.reader import Run
 from ...session import GateSession
 from ..baseline.baseline import Baseline
-from ..baseline.thresholds import SEED
+from ..baseline.thresholds import SEED, Thresholds
 from ..counting.layout import GateLayout
 from ..counting.requests import Taken, count_taken
 from ..counting.videos import Floats, VideoCounts
-from ..detection.readings import read_window, reference_of
+from ..detection.readings import Reference, read_window, reference_of
 from ..detection.window import window_sums
 from ..observed import ObservedVideo
 from .features import video_features
 from .injections import Vector, injections
-from .signatures import APART, Signature, Signatures
+from .signatures import APART, FLOOR, Signature, Signatures
 
 VIDEOS = 200
 #: How many variants of faults are made of each video.
@@ -36,6 +38,7 @@ _BATCH = 16
 _WINDOW = 100
 # Windows that are drawn to see whether thresholds would be passed, and their size.
 _DRAWN, _DRAWN_WINDOW = 100, 50
+_FIX = "say where the run's own files are with --model, --annotations and --features, or leave faults out"
 
 
 def learn_signatures(
@@ -61,20 +64,31 @@ def learn_signatures(
     path = model or Path(info.model.path)
     try:
         if file_sha256(path) != info.model.sha256:
-            raise MonitorError(f"{path} is not the model of {run.path} any more")
+            raise MonitorError(f"{path} is not the model of {run.path} any more", fix=_FIX)
         with GateSession(path) as session:
             raw = list(_read(run, session, annotations, features, videos))
             if len(raw) < 2:
-                raise MonitorError("faults can be learned from two videos on", received=f"{len(raw)}")
-            return learn_from(session, baseline, raw, _silence(silence), advance)
+                raise MonitorError(
+                    "faults can be learned from two videos on",
+                    received=f"{len(raw)} of {run.path} in its annotations",
+                    fix=_FIX,
+                )
+            return learn_from(session, baseline, raw, _silence(silence, session.manifest), advance)
     except OSError as error:
         raise MonitorError(
-            f"faults cannot be learned: {path} cannot be read", received=error.strerror or str(error)
+            f"faults cannot be learned: {path} cannot be read",
+            received=error.strerror or str(error),
+            fix=_FIX,
         ) from error
     except MonitorError:
         raise
     except GatescopeError as error:
-        raise MonitorError(f"faults cannot be learned: {error.problem}", received=error.received) from error
+        raise MonitorError(
+            f"faults cannot be learned: {error.problem}",
+            received=error.received,
+            expected=error.expected,
+            fix=_FIX,
+        ) from error
 
 
 def learn_from(
@@ -90,6 +104,7 @@ def learn_from(
     samples = [prepare(manifest, video=one.video, audio=one.audio, text=one.text) for one in raw]
     usual = video_features(layout, counts_of_samples(session, layout, samples, advance))
     spread = np.cov(usual, rowvar=False)
+    reference, held = reference_of(baseline), baseline.thresholds_for(_DRAWN_WINDOW)
     found: list[Signature] = []
     for injection in injections(manifest, raw, samples, silence):
         broken = map(injection.apply, range(len(samples)))
@@ -102,15 +117,14 @@ def learn_from(
                 shift=(own - usual).mean(axis=0),
                 spread=np.cov(own, rowvar=False),
                 power=0.0,
-                beyond=_share_beyond(baseline, counts),
+                beyond=_share_beyond(reference, held, counts),
             )
         )
     return Signatures(len(raw), spread, tuple(_compared(spread, found, len(raw))))
 
 
-def _share_beyond(baseline: Baseline, broken: VideoCounts) -> float:
+def _share_beyond(reference: Reference, held: Thresholds, broken: VideoCounts) -> float:
     """Of windows drawn from ``broken``, the share in which any detector is beyond its threshold."""
-    held, reference = baseline.thresholds_for(_DRAWN_WINDOW), reference_of(baseline)
     rng = np.random.default_rng(SEED)
     beyond = 0
     for _ in range(_DRAWN):
@@ -134,13 +148,14 @@ def counts_of_samples(
     parts: list[VideoCounts] = []
     waiting = iter(samples)
     while own := list(islice(waiting, _BATCH)):
-        outputs = session.run(collate(own))
+        batch = collate(own)
+        outputs = session.run(batch)
         whole = bool(outputs.gates)
         taken = Taken(
             time=0,
             gates=outputs.gates if whole else outputs.summaries,
             summaries=not whole,
-            clips=tuple(sample.clips for sample in own),
+            mask=batch["src_vid_mask"],
             ids=None,
             slice="",
         )
@@ -163,6 +178,8 @@ def shrunk(spread: Floats) -> Floats:
 
 def _compared(spread: Floats, found: Sequence[Signature], videos: int) -> Iterator[Signature]:
     """With each fault's power, and the others it cannot be told from."""
+    # As in a diagnosis: where a fault leaves no difference between videos, a trifle tells no two apart.
+    floor = FLOOR * np.diag(np.diag(spread))
     for one in found:
         power = separation(one.shift, spread, videos)
         like = dict.fromkeys(
@@ -170,7 +187,7 @@ def _compared(spread: Floats, found: Sequence[Signature], videos: int) -> Iterat
             for other in found
             if other.label != one.label
             and power >= APART
-            and separation(one.shift - other.shift, (one.spread + other.spread) / 2, videos) < APART
+            and separation(one.shift - other.shift, (one.spread + other.spread) / 2 + floor, videos) < APART
         )
         yield replace(one, power=power, like=tuple(like))
 
@@ -193,20 +210,25 @@ def _read(
         if one.qid in done
     }
     chosen = list(reversed(one_each.values()))
-    step = max(len(chosen) // most, 1)
+    wanted = min(most, len(chosen))
     reader = FeatureReader(folders)
-    for annotation in chosen[::step][:most]:
-        yield reader.read(annotation)
+    for number in range(wanted):
+        yield reader.read(chosen[number * len(chosen) // wanted])
 
 
-def _silence(path: Path | None) -> Vector | None:
+def _silence(path: Path | None, manifest: Manifest) -> Vector | None:
     if path is None:
         return None
-    try:
-        vector = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise MonitorError(f"{path} cannot be read as an .npy file", received=str(error)) from error
-    return np.asarray(vector, np.float32).reshape(-1)
+    recipe = manifest.preprocessing
+    width = recipe.audio_width - (TEF_CHANNELS if recipe.tef else 0)
+    vector = np.asarray(read_array(path, "features", own_key=False).values, np.float32).reshape(-1)
+    if len(vector) != width or not np.isfinite(vector).all():
+        raise MonitorError(
+            f"{path} does not hold the audio of one clip",
+            received=f"{len(vector)} numbers" if len(vector) != width else "NaN or Inf",
+            expected=f"{width} finite numbers: raw audio features (Da,) of a silent clip",
+        )
+    return vector
 
 
 def _refuse(videos: int, error: Exception) -> None:

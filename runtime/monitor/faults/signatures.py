@@ -16,6 +16,8 @@ from ..counting.videos import Floats
 APART = 5.0
 #: A fault is visible where so many windows of 50 videos with it are beyond a threshold.
 VISIBLE = 0.9
+#: Variance that every feature has at least under a fault, as a share of what it has in the baseline.
+FLOOR = 0.05
 
 
 @dataclass(frozen=True, eq=False)
