@@ -21,6 +21,7 @@ from zlib_ng.zlib_ng import crc32
 
 from ..counting.layout import GateLayout
 from ..counting.totals import GateTotals
+from ..log.folder import in_use
 from ..observed import OTHER_SLICES
 
 _SUFFIX, _ENDED = ".state", "ended.state"
@@ -167,7 +168,7 @@ def _merge(folder: Path, layout: GateLayout, *, may_write: bool) -> FleetState:
         if path.name == _ENDED or path.stem in folded:
             continue
         # Asked before reading: what a process writes at its very end must not be folded away unread.
-        lives = _lives(path)
+        lives = in_use(path.with_suffix(".lock"))
         try:
             state = _read(path, layout)
         except FileNotFoundError:  # folded meanwhile, or removed
@@ -252,18 +253,3 @@ def _write(partial: Path, path: Path, plain: Mapping[str, Any]) -> None:
     data = msgspec.msgpack.encode(plain)
     partial.write_bytes(crc32(data).to_bytes(4, "little") + data)
     partial.replace(path)
-
-
-def _lives(path: Path) -> bool:
-    lock = path.with_suffix(".lock")
-    try:
-        descriptor = os.open(lock, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
