@@ -39,6 +39,7 @@ _WINDOW = 100
 # Windows that are drawn to see whether thresholds would be passed, and their size.
 _DRAWN, _DRAWN_WINDOW = 100, 50
 _FIX = "say where the run's own files are with --model, --annotations and --features, or leave faults out"
+_FIX_SILENCE = "give the features of one silent clip with --silence, or leave it out for the quietest clips"
 
 
 def learn_signatures(
@@ -70,8 +71,8 @@ def learn_signatures(
             if len(raw) < 2:
                 raise MonitorError(
                     "faults can be learned from two videos on",
-                    received=f"{len(raw)} of {run.path} in its annotations",
-                    fix=_FIX,
+                    received=f"{len(raw)} of {run.path} in its annotations" if videos > 1 else f"{videos}",
+                    fix=_FIX if videos > 1 else "ask for more with --fault-videos, or leave faults out",
                 )
             return learn_from(session, baseline, raw, _silence(silence, session.manifest), advance)
     except OSError as error:
@@ -83,12 +84,7 @@ def learn_signatures(
     except MonitorError:
         raise
     except GatescopeError as error:
-        raise MonitorError(
-            f"faults cannot be learned: {error.problem}",
-            received=error.received,
-            expected=error.expected,
-            fix=_FIX,
-        ) from error
+        raise _unlearned(error, _FIX) from error
 
 
 def learn_from(
@@ -221,14 +217,27 @@ def _silence(path: Path | None, manifest: Manifest) -> Vector | None:
         return None
     recipe = manifest.preprocessing
     width = recipe.audio_width - (TEF_CHANNELS if recipe.tef else 0)
-    vector = np.asarray(read_array(path, "features", own_key=False).values, np.float32).reshape(-1)
+    try:
+        vector = np.asarray(read_array(path, "features", own_key=False).values, np.float32).reshape(-1)
+    except GatescopeError as error:
+        raise _unlearned(error, _FIX_SILENCE) from error
     if len(vector) != width or not np.isfinite(vector).all():
         raise MonitorError(
             f"{path} does not hold the audio of one clip",
             received=f"{len(vector)} numbers" if len(vector) != width else "NaN or Inf",
             expected=f"{width} finite numbers: raw audio features (Da,) of a silent clip",
+            fix=_FIX_SILENCE,
         )
     return vector
+
+
+def _unlearned(error: GatescopeError, fix: str) -> MonitorError:
+    return MonitorError(
+        f"faults cannot be learned: {error.problem}",
+        received=error.received,
+        expected=error.expected,
+        fix=fix,
+    )
 
 
 def _refuse(videos: int, error: Exception) -> None:
