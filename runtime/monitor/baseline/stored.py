@@ -17,6 +17,7 @@ from ...errors import BaselineError
 from ...files import new_file
 from ..counting.totals import GateTotals
 from ..counting.videos import INTEGERS, SUMS, VideoCounts
+from ..faults.features import NAMES
 from ..faults.signatures import Signatures
 from ..model import WatchedModel
 from .baseline import Baseline, Source
@@ -105,7 +106,10 @@ def _unpack(plain: dict[str, Any]) -> Baseline:
     totals.update(videos.counts)
     if not np.array_equal(totals.integers, GateTotals.from_plain(plain["totals"], model.layout).integers):
         raise ValueError("its totals are not those of its videos")
-    signatures = plain["signatures"]
+    signatures = Signatures.from_plain(plain["signatures"]) if plain["signatures"] else None
+    features = len(model.layout) * len(NAMES)
+    if signatures is not None and len(signatures.spread) != features:
+        raise ValueError(f"its faults have {len(signatures.spread)} features, expected {features}")
     return Baseline(
         model,
         videos,
@@ -116,7 +120,7 @@ def _unpack(plain: dict[str, Any]) -> Baseline:
             for name, own in plain["thresholds"].items()
         },
         {name: int(gap) for name, gap in plain["missing"].items()},
-        Signatures.from_plain(signatures) if signatures else None,
+        signatures,
         str(plain["signatures_note"]),
         tuple(msgspec.convert(plain["sources"], list[Source])),
         str(plain["created"]),
@@ -152,7 +156,7 @@ def _unpack_videos(plain: dict[str, Any], rows: int) -> BaselineVideos:
 
 def _pack(array: NDArray[Any]) -> str:
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    return base64.b64encode(zlib.compress(np.ascontiguousarray(little).tobytes(), 9)).decode()
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(little).tobytes(), 6)).decode()
 
 
 def _unpack_array(text: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -116,7 +116,9 @@ def thresholds(
     spread = np.maximum(drawn.std(axis=0), 0.1 * floor)
     largest = _sides((drawn - centre) / spread).max(axis=(1, 2))
     rate = _CONTINUOUS_SHARE * false_alarms
-    factor = _widened(float(np.quantile(largest, 1 - rate, method="higher")), n)
+    # Where nothing ever varied it would be 0: then what as many normal statistics would need.
+    least = NormalDist().inv_cdf(1 - rate / (2 * centre.size))
+    factor = _widened(max(float(np.quantile(largest, 1 - rate, method="higher")), least), n)
     factor *= _EVERY_BASELINE + _OWN_ERROR * math.sqrt(window / (window + n))
     return Thresholds(window, factor, centre, spread, _flags(videos, frozen, window, false_alarms))
 

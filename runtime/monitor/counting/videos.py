@@ -25,8 +25,8 @@ COUNTERS = (
     *("nan", "infinite", "at_low", "at_high", "rails", "saturated", "near_zero"),
     *("constant", "collapsed", "saturating"),
 )
-#: Sums over finite values: of g, of |g|, of squared distances from the video's own mean, of |g(t) − g(t−1)|
-#: (of the mean over channels) over its clips.
+#: Sums over finite values: of g, of |g|, of squared distances from the video's own mean, and over its clips
+#: of |G(t) − G(t−1)|, where G is the sum over channels.
 SUMS = ("sum", "absolute", "squares", "variation")
 INTEGERS = PLACES + len(COUNTERS)
 
@@ -162,7 +162,7 @@ def _count_kind(layout: GateLayout, rows: slice, gates: NDArray[np.float32]) -> 
     own = layout.rows[rows]
     if gates.ndim != 4 or gates.shape[1] != len(own):
         raise ValueError(f"gates have shape {gates.shape}, expected (N, {len(own)}, clips | 1, channels | 1)")
-    n, layers, clips, channels = gates.shape
+    n, layers, clips, _ = gates.shape
     sums = np.zeros((n, layers, len(SUMS)))
     integers = np.zeros((n, layers, INTEGERS), np.int64)
     if gates.size == 0:
@@ -195,7 +195,7 @@ def _count_kind(layout: GateLayout, rows: slice, gates: NDArray[np.float32]) -> 
         distance *= finite
     distance *= distance
     sums[..., 2] = _over_channels(distance, clips).sum(-1)
-    sums[..., 3] = np.abs(np.diff(steps, axis=-1)).sum(-1) / channels
+    sums[..., 3] = np.abs(np.diff(steps, axis=-1)).sum(-1)
 
     def beyond(low: NDArray[np.float32], high: NDArray[np.float32]) -> Ints:
         # Most rows have nothing out there: their extremes say so without a look at every value.

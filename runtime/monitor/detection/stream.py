@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,15 +25,20 @@ _MOST_READINGS = 12
 class Incident:
     """Something that is wrong now.
 
-    - ``windows``: sizes of the windows that fired. ``began``: videos of the stream when it was found.
-      ``next_look``: after how many more it is diagnosed again.
+    - ``windows``: sizes of the windows that fired. ``kinds``: the detectors. ``largest``: the excess of the
+      worst reading when it was last diagnosed.
+    - ``began``: videos of the stream when that was. ``next_look``: after how many more it is done again.
+    - ``ending``: the smallest window is clean, and the larger ones have begun anew.
     """
 
     number: int
     windows: set[int]
+    kinds: set[Kind]
+    largest: float
     began: int
     next_look: int
     alarm: Alarm
+    ending: bool = False
 
 
 class Stream:
@@ -43,6 +49,8 @@ class Stream:
         self.videos = 0
         self.readings: dict[int, WindowReadings] = {}
         self.incident: Incident | None = None
+        #: How often each kind began to fire.
+        self.raised: Counter[Kind] = Counter()
         self._model = baseline.model.version
         self._settings = settings
         self._diagnose = diagnose
@@ -59,8 +67,7 @@ class Stream:
 
         With ``hold`` nothing new is told: all traffic is already alarmed.
         """
-        if not self._window.add(seen):
-            return []
+        self._window.add(seen)
         self.videos += 1
         told: list[Alarm] = []
         for window in self._held:
@@ -99,52 +106,82 @@ class Stream:
         self.readings[window] = read
         if read.largest < 1:
             self._since.pop(window, None)
-            since = self._clean.setdefault(window, self.videos)
-            return self._close(window, since)
+            self._clean.setdefault(window, self.videos)
+            return self._close()
         self._clean.pop(window, None)
         since = self._since.setdefault(window, self.videos)
         sure = (
             float(read.excess["nan"].max()) >= 1
             or read.largest >= self._settings.at_once
-            or self.videos - since >= self._settings.confirm * window
+            or self._confirmed(window, since)
         )
         incident = self.incident
         if incident is None:
             return [self._open(window, read, number)] if sure and not hold else []
         if sure:
             incident.windows.add(window)
+        if window == min(incident.windows):
+            incident.ending = False
+        # Something new, or twice as much: the fault that was told may hide another.
+        if sure and (not incident.kinds.issuperset(read.kinds()) or read.largest >= 2 * incident.largest):
+            return self._look_again(incident, window, places)
         if window == min(incident.windows) and self.videos - incident.began >= incident.next_look:
-            return self._look_again(incident, window)
+            # More of the fault is there to see: what it is may be clearer now.
+            since = self.videos - incident.began
+            return self._look_again(incident, window, self._window.last(window + since), 2 * since)
         return []
+
+    def _confirmed(self, window: int, since: int) -> bool:
+        """Whether a window has stayed beyond its threshold until none of what it first saw is in it."""
+        confirm = self._settings.confirm
+        if self.videos - since < confirm * window:
+            return False
+        return not confirm or self._window.renewed(window, since)
 
     def _open(self, window: int, read: WindowReadings, number: Callable[[], int]) -> Alarm:
         alarm = self._alarm(number(), window, read, self._window.last(window))
-        self.incident = Incident(alarm.number, {window}, self.videos, window, alarm)
+        kinds = set(read.kinds())
+        self.raised.update(kinds)
+        self.incident = Incident(alarm.number, {window}, kinds, read.largest, self.videos, window, alarm)
         return alarm
 
-    def _look_again(self, incident: Incident, window: int) -> list[Alarm]:
-        """More of the fault is there to see: what it is may be clearer now."""
-        since = self.videos - incident.began
-        incident.next_look = 2 * since
-        before = incident.alarm
-        places = self._window.last(min(window + since, self._window.size))
-        alarm = self._alarm(incident.number, window, self.readings[window], places)
-        incident.alarm = alarm
-        return [alarm] if alarm.diagnosis.label != before.diagnosis.label else []
+    def _look_again(
+        self, incident: Incident, window: int, evidence: NDArray[np.intp], next_look: int = 0
+    ) -> list[Alarm]:
+        """Diagnose anew; ``next_look`` 0: as if it had just begun."""
+        read, before = self.readings[window], incident.alarm
+        if not next_look:
+            incident.began, next_look = self.videos, window
+        incident.next_look = next_look
+        self.raised.update(set(read.kinds()) - incident.kinds)
+        incident.kinds |= set(read.kinds())
+        incident.largest = max(incident.largest, read.largest)
+        incident.alarm = self._alarm(incident.number, window, read, evidence)
+        return [incident.alarm] if incident.alarm.diagnosis.label != before.diagnosis.label else []
 
-    def _close(self, window: int, since: int) -> list[Alarm]:
+    def _close(self) -> list[Alarm]:
+        """The incident is over when every window that fired was clean until none of that is in it.
+
+        Larger windows hold the time of the fault for long: when the smallest is clean, they begin anew.
+        """
         incident = self.incident
-        # Two windows that share no video are clean.
-        if incident is None or window != min(incident.windows) or self.videos - since < window:
+        if incident is None:
             return []
-        # Larger windows still hold the time of the fault; they begin anew.
-        self._window.keep(window)
-        for larger in [size for size in self._held if size > window]:
-            self._since.pop(larger, None)
-            self.readings.pop(larger, None)
+        smallest = min(incident.windows)
+        if not incident.ending and self._was_clean(smallest):
+            incident.ending = True
+            self._window.keep(smallest)
+            for larger in [size for size in self._held if size > smallest]:
+                for kept in (self._since, self._clean, self.readings):
+                    kept.pop(larger, None)
+        if not incident.ending or not all(self._was_clean(window) for window in incident.windows):
+            return []
         self.incident = None
         (_, last, _), *_ = self._window.told(self._window.last(1))
         return [replace(incident.alarm, state="resolved", last=last, videos=self.videos)]
+
+    def _was_clean(self, window: int) -> bool:
+        return window in self._clean and self._window.renewed(window, self._clean[window])
 
     def _alarm(self, number: int, window: int, read: WindowReadings, evidence: NDArray[np.intp]) -> Alarm:
         places = self._window.last(window)

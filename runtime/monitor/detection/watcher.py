@@ -14,7 +14,7 @@ from ..alarm import Alarm, Diagnosis, Kind, Reading
 from ..baseline.baseline import Baseline
 from ..baseline.statistics import additive, flagged
 from ..counting.videos import VideoCounts
-from ..faults.diagnose import diagnose
+from ..faults.diagnose import UNKNOWN, diagnose
 from ..observed import ObservedVideo
 from .settings import WatchSettings
 from .stream import Stream
@@ -42,20 +42,23 @@ class Watcher:
         self.baseline = baseline
         self.settings = settings or WatchSettings()
         self.videos = 0
-        #: How many alarms began, by kind.
-        self.raised: Counter[Kind] = Counter()
         self._numbers = count(1)
-        self._newest = 0
+        self._raised: Counter[Kind] = Counter()
         self._streams = {
             name: Stream(baseline, name, self.settings, self._diagnose) for name in ("", *baseline.slices)
         }
-        self._last_of_process: dict[str, tuple[str, bytes]] = {}
+        self._last_of_process: dict[str, tuple[str, int, int]] = {}
         self._since_slice = dict.fromkeys(baseline.missing, 0)
         self._missing = {name: _Quiet() for name in baseline.missing}
         self._stale, self._loss = _Quiet(), _Quiet()
         self._last_now: float | None = None
         self._last_time = 0.0
         self._lost, self._lost_at = 0, -math.inf
+
+    @property
+    def raised(self) -> Counter[Kind]:
+        """How often each kind began to fire."""
+        return sum((stream.raised for stream in self._streams.values()), self._raised)
 
     @property
     def firing(self) -> list[Alarm]:
@@ -89,25 +92,27 @@ class Watcher:
             segment = segments[number] if segments else ""
             self.videos += 1
             self._last_time = video.time / 1e9
+            gates = hash(video.integers.tobytes() + video.sums.tobytes())
             seen = Seen(
-                key=video.sample_id or self.videos,
+                # Without an id, samples of one request with the same gates are one video.
+                key=video.sample_id or (video.time, gates),
                 sample_id=video.sample_id,
                 time=self._last_time,
                 segment=segment,
                 additive=sums[number],
                 flags=flags[number],
-                frozen=self._is_frozen(video, segment),
+                frozen=self._is_frozen(video, gates, segment),
                 integers=video.integers,
                 sums=video.sums,
             )
             everything = self._streams[""]
-            found = self._told(everything.add(seen, self._number))
+            found = everything.add(seen, self._number)
             if found and everything.incident is None:
                 self._forget_in_slices()
             told += found
             stream = self._streams.get(video.slice) if video.slice else None
             if stream is not None:
-                told += self._told(stream.add(seen, self._number, hold=everything.incident is not None))
+                told += stream.add(seen, self._number, hold=everything.incident is not None)
             if self._since_slice:
                 told += self._count_slices(video.slice)
         return told
@@ -181,7 +186,7 @@ class Watcher:
             diagnosis=Diagnosis(label, (why,)),
             readings=(reading,),
         )
-        self.raised[reading.kind] += 1
+        self._raised[reading.kind] += 1
         return quiet.alarm
 
     def _end(self, quiet: _Quiet) -> Alarm:
@@ -190,32 +195,27 @@ class Watcher:
         quiet.alarm = None
         return ended
 
-    def _told(self, alarms: list[Alarm]) -> list[Alarm]:
-        for alarm in alarms:
-            if alarm.state == "firing" and alarm.number > self._newest:
-                self._newest = alarm.number
-                self.raised.update(alarm.kinds)
-        return alarms
-
     def _number(self) -> int:
         return next(self._numbers)
 
-    def _is_frozen(self, video: ObservedVideo, segment: str) -> bool:
+    def _is_frozen(self, video: ObservedVideo, gates: int, segment: str) -> bool:
         """Whether a different video than the last of its process has gates that are equal to the last bit."""
         process = segment.rpartition("-")[0]
-        gates = video.integers.tobytes() + video.sums.tobytes()
         before = self._last_of_process.pop(process, None)
         if len(self._last_of_process) >= _MOST_PROCESSES:
             self._last_of_process.pop(next(iter(self._last_of_process)))
-        self._last_of_process[process] = (video.sample_id, gates)
-        if before is None or before[1] != gates:
+        self._last_of_process[process] = (video.sample_id, video.time, gates)
+        if before is None or before[2] != gates:
             return False
-        return not video.sample_id or before[0] != video.sample_id
+        return before[0] != video.sample_id if video.sample_id else before[1] != video.time
 
     def _diagnose(
         self, reference: VideoCounts, window: VideoCounts, readings: Sequence[Reading]
     ) -> Diagnosis:
-        found = diagnose(self.baseline.signatures, self.baseline.layout, reference, window, readings)
+        try:
+            found = diagnose(self.baseline.signatures, self.baseline.layout, reference, window, readings)
+        except Exception as error:  # an alarm without a name is better than none
+            found = Diagnosis(UNKNOWN, (f"the diagnosis failed: {type(error).__name__}: {error}",))
         slices = {
             name: max((read.largest for read in stream.readings.values()), default=0.0)
             for name, stream in self._streams.items()

@@ -64,14 +64,16 @@ class VideoWindow:
         # By key: its place in the arrays. Oldest first.
         self._places: OrderedDict[object, int] = OrderedDict()
         self._told: list[tuple[str, float, str]] = [("", 0.0, "")] * size
+        # When each came, counted in arrivals.
+        self._arrived = np.zeros(size, np.int64)
+        self._arrivals = 0
 
     def __len__(self) -> int:
         return len(self._places)
 
-    def add(self, seen: Seen) -> bool:
-        """Take in a video; whether it was not there before."""
+    def add(self, seen: Seen) -> None:
+        """Take in a video, in place of what it was before."""
         place = self._places.pop(seen.key, None)
-        new = place is None
         if place is None:
             place = self._free.pop() if self._free else self._places.popitem(last=False)[1]
         self._places[seen.key] = place
@@ -82,7 +84,8 @@ class VideoWindow:
         self._integers[place] = seen.integers
         self._sums[place] = seen.sums
         self._told[place] = (seen.sample_id, seen.time, seen.segment)
-        return new
+        self._arrivals += 1
+        self._arrived[place] = self._arrivals
 
     def keep(self, newest: int) -> None:
         """Forget all but the ``newest`` videos."""
@@ -92,6 +95,10 @@ class VideoWindow:
     def last(self, videos: int) -> NDArray[np.intp]:
         """Places of the newest ``videos``, newest first."""
         return np.fromiter(islice(reversed(self._places.values()), videos), np.intp)
+
+    def renewed(self, videos: int, since: int) -> bool:
+        """Whether all of the newest ``videos`` came after the first ``since`` arrivals."""
+        return bool(len(self) >= videos and self._arrived[self.last(videos)[-1]] > since)
 
     def sums(self, places: NDArray[np.intp]) -> tuple[Floats, NDArray[np.int64], int]:
         """Of the videos at ``places``: the sum of ``additive`` (R, 66), of flags (4, R), of frozen ones."""

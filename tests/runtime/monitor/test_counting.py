@@ -63,7 +63,7 @@ def test_every_number_is_what_counting_by_hand_gives(clips, channels, broken) ->
             np.testing.assert_allclose(counts.sum_of("absolute")[video, row], np.abs(finite).sum(), rtol=2e-6)
             squares = ((finite - mean) ** 2).sum()
             np.testing.assert_allclose(counts.sum_of("squares")[video, row], squares, rtol=1e-5, atol=1e-6)
-            steps = np.abs(np.diff(np.where(np.isfinite(values), values, 0).mean(-1))).sum()
+            steps = np.abs(np.diff(np.where(np.isfinite(values), values, 0).sum(-1))).sum()
             np.testing.assert_allclose(counts.sum_of("variation")[video, row], steps, rtol=1e-5, atol=1e-6)
 
 

@@ -16,6 +16,7 @@ from gatescope.runtime.monitor.baseline.sources import folder_kind, model_of_run
 from gatescope.runtime.monitor.baseline.stored import load_baseline, save_baseline
 from gatescope.runtime.monitor.baseline.videos import BaselineVideos, expected_twins, key_of
 from gatescope.runtime.monitor.counting.videos import VideoCounts, count_gates
+from gatescope.runtime.monitor.faults.signatures import Signature, Signatures
 
 from ....analysis.runs import manifest_of, write_run
 from ....torture.population import LAYOUT, MODEL, observed, population
@@ -179,6 +180,13 @@ def test_changed_counts_are_found(tmp_path: Path, baseline: Baseline) -> None:
 def test_damaged_files_are_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "b.json").write_bytes(content)
     with pytest.raises(BaselineError, match=r"damaged|not a baseline"):
+        load_baseline(tmp_path / "b.json")
+
+
+def test_faults_of_other_gates_are_damage(tmp_path: Path, baseline: Baseline) -> None:
+    fault = Signature("silent audio", "all", np.zeros(13), np.eye(13), 9.0)
+    save_baseline(replace(baseline, signatures=Signatures(50, np.eye(13), (fault,))), tmp_path / "b.json")
+    with pytest.raises(BaselineError, match="13 features, expected 104"):
         load_baseline(tmp_path / "b.json")
 
 

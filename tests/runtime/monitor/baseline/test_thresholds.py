@@ -106,3 +106,11 @@ def test_thresholds_of_other_rows_are_refused() -> None:
     plain = thresholds(LAYOUT, POPULATION[:150], 0, 25, 0.01).to_plain()
     with pytest.raises(ValueError, match="expected"):
         Thresholds.from_plain(plain, 3)
+
+
+def test_videos_that_are_all_alike_leave_room_for_themselves() -> None:
+    alike = POPULATION[np.zeros(200, np.int64)]
+    held = thresholds(LAYOUT, alike, 0, 25, 0.01)
+    assert held.factor > 3
+    found = continuous(LAYOUT, additive(alike[:25]).sum(axis=0), additive(alike).sum(axis=0))
+    assert (standing(held.centre, held.spread, found) < held.factor).all()

@@ -94,11 +94,11 @@ def test_from_the_log_to_the_alarm_the_command_and_the_metrics(tmp_path: Path, b
             assert re.search(r'gatescope_alarm_firing\{kind="level",model="\w+",slice=""\} 1\.0', metrics)
             # What was in the log before is not watched.
             assert re.search(r'gatescope_watched_videos_total\{model="\w+"\} 40\.0', metrics)
-            writer.append(well(60, first=80))
+            writer.append(well(500, first=80))
             until(lambda: "alarm 1 resolved" in watch.out)
             until(lambda: told.read_text().count("\n") == 2)
             assert watch.end() == 0
-    assert watch.out.endswith("watched 100 videos\n")
+    assert watch.out.endswith("watched 540 videos\n")
     assert re.search(r"the (attention|ffn) gate of layer \d is -0\.\d+ on average, 0\.\d+", watch.out)
     assert "look at: v" in watch.out
     # Each alarm is said once, and not again by a logger.

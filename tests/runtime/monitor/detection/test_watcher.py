@@ -12,6 +12,7 @@ from gatescope.runtime.monitor.alarm import Alarm
 from gatescope.runtime.monitor.baseline.baseline import Baseline, make_baseline
 from gatescope.runtime.monitor.baseline.videos import BaselineVideos
 from gatescope.runtime.monitor.counting.videos import VideoCounts, count_gates
+from gatescope.runtime.monitor.detection import watcher as watching
 from gatescope.runtime.monitor.detection.settings import WatchSettings
 from gatescope.runtime.monitor.detection.watcher import Watcher
 from gatescope.runtime.monitor.observed import ObservedVideo
@@ -87,10 +88,61 @@ def test_silent_audio_is_told_within_the_first_window_and_resolved_after(watcher
     assert worst.excess >= 2 and worst.window == alarm.window
     assert [example.segment for example in alarm.examples] == ["p-000001"] * 5
     assert all(int(example.sample_id[1:]) >= 100 for example in alarm.examples)
-    back = traffic.send(NORMAL[1100:1400])
+    # Over when each window that fired has been clean twice, with no video in common.
+    back = traffic.send(NORMAL[1100:1700])
     assert [(one.state, one.number) for _, one in back] == [("resolved", alarm.number)]
-    assert back[0][0] - 160 <= 50
+    assert 50 <= back[0][0] - 160 <= 450
     assert watcher.firing == []
+
+
+def test_videos_that_are_asked_for_again_are_watched_as_they_are_now(watcher: Watcher) -> None:
+    def ask(counts: VideoCounts, times: int) -> list[Alarm]:
+        asked = [video for _ in range(times) for video in observed(counts, range(100))]
+        return [alarm for video in asked for alarm in watcher.see([video], now=0.0)]
+
+    assert ask(NORMAL[1000:1100], 20) == []
+    (alarm, *others) = ask(SILENT[:100], 2)
+    assert "collapse" in alarm.kinds and [one.state for one in others] == []
+    assert [one.diagnosis.label for one in ask(gates(np.nan, 100), 1)] == ["not finite numbers"]
+
+
+def test_a_new_fault_is_told_beside_a_lasting_one(watcher: Watcher) -> None:
+    traffic = Traffic(watcher)
+    assert traffic.send(SHIFTED)
+    before = traffic.sent
+    at, alarm = traffic.send(gates(np.nan, 60))[0]
+    assert at - before <= 5 and alarm.diagnosis.label == "not finite numbers"
+    assert watcher.raised["nan"] == 1
+    assert len({one.number for one in watcher.firing}) == 1
+
+
+@pytest.mark.slow
+def test_a_lasting_small_change_is_one_alarm(baseline: Baseline) -> None:
+    for shift in (0.1, 0.2):
+        traffic = Traffic(Watcher(baseline))
+        drifted = population(3000, np.random.default_rng(8), shift=shift)
+        told = traffic.send(drifted)
+        assert len({alarm.number for _, alarm in told}) == 1
+        assert [alarm.state for _, alarm in told if alarm.state == "resolved"] == []
+
+
+def test_samples_of_one_request_without_ids_that_are_alike_are_one_video(watcher: Watcher) -> None:
+    for start in range(1000):
+        one = replace(observed(NORMAL[1000 + start : 1001 + start], [0], first=start)[0], sample_id="")
+        assert watcher.see([one] * 16, now=start / 10) == []
+    assert watcher.filled() == {"": 200}
+
+
+def test_a_diagnosis_that_fails_is_an_alarm_all_the_same(
+    watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ValueError("no")
+
+    monkeypatch.setattr(watching, "diagnose", fails)
+    (_, alarm), *_ = Traffic(watcher).send(SILENT[:30])
+    assert alarm.diagnosis.label == "unknown"
+    assert "the diagnosis failed: ValueError: no" in alarm.diagnosis.evidence
 
 
 def test_legitimately_silent_videos_are_no_alarm(watcher: Watcher) -> None:

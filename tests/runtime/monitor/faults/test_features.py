@@ -75,6 +75,10 @@ def test_several_channels_are_values_of_one_gate() -> None:
     alike = video_features(LAYOUT, counted(made.reshape(5, len(RANGES), -1, 1))).reshape(found.shape)
     others = [at for at, name in enumerate(NAMES) if name != "variation"]
     np.testing.assert_allclose(found[..., others], alike[..., others], rtol=1e-5)
+    # From clip to clip their mean changes, on the same scale whatever their number.
+    means = video_features(LAYOUT, counted(made.mean(-1, keepdims=True))).reshape(found.shape)
+    at = NAMES.index("variation")
+    np.testing.assert_allclose(found[..., at], means[..., at], rtol=1e-4)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
