@@ -26,7 +26,8 @@ class Taken:
     """What one request gave.
 
     - ``time``: Unix nanoseconds. ``gates``: by kind, (B, layers, L | 1, 1 | d), or with ``summaries``
-      (B, layers, fields). ``mask``: (B, L), not zero where a clip is valid, or None where all are.
+      (B, layers, fields). ``mask``: (B, L), not zero where a clip is valid, or ``lengths``: valid clips of
+      each sample; both None where all are.
     - ``ids``: one a sample, or None. ``slice``: empty for none.
     """
 
@@ -36,6 +37,7 @@ class Taken:
     mask: NDArray[Any] | None
     ids: tuple[str, ...] | None
     slice: str
+    lengths: tuple[int, ...] | None = None
 
     @property
     def videos(self) -> int:
@@ -45,8 +47,8 @@ class Taken:
     @cached_property
     def clips(self) -> tuple[int, ...] | None:
         """Valid ones of each sample, or None for all."""
-        if self.mask is None:
-            return None
+        if self.lengths is not None or self.mask is None:
+            return self.lengths
         return tuple(int(np.count_nonzero(row)) for row in self.mask)
 
     @property
@@ -67,11 +69,11 @@ def count_taken(
     summarised: list[tuple[Taken, int, Gates]] = []
     for one in taken:
         try:
-            (summarised if one.summaries else whole).extend(
-                (one, row, _cut(layout, one, row)) for row in range(one.videos)
-            )
+            rows = [(one, row, _cut(layout, one, row)) for row in range(one.videos)]
         except Exception as error:  # whatever arrays a caller's session may give
             tell(one.videos, error)
+        else:
+            (summarised if one.summaries else whole).extend(rows)
     order = {id(one): number for number, one in enumerate(taken)}
     made = [
         (order[id(one)], row, video)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from ...errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -14,6 +17,8 @@ class WatchSettings:
     - ``evaluations``: how often a window is looked at while it moves on by its own size.
     - ``stale_seconds``: after how long without any video traffic is stale.
     - ``examples``: ids in an alarm.
+
+    Raises :class:`~gatescope.runtime.errors.UsageError` for numbers that make no sense.
     """
 
     at_once: float = 2.0
@@ -21,3 +26,20 @@ class WatchSettings:
     evaluations: int = 5
     stale_seconds: float = 300.0
     examples: int = 5
+
+    def __post_init__(self) -> None:
+        check_number("at_once", self.at_once, 0)
+        check_number("confirm", self.confirm, 0)
+        check_number("evaluations", self.evaluations, 1)
+        check_number("stale_seconds", self.stale_seconds, 0)
+        check_number("examples", self.examples, 0)
+
+
+def check_number(name: str, value: float, least: float, most: float = math.inf) -> None:
+    """See that the setting ``name`` is from ``least`` to ``most``.
+
+    Raises :class:`~gatescope.runtime.errors.UsageError` for anything else.
+    """
+    if not least <= value <= most or value == math.inf:
+        bound = f"from {least:g} to {most:g}" if most < math.inf else f"of at least {least:g}"
+        raise UsageError(f"{name} makes no sense", received=f"{value!r}", expected=f"a number {bound}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -10,10 +9,10 @@ from pathlib import Path
 
 from ..alarm import Alarm
 from ..describe import headline
+from .complaint import complain, described
 from .on_alarm import AlarmCommand
 
 ALARMS_FILE = "alarms.jsonl"
-_log = logging.getLogger("gatescope")
 _MOST_KEPT = 1000
 
 
@@ -47,14 +46,14 @@ class AlarmDelivery:
         """Deliver ``alarms``, in order."""
         for alarm in alarms:
             self.recent.append(alarm)
-            _log.warning("%s", headline(alarm))
+            complain(headline(alarm))
             if self._folder is not None:
                 self._append(self._folder / ALARMS_FILE, alarm)
             if self._call is not None:
                 try:
                     self._call(alarm)
                 except Exception as error:  # a caller's function may raise anything
-                    self._failed(f"on_alarm: {error!r}")
+                    self._failed(f"on_alarm: {described(error)}")
         if self._command is not None:
             self._command.tell(alarms)
 

@@ -10,6 +10,7 @@ from ..counting.requests import Taken
 
 class Intake:
     """First in, first out; at most ``most`` requests of ``most_bytes`` in all, what comes beyond is dropped.
+    A request by itself may be larger.
 
     Any thread may call anything.
     """
@@ -34,7 +35,7 @@ class Intake:
         with self._lock:
             self.requests += 1
             self.seconds += seconds
-            if len(self._held) >= self.most or self._bytes + size > self.most_bytes:
+            if self._held and (len(self._held) >= self.most or self._bytes + size > self.most_bytes):
                 self.dropped += taken.videos
                 return
             self._bytes += size

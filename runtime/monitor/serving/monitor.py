@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import atexit
+import operator
 import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import MonitorError
 from ...manifest import Manifest
@@ -25,12 +28,15 @@ from ..log.writer import GateLogWriter
 from ..metrics.snapshot import MetricsSnapshot
 from ..model import WatchedModel
 from ..observed import OTHER_SLICES
+from .complaint import complain, described
 from .delivery import AlarmDelivery
 from .settings import MonitorSettings
 from .taps import Tapped, clip_mask
 from .worker import Worker
 
 _MOST_LABEL = 64
+# Seconds until a worker is begun again after that failed, doubled each time.
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 
 
 class Monitor:
@@ -70,6 +76,10 @@ class Monitor:
         self._closed = False
         self._lock = threading.Lock()
         self._slices: set[str] = set()
+        # Faults of beginning again after a fork, where there is no worker to count them.
+        self._faults, self._last_fault = 0, ""
+        self._pause, self._not_before = _FIRST_PAUSE, 0.0
+        self._told_padding = False
         own: weakref.ref[Monitor] = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _after_fork(own))
         atexit.register(_close, own)
@@ -87,12 +97,12 @@ class Monitor:
     @property
     def faults(self) -> int:
         """What went wrong in this process's monitoring."""
-        return self._worker.faults if self._worker else 0
+        return self._faults + (self._worker.faults if self._worker else 0)
 
     @property
     def last_fault(self) -> str:
         """The latest message, empty where there is none."""
-        return self._worker.last_fault if self._worker else ""
+        return (self._worker.last_fault if self._worker else "") or self._last_fault
 
     @property
     def dropped(self) -> int:
@@ -119,8 +129,11 @@ class Monitor:
 
         Raises :class:`~gatescope.runtime.errors.BaselineError` or
         :class:`~gatescope.runtime.errors.GateLogError` where baseline or log are of another model, and
-        :class:`~gatescope.runtime.errors.MonitorError` where this monitor watches another one already.
+        :class:`~gatescope.runtime.errors.MonitorError` where this monitor watches another one already or is
+        closed.
         """
+        if self._closed:
+            raise MonitorError("this monitor is closed", fix="make a new one")
         model = WatchedModel.of(manifest, file_sha256)
         if self._model is not None and (different := self._model.differences(model)):
             raise MonitorError(
@@ -135,12 +148,19 @@ class Monitor:
         self._model, self._manifest = model, manifest
         self._start()
 
-    def offer(self, tapped: Tapped, summaries: bool, ids: Sequence[object] | object, slice_: str) -> None:
+    def offer(
+        self,
+        tapped: Tapped,
+        summaries: bool,
+        ids: object,
+        slice_: str,
+        clips: Sequence[int] | None = None,
+    ) -> None:
         """Take in one request; never raises, and does nothing that takes longer than copying its gates."""
         began = time.perf_counter()
         worker = self._worker
         try:
-            if worker is None:
+            if worker is None and time.monotonic() >= self._not_before:
                 worker = self._start()
             if worker is None:
                 return
@@ -150,12 +170,21 @@ class Monitor:
             if tapped.shared:
                 gates = {kind: array.copy() for kind, array in gates.items()}
             samples = len(next(iter(gates.values())))
-            mask = None if summaries else clip_mask(tapped.inputs())
-            taken = Taken(time.time_ns(), gates, summaries, mask, _ids(ids, samples), self._bounded(slice_))
+            mask, lengths = None, None
+            if clips is not None:
+                lengths = _lengths(clips, samples)
+            elif not summaries:
+                mask = clip_mask(tapped.inputs())
+                if mask is None and samples > 1 and not self._told_padding:
+                    self._tell_padding(gates)
+            names, label = _ids(ids, samples), self._bounded(slice_)
+            taken = Taken(time.time_ns(), gates, summaries, mask, names, label, lengths)
             worker.put(taken, time.perf_counter() - began)
         except Exception as error:  # whatever a caller gives, inference goes on
             if worker is not None:
                 worker.fault(error)
+            else:
+                self._failed_to_start(error)
 
     def flush(self, seconds: float = 30.0) -> None:
         """Wait until all that was offered is counted and logged, for ``seconds`` at most."""
@@ -180,6 +209,7 @@ class Monitor:
         self._closed = True
         worker, self._worker = self._worker, None
         if worker is not None:
+            self._abandoned.detach()
             worker.close()
 
     def __enter__(self) -> Monitor:
@@ -202,7 +232,27 @@ class Monitor:
                 self._worker = Worker(
                     self._model, self._manifest, self.folder, self.baseline, self._on_alarm, self.settings
                 )
+                # A monitor that is dropped without being closed takes its thread and its files with it.
+                self._abandoned = weakref.finalize(self, self._worker.stop)
+                self._abandoned.atexit = False
             return self._worker
+
+    def _failed_to_start(self, error: Exception) -> None:
+        """After a fork the log may be gone: it is tried again, more and more rarely."""
+        self._faults += 1
+        self._last_fault = described(error)
+        self._not_before = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        complain(f"gates are not watched: {self._last_fault}")
+
+    def _tell_padding(self, gates: Mapping[str, NDArray[Any]]) -> None:
+        """Without a mask nobody knows which clips are padding."""
+        self._told_padding = True
+        if any(array.shape[2] > 1 for array in gates.values()):
+            complain(
+                "batches of several samples come without a mask: if they are padded, the padding is counted;"
+                " say the valid clips with run(…, clips=[…])"
+            )
 
     def _bounded(self, label: str) -> str:
         """The slice as it is kept; beyond the bound all further ones are one."""
@@ -221,18 +271,28 @@ class Monitor:
         self._lock = threading.Lock()
         worker, self._worker = self._worker, None
         if worker is not None:
+            self._abandoned.detach()
             worker.disown()
 
 
-def _ids(ids: Sequence[object] | object, samples: int) -> tuple[str, ...] | None:
+def _ids(ids: object, samples: int) -> tuple[str, ...] | None:
     """One id a sample, as text; raises ``ValueError`` for another number of them."""
     if ids is None:
         return None
-    many = isinstance(ids, list | tuple | np.ndarray)
-    told = [short_id(str(one)) for one in (ids if many else [ids])]
+    plain = ids.tolist() if isinstance(ids, np.ndarray | np.generic) else ids
+    many = isinstance(plain, Iterable) and not isinstance(plain, str | bytes)
+    told = [short_id(str(one)) for one in (list(cast(Iterable[object], plain)) if many else [plain])]
     if len(told) != samples:
         raise ValueError(f"{len(told)} ids for {samples} samples; the request is not counted")
     return tuple(told)
+
+
+def _lengths(clips: Sequence[int], samples: int) -> tuple[int, ...]:
+    """Valid clips of each sample; raises ``ValueError`` for others than whole numbers from 0 on."""
+    lengths = tuple(operator.index(one) for one in clips)
+    if len(lengths) != samples or min(lengths, default=0) < 0:
+        raise ValueError(f"clips={clips!r} for {samples} samples; the request is not counted")
+    return lengths
 
 
 def _after_fork(monitor: weakref.ref[Monitor]) -> None:

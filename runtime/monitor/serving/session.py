@@ -29,17 +29,25 @@ class MonitoredSession:
         self._tap = tap_of(session)
         monitor.bind(self._tap.manifest, self._tap.file)
 
-    def run(self, *args: Any, ids: Sequence[object] | object = None, slice: str = "", **options: Any) -> Any:
+    def run(
+        self,
+        *args: Any,
+        ids: object = None,
+        slice: str = "",
+        clips: Sequence[int] | None = None,
+        **options: Any,
+    ) -> Any:
         """Run the session on ``args`` and ``options``, and have the gates counted.
 
         ``ids``: what tells the B videos of the batch apart, as a service knows them: one per sample, or for a
         batch of one the id alone. A video that comes again counts once in a window. ``slice``: the part of
-        the traffic that the request belongs to (a language, a source, a model arm).
+        the traffic that the request belongs to (a language, a source, a model arm). ``clips``: valid clips of
+        each sample; only needed where a graph takes no mask that says it and samples are padded.
 
         Raises whatever the session raises. A fault in monitoring is counted and reported, never raised.
         """
         tapped = self._tap.call(args, options)
-        self._monitor.offer(tapped, self._tap.summaries, ids, slice)
+        self._monitor.offer(tapped, self._tap.summaries, ids, slice, clips)
         return tapped.result
 
     def __getattr__(self, name: str) -> Any:

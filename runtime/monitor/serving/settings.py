@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..detection.settings import WatchSettings
+from ..detection.settings import WatchSettings, check_number
 from ..log.settings import LogSettings
 
 
@@ -17,6 +17,8 @@ class MonitorSettings:
     - ``most_slices``: different labels that are kept apart; further ones are all called ``other``.
     - ``poll_seconds``: how long a request waits to be counted, at most. ``state_seconds``: how often what was
       counted is written for other processes to read.
+
+    Raises :class:`~gatescope.runtime.errors.UsageError` for numbers that make no sense.
     """
 
     keep_gates: float = 0.01
@@ -27,3 +29,11 @@ class MonitorSettings:
     state_seconds: float = 1.0
     log: LogSettings = field(default_factory=LogSettings)
     watch: WatchSettings = field(default_factory=WatchSettings)
+
+    def __post_init__(self) -> None:
+        check_number("keep_gates", self.keep_gates, 0, 1)
+        check_number("queue_requests", self.queue_requests, 1)
+        check_number("queue_bytes", self.queue_bytes, 1)
+        check_number("most_slices", self.most_slices, 0)
+        check_number("poll_seconds", self.poll_seconds, 0.001)
+        check_number("state_seconds", self.state_seconds, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -20,18 +19,24 @@ from ..metrics.snapshot import Detection, MetricsSnapshot
 from ..metrics.state import FleetState, StateFile, WorkerState, merged_state
 from ..model import WatchedModel
 from ..observed import ObservedVideo
+from .complaint import complain, described
 from .delivery import AlarmDelivery
 from .intake import Intake
 from .settings import MonitorSettings
 
-_log = logging.getLogger("gatescope")
 _AT_ONCE = 256
+# A round of work ends after so many seconds even where more is waiting: others have to get a word in.
+_ROUND_SECONDS = 0.25
+# What closing may take: a command that tells an alarm has 30 s.
+_CLOSING_SECONDS = 40.0
 # Further faults of the same kind are only counted.
 _TOLD_FAULTS = 5
 
 
 class Worker:
     """Everything a monitor has in one process. Its thread starts with it and ends with :meth:`close`.
+
+    Alarms are delivered by that thread, in order and without the lock: what they call may ask the monitor.
 
     Raises what :class:`GateLogWriter` raises; later faults are counted in ``faults``.
     """
@@ -57,6 +62,7 @@ class Worker:
         self._state_file = self._new_state_file()
         self._watcher = Watcher(baseline, settings.watch) if baseline is not None else None
         self._baseline = baseline
+        self._alarms: list[Alarm] = []
         self._written = 0.0
         # The watcher and the totals belong to one thread at a time.
         self._work_lock = threading.Lock()
@@ -66,15 +72,14 @@ class Worker:
 
     def put(self, taken: Taken, seconds: float) -> None:
         """One request, and how long it took on its own thread."""
-        self._idle.clear()
         self.intake.put(taken, seconds)
 
     def fault(self, error: Exception) -> None:
         """Something of the monitor itself went wrong."""
         self.faults += 1
-        self.last_fault = f"{type(error).__name__}: {error}"
+        self.last_fault = described(error)
         if self.faults <= _TOLD_FAULTS:
-            _log.warning("gates are not watched as they should be: %s", self.last_fault)
+            complain(f"gates are not watched as they should be: {self.last_fault}")
 
     def firing(self) -> list[Alarm]:
         """Alarms that are not resolved."""
@@ -102,18 +107,15 @@ class Worker:
                 own.state.merge(self._state)
             return MetricsSnapshot(self.model, own, detection, versions=versions())
 
-    def close(self) -> None:
-        """Deal with what is left, and end."""
+    def stop(self) -> None:
+        """Have the thread deal with what is left, and end; returns at once."""
         self._stopping.set()
-        self._thread.join(timeout=10.0)
-        with self._work_lock:
-            self._guarded(self._work)
-            if self.log is not None:
-                self.log.close()
-            self._keep_state()
-            if self._state_file is not None:
-                self._state_file.close()
-        self.delivery.close()
+
+    def close(self) -> None:
+        """Deal with what is left, and end. Called by the thread itself, it ends after what it is doing."""
+        self.stop()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(_CLOSING_SECONDS)
 
     def disown(self) -> None:
         """In a forked child: let go of the parent's files without touching what is in them."""
@@ -123,9 +125,32 @@ class Worker:
             self.log.disown()
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._settings.poll_seconds):
-            with self._work_lock:
-                self._guarded(self._work)
+        while not self._stopping.is_set():
+            # Where more is waiting a moment is left to those who wait for the lock.
+            more = self._round()
+            self._stopping.wait(0.001 if more else self._settings.poll_seconds)
+        while self._round():
+            pass
+        with self._work_lock:
+            if self.log is not None:
+                self._guarded(self.log.close)
+            self._keep_state()
+            if self._state_file is not None:
+                self._state_file.close()
+        self.delivery.close()
+
+    def _round(self) -> bool:
+        """Work, and deliver what there is to tell; whether more is waiting."""
+        with self._work_lock:
+            if len(self.intake):
+                self._idle.clear()
+            self._guarded(self._work)
+            alarms, self._alarms = self._alarms, []
+        self._guarded(lambda: self.delivery.tell(alarms))
+        more = len(self.intake) > 0
+        if not more:
+            self._idle.set()
+        return more
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
@@ -135,7 +160,8 @@ class Worker:
 
     def _work(self) -> None:
         began = time.thread_time()
-        while taken := self.intake.take(_AT_ONCE):
+        until = time.monotonic() + _ROUND_SECONDS
+        while time.monotonic() < until and (taken := self.intake.take(_AT_ONCE)):
             videos = count_taken(self.model.layout, taken, self._settings.keep_gates, self._uncounted)
             if videos:
                 self._take_in(videos)
@@ -143,14 +169,13 @@ class Worker:
         if self.log is not None:
             self.log.tick()
         if self._watcher is not None:
-            self.delivery.tell(self._watcher.tick(now))
+            self._alarms += self._watcher.tick(now)
             if self.log is not None:
-                self.delivery.tell(self._watcher.lost(self.log.lost, now))
+                self._alarms += self._watcher.lost(self.log.lost, now)
         self._state.counters["background_seconds"] += time.thread_time() - began
         if now - self._written >= self._settings.state_seconds:
             self._written = now
             self._keep_state()
-        self._idle.set()
 
     def _take_in(self, videos: list[ObservedVideo]) -> None:
         segment = ""
@@ -160,10 +185,9 @@ class Worker:
         state = self._state
         state.totals.update(ObservedVideo.counts_of(videos))
         state.slices.update(video.slice for video in videos)
-        state.last_inference = max(state.last_inference, videos[-1].time / 1e9)
+        state.last_inference = videos[-1].time / 1e9
         if self._watcher is not None:
-            alarms = self._watcher.see(videos, [segment] * len(videos), now=time.monotonic())
-            self.delivery.tell(alarms)
+            self._alarms += self._watcher.see(videos, [segment] * len(videos), now=time.monotonic())
 
     def _uncounted(self, videos: int, error: Exception) -> None:
         self.fault(ValueError(f"{videos} videos could not be counted: {error}"))
@@ -179,6 +203,8 @@ class Worker:
             deliveries_failed=self.delivery.failures,
         )
         self._state.last_fault = self.last_fault
+        # A clock that was ahead and was put right must not hide that traffic has ended since.
+        self._state.last_inference = min(self._state.last_inference, time.time())
         if self.log is not None:
             counters.update(
                 acknowledged=self.log.acknowledged,

@@ -14,9 +14,7 @@ import pytest
 
 from gatescope.runtime.errors import UsageError
 from gatescope.runtime.monitor.alarm import Alarm, Diagnosis
-from gatescope.runtime.monitor.baseline.baseline import Baseline, make_baseline
-from gatescope.runtime.monitor.baseline.videos import BaselineVideos
-from gatescope.runtime.monitor.counting.videos import count_gates
+from gatescope.runtime.monitor.baseline.baseline import Baseline
 from gatescope.runtime.monitor.describe import alarm_text, headline
 from gatescope.runtime.monitor.log.settings import LogSettings
 from gatescope.runtime.monitor.model import WatchedModel
@@ -40,14 +38,6 @@ def gates(videos: int, seed: int, level: float = 0.5) -> np.ndarray:
     rng = np.random.default_rng(seed)
     own = level + 0.1 * rng.normal(0, 1, (videos, 2 * LAYERS, 1, 1))
     return np.tanh(own + 0.2 * rng.normal(0, 1, (videos, 2 * LAYERS, CLIPS, 1))).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def baseline() -> Baseline:
-    pool = gates(300, 1)
-    counts = count_gates(MODEL.layout, {"attention": pool[:, :LAYERS], "ffn": pool[:, LAYERS:]})
-    names = [f"b{number}" for number in range(300)]
-    return make_baseline(MODEL, [BaselineVideos.of(MODEL.layout, names, names, [""] * 300, counts)])
 
 
 def serve(monitor: Monitor, pool: np.ndarray, first: int = 0) -> None:
@@ -76,7 +66,7 @@ def test_an_alarm_is_told_everywhere_with_the_videos_and_their_segment(
         serve(monitor, gates(60, 3, level=0.0), first=60)
         assert len(told) == 1 and monitor.alarms == told
         assert [alarm.number for alarm in monitor.firing] == [1]
-        serve(monitor, gates(100, 4), first=120)
+        serve(monitor, gates(500, 4), first=120)
         assert [alarm.state for alarm in told] == ["firing", "resolved"] and monitor.firing == []
     alarm = told[0]
     assert {"drift", "level"} <= set(alarm.kinds)
