@@ -127,8 +127,8 @@ class Stream:
             return self._look_again(incident, window, places)
         if window == min(incident.windows) and self.videos - incident.began >= incident.next_look:
             # More of the fault is there to see: what it is may be clearer now.
-            since = self.videos - incident.began
-            return self._look_again(incident, window, self._window.last(window + since), 2 * since)
+            more = self.videos - incident.began
+            return self._look_again(incident, window, self._window.last(window + more), 2 * more)
         return []
 
     def _confirmed(self, window: int, since: int) -> bool:

@@ -134,7 +134,7 @@ class Worker:
         with self._work_lock:
             if self.log is not None:
                 self._guarded(self.log.close)
-            self._keep_state()
+            self._guarded(self._keep_state)
             if self._state_file is not None:
                 self._state_file.close()
         self.delivery.close()
@@ -142,8 +142,7 @@ class Worker:
     def _round(self) -> bool:
         """Work, and deliver what there is to tell; whether more is waiting."""
         with self._work_lock:
-            if len(self.intake):
-                self._idle.clear()
+            self._idle.clear()
             self._guarded(self._work)
             alarms, self._alarms = self._alarms, []
         self._guarded(lambda: self.delivery.tell(alarms))
