@@ -87,10 +87,19 @@ class Worker:
             return self._watcher.firing if self._watcher is not None else []
 
     def flush(self, seconds: float) -> None:
-        """Wait until the queue is empty and its last videos are dealt with."""
+        """Wait until the queue is empty and its last videos are dealt with.
+
+        Called by the thread itself, it counts what is waiting; alarms of that are told after the one that is
+        being told.
+        """
         until = time.monotonic() + seconds
-        while time.monotonic() < until and not (len(self.intake) == 0 and self._idle.is_set()):
-            time.sleep(0.005)
+        if threading.current_thread() is self._thread:
+            while time.monotonic() < until and len(self.intake):
+                with self._work_lock:
+                    self._guarded(self._work)
+        else:
+            while time.monotonic() < until and not (len(self.intake) == 0 and self._idle.is_set()):
+                time.sleep(0.005)
         with self._work_lock:
             self._keep_state()
 
@@ -146,7 +155,7 @@ class Worker:
             self._guarded(self._work)
             alarms, self._alarms = self._alarms, []
         self._guarded(lambda: self.delivery.tell(alarms))
-        more = len(self.intake) > 0
+        more = len(self.intake) > 0 or bool(self._alarms)
         if not more:
             self._idle.set()
         return more

@@ -1,0 +1,37 @@
+"""What an alarm calls may ask the monitor anything: it is answered at once, and nothing is told twice."""
+
+from __future__ import annotations
+
+import time
+
+from gatescope.runtime import Monitor, MonitoredSession
+from gatescope.runtime.monitor.alarm import Alarm
+from gatescope.runtime.monitor.baseline.baseline import Baseline
+
+from .test_alarms import QUIET, gates, until
+from .test_overload import session_of
+
+
+def test_an_alarm_that_flushes_holds_nobody_up_and_alarms_stay_in_order(baseline: Baseline) -> None:
+    told: list[tuple[int, str]] = []
+    seconds: list[float] = []
+    broken, sound = session_of(gates(60, 3, level=0.0)), session_of(gates(500, 4))
+
+    def ask(alarm: Alarm) -> None:
+        began = time.monotonic()
+        if not told:
+            # What resolves this alarm is counted while it is still being told.
+            watched = MonitoredSession(sound, monitor)
+            watched.run(None, {}, ids=[f"sound{number}" for number in range(500)])
+            monitor.flush(5)
+            assert monitor.firing == []
+        told.append((alarm.number, alarm.state))
+        seconds.append(time.monotonic() - began)
+
+    with Monitor(baseline=baseline, on_alarm=ask, settings=QUIET) as monitor:
+        MonitoredSession(broken, monitor).run(None, {}, ids=[f"v{number}" for number in range(60)])
+        until(lambda: len(told) >= 2)
+        monitor.flush()
+        assert told == [(1, "firing"), (1, "resolved")]
+        assert max(seconds) < 4
+        assert monitor.snapshot().fleet.state.counters["deliveries_failed"] == 0
