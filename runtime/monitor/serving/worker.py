@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -66,7 +68,10 @@ class Worker:
         self._written = 0.0
         # The watcher and the totals belong to one thread at a time.
         self._work_lock = threading.Lock()
-        self._stopping, self._idle = threading.Event(), threading.Event()
+        self._idle = threading.Event()
+        # A monitor that is collected stops its worker, maybe on a thread that is just waiting here: unlike an
+        # event, this queue may then be put to.
+        self._stopping, self._wake = False, queue.SimpleQueue[None]()
         self._thread = threading.Thread(target=self._run, name="gatescope-monitor", daemon=True)
         self._thread.start()
 
@@ -118,7 +123,8 @@ class Worker:
 
     def stop(self) -> None:
         """Have the thread deal with what is left, and end; returns at once."""
-        self._stopping.set()
+        self._stopping = True
+        self._wake.put(None)
 
     def close(self) -> None:
         """Deal with what is left, and end. Called by the thread itself, it ends after what it is doing."""
@@ -134,10 +140,11 @@ class Worker:
             self.log.disown()
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stopping:
             # Where more is waiting a moment is left to those who wait for the lock.
             more = self._round()
-            self._stopping.wait(0.001 if more else self._settings.poll_seconds)
+            with contextlib.suppress(queue.Empty):
+                self._wake.get(timeout=0.001 if more else self._settings.poll_seconds)
         while self._round():
             pass
         with self._work_lock:
@@ -198,7 +205,7 @@ class Worker:
             self._alarms += self._watcher.see(videos, [segment] * len(videos), now=time.monotonic())
 
     def _uncounted(self, videos: int, error: Exception) -> None:
-        self.fault(ValueError(f"{videos} videos could not be counted: {error}"))
+        self.fault(ValueError(f"{videos} videos could not be counted: {described(error)}"))
 
     def _keep_state(self) -> None:
         """Bring the counters up to date, and write them for other processes to read."""

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
+import gc
+import threading
 import time
+import weakref
+
+import pytest
 
 from gatescope.runtime import Monitor, MonitoredSession
 from gatescope.runtime.monitor.alarm import Alarm
@@ -35,3 +41,34 @@ def test_an_alarm_that_flushes_holds_nobody_up_and_alarms_stay_in_order(baseline
         assert told == [(1, "firing"), (1, "resolved")]
         assert max(seconds) < 4
         assert monitor.snapshot().fleet.state.counters["deliveries_failed"] == 0
+
+
+def test_a_monitor_may_be_collected_even_where_its_own_thread_begins_to_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The collector runs wherever memory is asked for: here, as soon as that thread asks for a lock."""
+    ring: list[object] = [Monitor(settings=QUIET)]
+    ring.append(ring)
+    monitor = ring[0]
+    assert isinstance(monitor, Monitor)
+    MonitoredSession(session_of(gates(1, 2)), monitor).run(None, {})
+    worker, gone, usual = monitor._worker, weakref.ref(monitor), _thread.allocate_lock
+    assert worker is not None
+    thread = worker._thread
+
+    def collecting() -> _thread.LockType:
+        if threading.current_thread() is thread:
+            gc.collect()
+        return usual()
+
+    gc.disable()
+    try:
+        del monitor, worker, ring
+        monkeypatch.setattr(threading, "_allocate_lock", collecting)
+        thread.join(2)
+        monkeypatch.undo()
+    finally:
+        gc.enable()
+        gc.collect()
+    thread.join(5)
+    assert gone() is None and not thread.is_alive()
