@@ -9,11 +9,11 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import MonitorError
@@ -172,7 +172,7 @@ class Monitor:
             samples = len(next(iter(gates.values())))
             mask, lengths = None, None
             if clips is not None:
-                lengths = _lengths(clips, samples)
+                lengths = _lengths(clips, samples, 0 if summaries else _clips_of(gates))
             elif not summaries:
                 mask = clip_mask(tapped.inputs())
                 if mask is None and samples > 1 and not self._told_padding:
@@ -235,20 +235,28 @@ class Monitor:
                 # A monitor that is dropped without being closed takes its thread and its files with it.
                 self._abandoned = weakref.finalize(self, self._worker.stop)
                 self._abandoned.atexit = False
+                self._pause, self._not_before = _FIRST_PAUSE, 0.0
             return self._worker
 
     def _failed_to_start(self, error: Exception) -> None:
-        """After a fork the log may be gone: it is tried again, more and more rarely."""
+        """After a fork the log may be gone: said once, and tried again, more and more rarely."""
         self._faults += 1
         self._last_fault = described(error)
-        self._not_before = time.monotonic() + self._pause
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-        complain(f"gates are not watched: {self._last_fault}")
+        now = time.monotonic()
+        with self._lock:
+            # Requests of other threads tried at the same time.
+            if now < self._not_before:
+                return
+            first = self._pause == _FIRST_PAUSE
+            self._not_before = now + self._pause
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        if first:
+            complain(f"gates are not watched: {self._last_fault}")
 
     def _tell_padding(self, gates: Mapping[str, NDArray[Any]]) -> None:
         """Without a mask nobody knows which clips are padding."""
-        self._told_padding = True
-        if any(array.shape[2] > 1 for array in gates.values()):
+        if _clips_of(gates) > 1:
+            self._told_padding = True
             complain(
                 "batches of several samples come without a mask: if they are padded, the padding is counted;"
                 " say the valid clips with run(…, clips=[…])"
@@ -269,6 +277,8 @@ class Monitor:
     def after_fork(self) -> None:
         """In the child: what the parent has queued, counted and opened is the parent's."""
         self._lock = threading.Lock()
+        self._faults, self._last_fault = 0, ""
+        self._pause, self._not_before = _FIRST_PAUSE, 0.0
         worker, self._worker = self._worker, None
         if worker is not None:
             self._abandoned.detach()
@@ -279,19 +289,38 @@ def _ids(ids: object, samples: int) -> tuple[str, ...] | None:
     """One id a sample, as text; raises ``ValueError`` for another number of them."""
     if ids is None:
         return None
-    plain = ids.tolist() if isinstance(ids, np.ndarray | np.generic) else ids
-    many = isinstance(plain, Iterable) and not isinstance(plain, str | bytes)
-    told = [short_id(str(one)) for one in (list(cast(Iterable[object], plain)) if many else [plain])]
+    plain = _plain(ids)
+    if not isinstance(plain, Iterable) or isinstance(plain, str | bytes):
+        plain = [plain]
+    # One more than there should be: an iterator may have no end.
+    told = [short_id(str(_plain(one))) for one in islice(cast(Iterable[object], plain), samples + 1)]
     if len(told) != samples:
-        raise ValueError(f"{len(told)} ids for {samples} samples; the request is not counted")
+        number = f"more than {samples}" if len(told) > samples else len(told)
+        raise ValueError(f"{number} ids for {samples} samples; the request is not counted")
     return tuple(told)
 
 
-def _lengths(clips: Sequence[int], samples: int) -> tuple[int, ...]:
-    """Valid clips of each sample; raises ``ValueError`` for others than whole numbers from 0 on."""
+def _plain(ids: object) -> object:
+    """Arrays and tensors, of any library, as lists and numbers; anything else as it is."""
+    to_list = getattr(ids, "tolist", None)
+    return to_list() if callable(to_list) else ids
+
+
+def _clips_of(gates: Mapping[str, NDArray[Any]]) -> int:
+    """L of clip-wise and elementwise gates (B, layers, L, 1 | d), 1 of global ones."""
+    return max(array.shape[2] for array in gates.values())
+
+
+def _lengths(clips: Sequence[int], samples: int, most: int) -> tuple[int, ...]:
+    """Valid clips of each sample; raises ``ValueError`` for others than whole numbers from 0 on.
+
+    ``most``: L, where more than one: no sample has more valid clips.
+    """
     lengths = tuple(operator.index(one) for one in clips)
-    if len(lengths) != samples or min(lengths, default=0) < 0:
-        raise ValueError(f"clips={clips!r} for {samples} samples; the request is not counted")
+    longest = max(lengths, default=0)
+    if len(lengths) != samples or min(lengths, default=0) < 0 or (most > 1 and longest > most):
+        of = f" of {most} clips" if most > 1 else ""
+        raise ValueError(f"clips={clips!r} for {samples} samples{of}; the request is not counted")
     return lengths
 
 

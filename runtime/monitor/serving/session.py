@@ -39,10 +39,12 @@ class MonitoredSession:
     ) -> Any:
         """Run the session on ``args`` and ``options``, and have the gates counted.
 
-        ``ids``: what tells the B videos of the batch apart, as a service knows them: one per sample, or for a
-        batch of one the id alone. A video that comes again counts once in a window. ``slice``: the part of
-        the traffic that the request belongs to (a language, a source, a model arm). ``clips``: valid clips of
-        each sample; only needed where a graph takes no mask that says it and samples are padded.
+        ``ids``: what tells the B videos of the batch apart, as a service knows them: one per sample, in
+        anything that can be gone through (a list, an array, a tensor, a generator), or for a batch of one the
+        id alone. A video that comes again counts once in a window. ``slice``: the part of the traffic that
+        the request belongs to (a language, a source, a model arm). ``clips``: valid clips of each sample, B
+        whole numbers from 0 to L; it wins over a mask, and is only needed where a graph takes none and
+        samples are padded. Without it such a batch is counted as it is, and that is said once in the log.
 
         Raises whatever the session raises. A fault in monitoring is counted and reported, never raised.
         """
