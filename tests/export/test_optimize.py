@@ -183,18 +183,24 @@ def test_a_graph_of_one_layer_that_ends_at_the_gates_declares_only_what_it_reads
     family: str, batching: str
 ) -> None:
     config = small.config(**{**FAMILIES[family], "fusion_layers": 1, "batching": batching})
-    built = GatedQDDETR(config).eval().requires_grad_(False)
-    with torch.no_grad():
-        for parameter in built.parameters():
-            parameter.normal_(0, 0.2)
-    graph = VariantGraph(built, Variant("gates"))
     given = batch(config)
-    before = graph.run(given)
-    declared = [name for name in ("src_vid_mask", "src_aud_mask") if name in graph.input_axes]
-    for name in ("src_vid_mask", "src_aud_mask"):
-        changed = given | {name: np.ones_like(given[name])}
-        same = all(np.array_equal(before[key], value) for key, value in graph.run(changed).items())
-        assert same == (name not in declared), name
+    # Weights may happen to close off what a mask would change, and not five times.
+    mattered = {"src_vid_mask": False, "src_aud_mask": False}
+    for seed in range(5):
+        graph = VariantGraph(_random(config, seed), Variant("gates"))
+        before = graph.run(given)
+        for name in mattered:
+            changed = graph.run(given | {name: np.ones_like(given[name])})
+            mattered[name] |= not all(np.array_equal(before[key], value) for key, value in changed.items())
+    assert mattered == {name: name in graph.input_axes for name in mattered}
+
+
+def _random(config: ModelConfig, seed: int) -> GatedQDDETR:
+    built = GatedQDDETR(config).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in built.parameters():
+        parameter.normal_(0, 0.2, generator=generator)
+    return built
 
 
 def export(tmp_path: Path, *flags: str) -> tuple[int, Path]:

@@ -262,7 +262,7 @@ def test_power_loss_takes_at_most_what_was_not_durable(
 
     videos = videos_of(200)
     rng = random.Random(8)
-    writer = writer_of(tmp_path, sync_seconds=0.01)
+    writer = writer_of(tmp_path, sync_seconds=1000.0)
     monkeypatch.setattr(writing.os, "fsync", noting)
     [segment] = segments_of(tmp_path)
     synced["bytes"] = segment.stat().st_size
@@ -270,8 +270,8 @@ def test_power_loss_takes_at_most_what_was_not_durable(
     cases = 0
     for number, video in enumerate(videos, 1):
         writer.append([video])
-        time.sleep(0.0005)
-        writer.tick()
+        if number % 7 == 0:
+            writer.sync()
         data = segment.read_bytes()
         rest = data[synced["bytes"] :]
         tails = [b"", bytes(len(rest)), rng.randbytes(len(rest)), rest[: rng.randrange(len(rest) + 1)]]
@@ -281,7 +281,7 @@ def test_power_loss_takes_at_most_what_was_not_durable(
         assert len(found) >= writer.durable
         assert_same(found, videos[: len(found)])
         cases += bool(rest)
-    assert cases > 50 and writer.durable > 50
+    assert (cases, writer.durable) == (172, 196)
     writer.close()
 
 
@@ -289,21 +289,30 @@ def test_power_loss_takes_at_most_what_was_not_durable(
 def test_power_loss_takes_at_most_the_last_interval(tmp_path: Path) -> None:
     """By the clock: whatever was acknowledged longer ago than the interval is durable."""
     interval, between = 0.2, 0.01
-    writer = writer_of(tmp_path, sync_seconds=interval)
+    # A machine may stop for a second now and then, and not three times in a row.
+    for attempt in range(3):
+        worst = _longest_at_risk(tmp_path / str(attempt), interval, between)
+        assert worst > interval / 2
+        if worst < interval + between + 1.0:
+            return
+    pytest.fail(f"a video was at risk for {worst:.1f} s")
+
+
+def _longest_at_risk(folder: Path, interval: float, between: float) -> float:
+    """For how long, in seconds, the oldest video that was not durable had been acknowledged."""
     acknowledged: list[float] = []
     video = videos_of(1)
     worst = 0.0
     end = time.monotonic() + 3
-    while (now := time.monotonic()) < end:
-        if writer.durable < len(acknowledged):
-            worst = max(worst, now - acknowledged[writer.durable])
-        writer.append(video)
-        acknowledged.append(time.monotonic())
-        writer.tick()
-        time.sleep(between)
-    # The interval, one tick, and what a sync takes on a busy machine.
-    assert interval / 2 < worst < interval + between + 1.0
-    writer.close()
+    with writer_of(folder, sync_seconds=interval) as writer:
+        while (now := time.monotonic()) < end:
+            if writer.durable < len(acknowledged):
+                worst = max(worst, now - acknowledged[writer.durable])
+            writer.append(video)
+            acknowledged.append(time.monotonic())
+            writer.tick()
+            time.sleep(between)
+    return worst
 
 
 def test_another_model_is_refused_by_name(tmp_path: Path) -> None:
