@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import NoReturn
 
 from ...errors import UsageError
 
@@ -29,17 +31,30 @@ class WatchSettings:
 
     def __post_init__(self) -> None:
         check_number("at_once", self.at_once, 0)
-        check_number("confirm", self.confirm, 0)
-        check_number("evaluations", self.evaluations, 1)
+        check_whole("confirm", self.confirm, 0)
+        check_whole("evaluations", self.evaluations, 1)
         check_number("stale_seconds", self.stale_seconds, 0)
-        check_number("examples", self.examples, 0)
+        check_whole("examples", self.examples, 0)
 
 
-def check_number(name: str, value: float, least: float, most: float = math.inf) -> None:
-    """See that the setting ``name`` is from ``least`` to ``most``.
+def check_number(name: str, value: object, least: float, most: float = math.inf) -> None:
+    """See that the setting ``name`` is a finite number from ``least`` to ``most``.
 
     Raises :class:`~gatescope.runtime.errors.UsageError` for anything else.
     """
-    if not least <= value <= most or value == math.inf:
-        bound = f"from {least:g} to {most:g}" if most < math.inf else f"of at least {least:g}"
-        raise UsageError(f"{name} makes no sense", received=f"{value!r}", expected=f"a number {bound}")
+    if not isinstance(value, Real) or not least <= float(value) <= most or value == math.inf:
+        _refuse("number", name, value, least, most)
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """See that the setting ``name`` is a whole number of at least ``least``.
+
+    Raises :class:`~gatescope.runtime.errors.UsageError` for anything else.
+    """
+    if not isinstance(value, Integral) or value < least:
+        _refuse("whole number", name, value, least)
+
+
+def _refuse(kind: str, name: str, value: object, least: float, most: float = math.inf) -> NoReturn:
+    bound = f"from {least:g} to {most:g}" if most < math.inf else f"of at least {least:g}"
+    raise UsageError(f"{name} makes no sense", received=f"{value!r}", expected=f"a {kind} {bound}")

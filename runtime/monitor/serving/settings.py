@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..detection.settings import WatchSettings, check_number
+from ..detection.settings import WatchSettings, check_number, check_whole
 from ..log.settings import LogSettings
 
 
@@ -32,8 +32,8 @@ class MonitorSettings:
 
     def __post_init__(self) -> None:
         check_number("keep_gates", self.keep_gates, 0, 1)
-        check_number("queue_requests", self.queue_requests, 1)
-        check_number("queue_bytes", self.queue_bytes, 1)
-        check_number("most_slices", self.most_slices, 0)
+        check_whole("queue_requests", self.queue_requests, 1)
+        check_whole("queue_bytes", self.queue_bytes, 1)
+        check_whole("most_slices", self.most_slices, 0)
         check_number("poll_seconds", self.poll_seconds, 0.001)
         check_number("state_seconds", self.state_seconds, 0)

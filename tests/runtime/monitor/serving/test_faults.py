@@ -74,20 +74,22 @@ def test_what_cannot_be_counted_nor_printed_costs_no_other_request(monkeypatch: 
         def __str__(self) -> str:
             raise ValueError("not even that")
 
-    def broken(_: Taken) -> tuple[int, ...] | None:
-        raise Unprintable
+    def broken(taken: Taken) -> tuple[int, ...] | None:
+        if taken.ids == ("wrong",):
+            raise Unprintable
+        return None
 
     with Monitor(settings=QUIET) as monitor:
         watched = MonitoredSession(session_of(gates(1, 2)), monitor)
         worker = monitor._worker
         assert worker is not None
+        monkeypatch.setattr(Taken, "clips", property(broken))
         with worker._work_lock:
-            monkeypatch.setattr(Taken, "clips", property(broken))
             watched.run(None, {}, ids="wrong")
+            watched.run(None, {}, ids="right")
         monitor.flush()
-        assert monitor.faults == 1 and monitor.last_fault.endswith(
-            "1 videos could not be counted: Unprintable"
-        )
+        assert (monitor.faults, monitor.snapshot().fleet.state.totals.videos) == (1, 1)
+        assert monitor.last_fault.endswith("1 videos could not be counted: Unprintable")
 
 
 def test_beginning_again_is_said_once_and_pauses_as_long_for_many_threads_as_for_one(

@@ -254,9 +254,13 @@ def test_padding_is_counted_only_where_nobody_says_what_it_is(caplog: pytest.Log
         (WatchSettings, "evaluations", 0),
         (WatchSettings, "stale_seconds", float("inf")),
         (WatchSettings, "confirm", -1),
+        (MonitorSettings, "keep_gates", None),
+        (MonitorSettings, "queue_requests", 1.5),
+        (WatchSettings, "evaluations", 2.5),
+        (WatchSettings, "stale_seconds", "300"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(kind: Any, field: str, value: float) -> None:
+def test_settings_that_make_no_sense_are_refused(kind: Any, field: str, value: Any) -> None:
     with pytest.raises(UsageError, match=rf"{field} makes no sense\n  received: {value!r}"):
         kind(**{field: value})
 
