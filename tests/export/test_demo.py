@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -267,8 +268,10 @@ def test_a_file_as_output_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_whole_demo_in_the_place_of_an_earlier_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With fewer videos than users get: trying every gate takes most of the time."""
+    monkeypatch.setattr("gatescope.export.demo.demo.make_demo", partial(make_demo, videos=24))
     folder = tmp_path / "demo"
     earlier = [
         folder / name
