@@ -72,3 +72,20 @@ def test_a_monitor_may_be_collected_even_where_its_own_thread_begins_to_wait(
         gc.collect()
     thread.join(5)
     assert gone() is None and not thread.is_alive()
+
+
+def test_an_alarm_may_close_its_monitor_and_is_told_to_the_end(baseline: Baseline) -> None:
+    told: list[str] = []
+
+    def ask(alarm: Alarm) -> None:
+        monitor.close()
+        told.append(alarm.state)
+
+    with Monitor(baseline=baseline, on_alarm=ask, settings=QUIET) as monitor:
+        watched = MonitoredSession(session_of(gates(60, 3, level=0.0)), monitor)
+        worker = monitor._worker
+        assert worker is not None
+        watched.run(None, {}, ids=[f"v{number}" for number in range(60)])
+        worker._thread.join(10)
+    assert told == ["firing"] and not worker._thread.is_alive()
+    assert (worker.delivery.failures, worker.delivery.last_failure) == (0, "")

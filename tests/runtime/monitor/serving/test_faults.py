@@ -138,3 +138,19 @@ def test_a_child_begins_with_no_faults_of_its_parent(tmp_path: Path) -> None:
         monitor.after_fork()
         parent.close()
         assert (monitor.faults, monitor.last_fault, monitor._not_before) == (0, "", 0.0)
+
+
+def test_clips_win_over_the_mask() -> None:
+    feed = {"src_vid_mask": np.ones((2, CLIPS), np.float32)}
+    pool = gates(2, 2)
+    pool[1, :, 5:] = 0
+    with Monitor(settings=QUIET) as monitor:
+        watched = MonitoredSession(session_of(pool), monitor)
+        watched.run(None, feed, clips=[CLIPS, 5])
+        monitor.flush()
+        cut = monitor.snapshot().fleet.state.totals.counter("near_zero").copy()
+        watched.run(None, feed)
+        monitor.flush()
+        both = monitor.snapshot().fleet.state.totals.counter("near_zero")
+        assert np.array_equal(both - 2 * cut, np.full_like(cut, CLIPS - 5))
+        assert monitor.faults == 0
