@@ -18,7 +18,14 @@ from gatescope.runtime.monitor.baseline.videos import BaselineVideos
 from gatescope.runtime.monitor.counting.videos import VideoCounts
 from gatescope.runtime.monitor.detection.readings import Reference, read_window, reference_of
 from gatescope.runtime.monitor.detection.window import window_sums
-from gatescope.runtime.monitor.faults.injections import injections
+from gatescope.runtime.monitor.faults.injections import (
+    NORMALISATION,
+    SHIFTED,
+    SHUFFLED,
+    SILENT,
+    ZERO,
+    injections,
+)
 from gatescope.runtime.monitor.faults.learn import counts_of_samples, learn_from
 from gatescope.runtime.monitor.faults.signatures import Signature, Signatures
 from gatescope.runtime.monitor.model import WatchedModel
@@ -28,6 +35,16 @@ from ....torture.agreeing_model import AUDIO, LAYERS, VIDEO, videos
 from ...tiny_model import tiny_manifest
 
 BASELINE, TAUGHT, WINDOW = 200, 60, 50
+#: Every variant of every fault: its label, and a word of its own.
+VARIANTS = [
+    (SILENT, ""),
+    (ZERO, ""),
+    (SHUFFLED, ""),
+    (SHIFTED, "fifth"),
+    (SHIFTED, "half"),
+    (NORMALISATION, "of the audio"),
+    (NORMALISATION, "and video"),
+]
 _STEPS = np.arange(1, LAYERS + 1)[None, :, None, None] / LAYERS
 
 

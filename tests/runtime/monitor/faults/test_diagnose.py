@@ -22,7 +22,6 @@ from gatescope.runtime.monitor.faults.diagnose import (
 )
 from gatescope.runtime.monitor.faults.injections import (
     NORMALISATION,
-    SHIFTED,
     SHUFFLED,
     SILENT,
     ZERO,
@@ -31,18 +30,9 @@ from gatescope.runtime.monitor.faults.signatures import Signatures
 
 from ....torture.agreeing_model import LAYERS, AgreeingModel
 from ....torture.population import observed
-from .subjects import BASELINE, WINDOW, Loudness, Subject
+from .subjects import BASELINE, VARIANTS, WINDOW, Loudness, Subject
 
 CLIPS = 60
-PLANTED = [
-    (SILENT, ""),
-    (ZERO, ""),
-    (SHUFFLED, ""),
-    (SHIFTED, "fifth"),
-    (SHIFTED, "half"),
-    (NORMALISATION, "of the audio"),
-    (NORMALISATION, "and video"),
-]
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +81,7 @@ def sentence(found: Diagnosis, part: str) -> str:
     return one
 
 
-@pytest.mark.parametrize(("label", "variant"), PLANTED)
+@pytest.mark.parametrize(("label", "variant"), VARIANTS)
 def test_a_planted_fault_is_called_by_its_name_with_what_it_explains(
     agreeing: Subject, label: str, variant: str
 ) -> None:

@@ -13,26 +13,13 @@ from gatescope.runtime.monitor.counting.videos import VideoCounts
 from gatescope.runtime.monitor.faults.diagnose import diagnose
 from gatescope.runtime.monitor.faults.injections import (
     LABELS,
-    NORMALISATION,
-    SHIFTED,
     SHUFFLED,
     SILENT,
-    ZERO,
 )
 from gatescope.runtime.monitor.faults.signatures import Signatures
 
 from ....torture.agreeing_model import AgreeingModel
-from .subjects import BASELINE, WINDOW, Subject
-
-VARIANTS = [
-    (SILENT, ""),
-    (ZERO, ""),
-    (SHUFFLED, ""),
-    (SHIFTED, "fifth"),
-    (SHIFTED, "half"),
-    (NORMALISATION, "of the audio"),
-    (NORMALISATION, "and video"),
-]
+from .subjects import BASELINE, VARIANTS, WINDOW, Subject
 
 
 @pytest.fixture(scope="module")

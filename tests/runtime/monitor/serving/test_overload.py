@@ -63,13 +63,7 @@ def test_what_an_alarm_calls_may_ask_the_monitor_and_close_it(baseline: Baseline
         watched = MonitoredSession(session_of(gates(40, 3, level=0.0)), monitor)
         watched.run(None, {}, ids=[f"v{number}" for number in range(40)])
         until(lambda: asked == [[1], True])
-    assert not [one for one in threading.enumerate() if one.name == "gatescope-monitor" and _own(one, asked)]
-
-
-def _own(thread: threading.Thread, asked: list[Any]) -> bool:
-    """Whether it is still there after a while."""
-    thread.join(5)
-    return thread.is_alive()
+    until(lambda: "gatescope-monitor" not in [thread.name for thread in threading.enumerate()])
 
 
 def test_more_than_can_be_counted_starves_neither_scrapes_nor_the_log(
