@@ -144,6 +144,8 @@ def write_certified(
                 agreement = verification(manifest, run, tell=tell)
                 certificate = replace(certificate, verification=agreement)
         manifest = replace(manifest, certificate=certificate)
+        if manifest.forward is not None and manifest.forward.source == "assumed" and certificate.verification:
+            manifest = replace(manifest, forward=replace(manifest.forward, source="family"))
         write(manifest, unfinished)
         size = unfinished.stat().st_size
     return ExportResult(target, manifest, size)

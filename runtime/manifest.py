@@ -3,6 +3,11 @@
 It says everything that is needed to run the file and to understand its outputs, so that nothing but the
 file has to be kept. It is read from the ``gatescope`` entry of an ONNX file's ``metadata_props``, or of
 the extra files of a TorchScript or pt2 archive.
+
+Format 2 says more than format 1, which is still read: what each gate does with its value (``acts_as``),
+what bounds it and who said so, the role of every input, how windows are rounded and clamped, where the
+forward pass is known from, and how the model was trained. What a file of format 1 does not say is filled in
+as it was understood then (:func:`_from_format_1`); ``format_version`` keeps the number it was written with.
 """
 
 from __future__ import annotations
@@ -14,10 +19,11 @@ import msgspec
 
 from .errors import ManifestError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 METADATA_KEY = "gatescope"
 
 Scalar = str | int | float | bool | None
+ActsAs = Literal["g", "1+g"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,12 @@ class Gate:
     - ``output``: the graph output that holds it, stacked over layers.
     - ``index``: its place on that output's layer axis.
     - ``axes``: the output's axes in order; ``"1"`` is an axis of length one.
-    - ``range``: smallest and largest value the gate can take.
+    - ``range``: smallest and largest value the gate can take by itself; overrides may leave it.
+    - ``acts_as``: what multiplies the branch: the gate (``g``), or 1 plus the gate (``1+g``, FiLM), where a
+      gate of 0 leaves the branch as it is and −1 shuts it.
+    - ``activation``: what bounds it (``tanh``, ``sigmoid``); None where that is not known.
+    - ``source``: who says that this is a gate: a forward pass we have (``family``), the user's own code
+      (``code``), or what a live model did (``live``); None in files of format 1 and in imported logs.
     """
 
     name: str
@@ -40,15 +51,32 @@ class Gate:
     index: int
     axes: tuple[str, ...]
     range: tuple[float, float]
+    acts_as: ActsAs = "g"
+    activation: str | None = None
+    source: Literal["family", "code", "live"] | None = None
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input or output of the graph: its axes (a name, or a number where the length is fixed)."""
+    """One input or output of the graph: its axes (a name, or a number where the length is fixed).
+
+    ``role`` of an input: ``video``, ``audio``, ``text``, ``mask:NAME`` (of the input NAME), or ``other``;
+    None for outputs.
+    """
 
     name: str
     axes: tuple[str | int, ...]
     dtype: str = "float32"
+    role: str | None = None
+
+
+_ROLES = {"src_vid": "video", "src_aud": "audio", "src_txt": "text"}
+
+
+def role_of(name: str) -> str:
+    """The role of the input ``name`` of a moment retrieval model."""
+    masked = name.removesuffix("_mask")
+    return f"mask:{masked}" if masked != name and masked in _ROLES else _ROLES.get(name, "other")
 
 
 @dataclass(frozen=True)
@@ -69,6 +97,8 @@ class Preprocessing:
     - ``normalize_video`` (audio too), ``normalize_text``: whether each row is L2-normalised.
     - ``tef``: whether [i/L, (i+1)/L] is appended to video and audio.
     - ``clip_length``: seconds a clip lasts. ``max_v_l``: most clips. ``max_q_l``: most words.
+    - ``round_to``: predicted windows are rounded to multiples of so many seconds; None: not rounded.
+    - ``clamp_seconds``: the latest end of a predicted window, whatever the video's length; None: no limit.
     """
 
     dataset: str
@@ -84,6 +114,8 @@ class Preprocessing:
     clip_length: float
     max_v_l: int
     max_q_l: int
+    round_to: float | None
+    clamp_seconds: float | None
 
     @classmethod
     def unknown(cls, why: str, longest: int) -> Preprocessing:
@@ -105,6 +137,8 @@ class Preprocessing:
             clip_length=0.0,
             max_v_l=longest,
             max_q_l=0,
+            round_to=None,
+            clamp_seconds=None,
         )
 
 
@@ -142,6 +176,34 @@ SUMMARY_STATISTICS = ("count", "sum", "sum_squares", "sum_abs", "min", "max", "r
 SUMMARY_BINS = 64
 SUMMARY_FIELDS = (*SUMMARY_STATISTICS, *(f"bin_{i}" for i in range(SUMMARY_BINS)))
 RAIL = 1e-3
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Where the forward pass is known from.
+
+    - ``source``: ``family`` (one we have, and it reproduced the training run's predictions), ``code`` (the
+      user's own module ran), or ``assumed`` (one we have, for weights with the same names and shapes; other
+      code may share both).
+    - ``branch``: the name of the code's branch or factory, where it is known.
+    - ``adapted``: what was changed in the running code so that its graph could be captured.
+    """
+
+    source: Literal["family", "code", "assumed"]
+    branch: str | None = None
+    adapted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the model was trained, as far as it was recorded; ``opt`` holds every training option as text."""
+
+    seed: int | None = None
+    epoch: int | None = None
+    exp_id: str | None = None
+    dset_name: str | None = None
+    dset_domain: str | None = None
+    opt: dict[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -188,6 +250,7 @@ class Manifest:
       change the gates. ``summaries``: by kind, the in-graph statistics of a ``summary`` export.
     - ``facts``: layers, heads, activations, … each with its source.
     - ``eval_batch_size``: the batch size training evaluated with, where it recorded one.
+    - ``forward``: where the forward pass is known from. ``training``: how the model was trained.
     - ``precision``: what the graph computes in, ``float32`` or ``float16``; inputs and outputs are float32.
     - ``rewrites``: what the exporter did to the model to make it faster; see ``gatescope.export.optimize``.
     - ``depends_on_text``: whether the gates need the query; if not, one video has one set of gates.
@@ -215,6 +278,8 @@ class Manifest:
     rewrites: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     certificate: Certificate | None = None
+    forward: Forward | None = None
+    training: Training | None = None
     format_version: int = field(default=FORMAT_VERSION)
 
     @property
@@ -301,8 +366,18 @@ class Manifest:
                 fix="update gatescope, or export the model again with this version",
             )
         try:
-            return msgspec.convert(raw, cls)
+            return msgspec.convert(_from_format_1(raw) if found < 2 else raw, cls)
         except msgspec.ValidationError as error:
             raise ManifestError(
                 f"the manifest of {origin} is damaged", received=str(error), fix="export the model again"
             ) from error
+
+
+def _from_format_1(raw: Any) -> Any:
+    """A document of format 1 with what it meant without saying it: windows end at 150 s, in whole clips."""
+    recipe: object = raw.get("preprocessing")
+    if not isinstance(recipe, dict):
+        return raw
+    known = cast(dict[str, Any], recipe)
+    said = {"round_to": known.get("clip_length") or None, "clamp_seconds": 150.0}
+    return {**raw, "preprocessing": {**said, **known}}

@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from ...runtime.manifest import Gate, Manifest, Tensor
+from ...runtime.manifest import Forward, Gate, Manifest, Tensor, Training, role_of
 from ..reading.checkpoint import Checkpoint
 from ..reading.facts import Description
 from .variant import CONTRIBUTION_OUTPUTS, GATE_OUTPUTS, OVERRIDES, SUMMARIES, Axes, Precision, VariantGraph
@@ -43,12 +43,17 @@ def build_manifest(
                 output=output,
                 index=layer,
                 axes=_GATE_AXES.get(config.gating, _POOLED_AXES),
-                range=ranges[kind],
+                range=function.ranges[kind],
+                acts_as=function.acts_as[kind],
+                activation=function.activations[kind],
+                source="family",
             )
             for kind, output in GATE_OUTPUTS.items()
-            for layer, ranges in enumerate(graph.model.fusion.ranges())
+            for layer, function in enumerate(graph.model.fusion.gating_functions)
         ),
-        inputs=tuple(Tensor(name, _declared(name, axes)) for name, axes in graph.input_axes.items()),
+        inputs=tuple(
+            Tensor(name, _declared(name, axes), role=role_of(name)) for name, axes in graph.input_axes.items()
+        ),
         outputs=tuple(Tensor(name, axes) for name, axes in graph.output_axes.items()),
         preprocessing=description.preprocessing,
         facts=description.facts,
@@ -66,6 +71,21 @@ def build_manifest(
         summaries=dict(SUMMARIES) if variant.outputs == "summary" else {},
         eval_batch_size=description.eval_batch_size,
         warnings=description.warnings,
+        forward=Forward("assumed"),
+        training=trained_with(checkpoint),
+    )
+
+
+def trained_with(checkpoint: Checkpoint) -> Training:
+    """How the model in ``checkpoint`` was trained, as far as it was recorded."""
+    options = checkpoint.options
+    seed, epoch = options.get("seed"), checkpoint.content.get("epoch")
+    words = {key: options.get(key) for key in ("exp_id", "dset_name", "dset_domain")}
+    return Training(
+        seed=seed if isinstance(seed, int) else None,
+        epoch=epoch if isinstance(epoch, int) else None,
+        **{key: None if value is None else str(value) for key, value in words.items()},
+        opt={str(key): str(value) for key, value in options.items()},
     )
 
 

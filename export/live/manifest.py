@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ...runtime.manifest import Fact, Gate, Manifest, Preprocessing, Tensor
+from ...runtime.manifest import Fact, Forward, Gate, Manifest, Preprocessing, Tensor
 from ...runtime.runs.info import FileRef
 from ..reading.facts import Description
 from .activation import Range
@@ -93,7 +93,7 @@ def live_manifest(
         output = f"gate_{kind}"
         outputs.append(Tensor(output, sizes))
         gates += [
-            Gate(f"fusion.{layer}.{kind}", kind, layer, output, layer, axes, found)
+            Gate(f"fusion.{layer}.{kind}", kind, layer, output, layer, axes, found, source="live")
             for layer in range(facts.layers)
         ]
     described = None if origin is None else origin.description
@@ -122,5 +122,6 @@ def live_manifest(
         # Nobody checked, so the gates of a video are not taken for those of all its queries.
         depends_on_text=described is None,
         format="live",
+        forward=Forward("code" if origin is None else "assumed"),
         warnings=(*(() if described is None else described.warnings), *notes),
     )

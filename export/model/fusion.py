@@ -157,8 +157,13 @@ class Fusion(nn.Module):
 
     def ranges(self) -> list[dict[str, tuple[float, float]]]:
         """Per layer and kind, the smallest and largest value of the gate."""
+        return [function.ranges for function in self.gating_functions]
+
+    @property
+    def gating_functions(self) -> list[GatingFunction]:
+        """Each layer's gating function."""
         layers = cast(Iterable[FusionLayer], self.fusion_layers)
-        return [cast(GatingFunction, layer.gating_function).ranges for layer in layers]
+        return [cast(GatingFunction, layer.gating_function) for layer in layers]
 
 
 def _gating_function(config: ModelConfig) -> nn.Module:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .config import ModelConfig
+from ...runtime.manifest import ActsAs
+from .config import Activation, ModelConfig
 from .layers import two_layers
 
 
@@ -74,6 +75,16 @@ class GatingFunction(nn.Module):
         """Smallest and largest value of each kind."""
         return {"attention": (0.0, 1.0) if self.sigmoid else (-1.0, 1.0), "ffn": (-1.0, 1.0)}
 
+    @property
+    def activations(self) -> dict[str, Activation]:
+        """What bounds each kind."""
+        return {"attention": "sigmoid" if self.sigmoid else "tanh", "ffn": "tanh"}
+
+    @property
+    def acts_as(self) -> dict[str, ActsAs]:
+        """What multiplies the branch of each kind: the gate, or 1 plus the gate."""
+        return {"attention": "g", "ffn": "g"}
+
 
 class ScaledGatingFunction(GatingFunction):
     """The sigmoid family: a biased, tempered and scaled sigmoid for attention, a scaled tanh for the FFN."""
@@ -111,3 +122,13 @@ class ScaledGatingFunction(GatingFunction):
         """Smallest and largest value of each kind, from this layer's own scales."""
         scale, alpha = float(self.mha_scale), abs(float(self.ffn_alpha))
         return {"attention": (min(0.0, scale), max(0.0, scale)), "ffn": (-alpha, alpha)}
+
+    @property
+    def activations(self) -> dict[str, Activation]:
+        """What bounds each kind."""
+        return {"attention": "sigmoid", "ffn": "tanh"}
+
+    @property
+    def acts_as(self) -> dict[str, ActsAs]:
+        """FiLM keeps the whole FFN branch and adds what the gate scales: (1 + g) multiplies it."""
+        return {"attention": "g", "ffn": "g" if self.mlp_ffn_beta is None else "1+g"}

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .config import ModelConfig, SsmConfig
+from ...runtime.manifest import ActsAs
+from .config import Activation, ModelConfig, SsmConfig
 from .gating import Gates
 from .layers import two_layers
 
@@ -96,3 +97,13 @@ class SsmGatingFunction(nn.Module):
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Smallest and largest value of each kind."""
         return {"attention": (0.0, 1.0), "ffn": (-1.0, 1.0)}
+
+    @property
+    def activations(self) -> dict[str, Activation]:
+        """What bounds each kind."""
+        return {"attention": "sigmoid", "ffn": "tanh"}
+
+    @property
+    def acts_as(self) -> dict[str, ActsAs]:
+        """What multiplies the branch of each kind: the gate itself."""
+        return {"attention": "g", "ffn": "g"}

@@ -11,6 +11,9 @@ from .options import FLAG, Options
 
 TEF_CHANNELS = 2
 
+# Where the training code ends every predicted window, whatever the video's length.
+LONGEST_SECONDS = 150.0
+
 # Channels of the extractors this field uses, by a word in the folder's name. Only believed where the
 # widths add up to what the weights have.
 _USUAL_WIDTHS = (("slowfast", 2304), ("clip", 512), ("pann", 2048), ("i3d", 1024))
@@ -36,6 +39,7 @@ def find_preprocessing(
         folders = choices.video_sources
         options.record("video_sources", ", ".join(folders), FLAG)
     extra = TEF_CHANNELS if tef else 0
+    clip_length = options.seconds("clip_length", "clip_length", 2)
     return Preprocessing(
         dataset=dataset,
         video=_sources(folders, video_width - extra),
@@ -47,9 +51,11 @@ def find_preprocessing(
         normalize_video=not options.switch("no_norm_vfeat", "no_norm_vfeat", False),
         normalize_text=not options.switch("no_norm_tfeat", "no_norm_tfeat", False) and dataset != "tvsum",
         tef=tef,
-        clip_length=options.seconds("clip_length", "clip_length", 2),
+        clip_length=clip_length,
         max_v_l=options.count("max_v_l", "max_v_l", 75),
         max_q_l=options.count("max_q_l", "max_q_l", max_words),
+        round_to=clip_length,
+        clamp_seconds=LONGEST_SECONDS,
     )
 
 

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from ...runtime.errors import UnknownFactError, UsageError
 from ...runtime.inputs import FULL_SET
-from ...runtime.manifest import Fact, Gate, Manifest, Preprocessing
+from ...runtime.manifest import Fact, Forward, Gate, Manifest, Preprocessing, Training, role_of
 from ...runtime.manifest import Tensor as Declared
 from ..choices import Choices
 from ..export import ExportResult, choose_target, write_certified
 from ..graph.capture import refuse_training_mode
-from ..graph.manifest import Format, package_versions
+from ..graph.manifest import Format, package_versions, trained_with
 from ..graph.onnx_graph import OPSET
 from ..graph.variant import GATE_OUTPUTS, SUMMARIES, Variant
 from ..proof.causes import Cause, preprocessing_causes
@@ -61,7 +61,15 @@ def export_with_factory(
     options = Options(read.path, read.options, read.options_source)
     recipe = find_preprocessing(options, wanted, widths=_widths(read, options), max_words=32)
     return _export(
-        _Study(model, read.sha256, options, recipe, f"the model that {factory} builds"),
+        _Study(
+            model,
+            read.sha256,
+            options,
+            recipe,
+            f"the model that {factory} builds",
+            branch=factory,
+            training=trained_with(read),
+        ),
         target,
         kind,
         wanted,
@@ -134,6 +142,8 @@ class _Study:
     recipe: Preprocessing
     name: str
     input_names: tuple[str, ...] = tuple(FULL_SET)
+    branch: str | None = None
+    training: Training | None = None
 
 
 class _UserSubject:
@@ -220,12 +230,13 @@ def _manifest(study_: _Study, graph: UserGraph, kind: Format, opset: int | None)
                     "1" if places[layer].channels == 1 else "channel",
                 ),
                 range=anatomy.ranges[kind_][layer],
+                source="code",
             )
             for kind_, output in GATE_OUTPUTS.items()
             for places in (anatomy.places[kind_],)
             for layer in range(anatomy.layers)
         ),
-        inputs=tuple(Declared(name, axes) for name, axes in graph.input_axes.items()),
+        inputs=tuple(Declared(name, axes, role=role_of(name)) for name, axes in graph.input_axes.items()),
         outputs=tuple(Declared(name, axes) for name, axes in graph.output_axes.items()),
         preprocessing=study_.recipe,
         facts=facts,
@@ -240,6 +251,8 @@ def _manifest(study_: _Study, graph: UserGraph, kind: Format, opset: int | None)
         summaries=dict(SUMMARIES) if variant.outputs == "summary" else {},
         eval_batch_size=batch if isinstance(batch, int) and batch > 0 else None,
         warnings=tuple(options.warnings),
+        forward=Forward("code", branch=study_.branch),
+        training=study_.training,
     )
 
 

@@ -84,6 +84,8 @@ def tiny_manifest(
         clip_length=2.0,
         max_v_l=75,
         max_q_l=32,
+        round_to=2.0,
+        clamp_seconds=150.0,
     )
     recipe = replace(recipe, **preprocessing)
     tef = 2 if recipe.tef else 0
