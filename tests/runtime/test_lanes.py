@@ -16,6 +16,7 @@ from gatescope.runtime.errors import GatescopeError, OutOfMemoryError
 from gatescope.runtime.lanes import CHUNK, chunks
 from gatescope.runtime.session import GateSession
 
+from ..waiting import PATIENCE
 from .tiny_model import Gating, tiny_batch, tiny_manifest, tiny_model, tiny_proto
 
 
@@ -70,7 +71,7 @@ def test_runs_from_several_threads_do_not_mix(tmp_path: Path) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(PATIENCE)
     for i, array in enumerate(want):
         np.testing.assert_array_equal(got[i], array)
 

@@ -42,6 +42,7 @@ from gatescope.runtime.profiling.trace import (
     trace,
 )
 
+from ..waiting import PATIENCE
 from .profiles import row
 from .tiny_model import tiny_batch, tiny_manifest, tiny_model
 
@@ -128,7 +129,7 @@ def test_a_budget_in_pieces(budget: Budget, calls: list[int]) -> None:
 
 
 def test_callers_call_at_the_same_time() -> None:
-    together = threading.Barrier(3, timeout=10)  # breaks unless three are inside at once
+    together = threading.Barrier(3, timeout=PATIENCE)  # breaks unless three are inside at once
     numbers: list[int] = []
 
     def call(number: int) -> None:

@@ -21,6 +21,7 @@ from gatescope.runtime.runs import writer
 from gatescope.runtime.runs.atomic import append_durably, write_atomically
 from gatescope.runtime.runs.lock import lock_run
 
+from ..waiting import PATIENCE
 from .tiny_case import TinyCase
 from .tiny_dataset import tiny_dataset
 from .tiny_model import Gating, tiny_model
@@ -211,7 +212,7 @@ def test_killed_without_any_chance_to_clean_up(case: TinyCase, undisturbed: dict
             [sys.executable, "-c", KILL, *map(str, places), str(number), str(share)],
             cwd=Path(__file__).parents[2],
             capture_output=True,
-            timeout=60,
+            timeout=PATIENCE,
         )
         assert dead.returncode == -signal.SIGKILL, dead.stderr.decode()
         assert (case.output / ".lock").exists() and (case.output / ".holder.json").exists()

@@ -8,7 +8,6 @@ import os
 import shlex
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,13 @@ import pytest
 
 from gatescope.runtime import open_run, pipeline, plan
 from gatescope.runtime.cli.main import main
+from gatescope.runtime.crew import Crew
 from gatescope.runtime.errors import UsageError
 from gatescope.runtime.running import loop
 from gatescope.runtime.runs import writer
 from gatescope.runtime.session import GateSession
 
+from ..waiting import until
 from .tiny_case import TinyCase
 
 
@@ -121,19 +122,25 @@ def test_an_interrupted_run_says_how_to_go_on(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run, calls = GateSession.run, 0
+    run, calls, crews = GateSession.run, 0, list[Crew]()
+
+    class KnownCrew(Crew):
+        def __init__(self) -> None:
+            super().__init__()
+            crews.append(self)
 
     def signalled(session: GateSession, batch: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 2:
             os.kill(os.getpid(), number)
-            time.sleep(0.3)  # what is under way is finished; by then the interruption has come through
+            until(lambda: crews[-1].stopping)  # what is under way is finished
         return run(session, batch)
 
     handler = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_CALLS", 1)
+        patch.setattr(loop, "Crew", KnownCrew)
         patch.setattr(GateSession, "run", signalled)
         assert main(command(case, "--sample", "100", "--sample", "105", "--sample", "104", "--sample", "106",
                             "--sample", "103", "--skip-bad")) == 130  # fmt: skip

@@ -30,6 +30,7 @@ from gatescope.runtime.runs import writer
 from gatescope.runtime.runs.writer import RunWriter
 from gatescope.runtime.session import GateSession
 
+from ..waiting import PATIENCE, until
 from .test_resume import content
 from .tiny_case import TinyCase
 from .tiny_dataset import tiny_dataset
@@ -49,7 +50,7 @@ def guard() -> Iterator[None]:
         raise HangError(str({thread.name: thread.is_alive() for thread in threading.enumerate()}))
 
     before = signal.signal(signal.SIGALRM, hangs)
-    signal.setitimer(signal.ITIMER_REAL, 20)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
@@ -171,7 +172,7 @@ def test_a_thread_that_cannot_be_started_ends_the_run(case: TinyCase) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_an_interruption_ends_the_run_promptly(case: TinyCase, stage: str) -> None:
     """While one stage takes its time, and the others wait for it."""
-    begun = threading.Event()
+    begun, crews = threading.Event(), list[Crew]()
     owner, name = STAGES[stage]
     real: Callable[..., Any] = getattr(owner, name)
 
@@ -180,12 +181,13 @@ def test_an_interruption_ends_the_run_promptly(case: TinyCase, stage: str) -> No
             begun.set()
             time.sleep(0.05)
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.05)
+            until(lambda: crews[-1].stopping)
         time.sleep(0.02)
         return real(*args, **options)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(owner, name, long)
+        patch.setattr(Crew, "__enter__", lambda crew: crews.append(crew) or crew)
         case.run()
     # What was under way was finished, and not much more.
     assert open_run(case.output).parts < PARTS / 2 + 2
@@ -223,11 +225,11 @@ def test_a_check_that_dies_ends_with_its_cause(case: TinyCase, monkeypatch: pyte
 def test_a_model_that_cannot_be_opened_ends_the_check_at_once(
     case: TinyCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[object] = []
+    read, crews = list[object](), list[Crew]()
 
     def reading(*args: Any, **options: Any) -> Any:
         read.append(args)
-        time.sleep(0.02)
+        until(lambda: crews[-1].stopping)
         return read_audio(*args, **options)
 
     def refused(*args: Any, **options: Any) -> Any:
@@ -235,6 +237,7 @@ def test_a_model_that_cannot_be_opened_ends_the_check_at_once(
 
     monkeypatch.setattr(check, "read_audio", reading)
     monkeypatch.setattr(pipeline, "GateSession", refused)
+    monkeypatch.setattr(Crew, "__enter__", lambda crew: crews.append(crew) or crew)
     with pytest.raises(DeviceError):
         case.run()
     assert len(read) < QUERIES / 2

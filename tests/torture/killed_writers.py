@@ -31,6 +31,7 @@ MOST_AT_ONCE = 3
 #: Different videos; a writer's n-th is the n-th of these, modulo their number.
 POOL = 40
 _LONGEST_SECONDS = 0.06
+_BEGINS = 60.0
 _NUMBER = struct.Struct("<Q")
 
 
@@ -49,8 +50,12 @@ def main(folder: Path, kills: int, writers: int, seed: int) -> dict[str, int]:
             for number, name in enumerate(names)
         }
         began = time.monotonic()
+        last = killed + len(names) >= kills
         for process, moment in sorted(moments.items(), key=lambda entry: entry[1]):
             time.sleep(max(began + moment - time.monotonic(), 0.0))
+            # However slow the machine is, not all of them are killed before they could begin.
+            while last and not any(acknowledged.values()) and not any(shared[:]) and _waits(began):
+                time.sleep(0.001)
             os.kill(process, signal.SIGKILL)
         for process in moments:
             os.waitpid(process, 0)
@@ -59,6 +64,10 @@ def main(folder: Path, kills: int, writers: int, seed: int) -> dict[str, int]:
         shared.close()
         killed += len(names)
     return acknowledged
+
+
+def _waits(began: float) -> bool:
+    return time.monotonic() - began < _BEGINS
 
 
 def _fork(log: LogFolder, pool: list[ObservedVideo], name: str, shared: mmap.mmap, place: int) -> int:

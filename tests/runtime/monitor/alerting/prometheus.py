@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from ....waiting import PATIENCE
+
 PROMETHEUS, PROMTOOL = shutil.which("prometheus"), shutil.which("promtool")
 needs_prometheus = pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
@@ -77,7 +79,7 @@ class Prometheus:
         query = urllib.parse.urlencode(parameters)
         try:
             with urllib.request.urlopen(
-                f"http://127.0.0.1:{self._port}/api/v1/{what}?{query}", timeout=10
+                f"http://127.0.0.1:{self._port}/api/v1/{what}?{query}", timeout=PATIENCE
             ) as answer:
                 return json.loads(answer.read())["data"]
         except urllib.error.HTTPError as error:
@@ -92,9 +94,9 @@ class Prometheus:
         """Alerts that fire now, with their labels and annotations."""
         return [one for one in self.ask("alerts")["alerts"] if one["state"] == "firing"]
 
-    def until(self, condition: Callable[[], Any], what: str, seconds: float = 30.0) -> None:
+    def until(self, condition: Callable[[], Any], what: str) -> None:
         """Wait for ``condition``; fails with the end of its log where it does not come."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + PATIENCE
         while not condition():
             if time.monotonic() > end or self._process.poll() is not None:
                 raise AssertionError(f"not so: {what}; its log ends:\n{self._log.read_text()[-2000:]}")
@@ -102,7 +104,7 @@ class Prometheus:
 
     def _ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/-/ready", timeout=10):
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/-/ready", timeout=PATIENCE):
                 return True
         except OSError as error:
             if isinstance(error, urllib.error.HTTPError):

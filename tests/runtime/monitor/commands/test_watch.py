@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,8 @@ from gatescope.runtime.monitor.baseline.stored import load_baseline
 from gatescope.runtime.monitor.metrics import server
 from gatescope.runtime.monitor.sidecar import Sidecar
 
+from ....waiting import PATIENCE, until
 from .world import Commands, broken, well, write_log, writer_of
-
-_STARTS = 30.0
-
-
-def until(condition: Callable[[], Any], seconds: float = _STARTS) -> None:
-    """Wait for it; it must come true."""
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-    assert condition()
 
 
 class Watching:
@@ -60,7 +51,7 @@ class Watching:
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal; the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(_STARTS)
+        return self.process.wait(PATIENCE)
 
 
 @contextmanager
@@ -89,7 +80,7 @@ def test_from_the_log_to_the_alarm_the_command_and_the_metrics(tmp_path: Path, b
             assert found is not None
             writer.append(broken(40, first=40))
             until(lambda: "alarm 1" in watch.out and told.exists() and told.read_text())
-            with urllib.request.urlopen(found[1], timeout=10) as page:
+            with urllib.request.urlopen(found[1], timeout=PATIENCE) as page:
                 metrics = page.read().decode()
             assert re.search(r'gatescope_alarm_firing\{kind="level",model="\w+",slice=""\} 1\.0', metrics)
             # What was in the log before is not watched.
@@ -128,6 +119,15 @@ def test_a_command_that_fails_is_said(tmp_path: Path, baseline: Path) -> None:
     assert "alarm 1" in watch.out and "could not be delivered" in watch.err
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes where the command sleeps, and only there: in a second it does what it always does."""
+    now = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+
+@pytest.mark.usefixtures("clock")
 def test_stops_by_itself(tmp_path: Path, monitor: Commands, baseline: Path) -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     log = write_log(tmp_path / "log", well(40))
@@ -136,12 +136,14 @@ def test_stops_by_itself(tmp_path: Path, monitor: Commands, baseline: Path) -> N
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
+@pytest.mark.usefixtures("clock")
 def test_stale_traffic_after_so_many_seconds(tmp_path: Path, monitor: Commands, baseline: Path) -> None:
     log = write_log(tmp_path / "log", well(40))
-    said = monitor("watch", log, "--baseline", baseline, "--stale-seconds", "0.2", "--seconds", "0.9")
+    said = monitor("watch", log, "--baseline", baseline, "--stale-seconds", "300", "--seconds", "302")
     assert said.code == 0 and "no traffic" in said.out
 
 
+@pytest.mark.usefixtures("clock")
 def test_how_sure_it_must_be(tmp_path: Path, monitor: Commands, baseline: Path) -> None:
     log = write_log(tmp_path / "log", broken(40))
     words = ["watch", log, "--baseline", baseline, "--from-beginning", "--seconds", "0.1"]
@@ -158,6 +160,7 @@ def test_a_port_in_use(tmp_path: Path, monitor: Commands, baseline: Path) -> Non
     assert f"port {port} on 127.0.0.1 is taken" in said.err and "another port" in said.err
 
 
+@pytest.mark.usefixtures("clock")
 def test_hosts_and_files_of_metrics_that_cannot_be(tmp_path: Path, monitor: Commands, baseline: Path) -> None:
     log = write_log(tmp_path / "log", well(4))
     words = ["watch", log, "--baseline", baseline, "--seconds", "0.1"]
@@ -169,6 +172,7 @@ def test_hosts_and_files_of_metrics_that_cannot_be(tmp_path: Path, monitor: Comm
     assert said.code == 1 and "m.prom" in said.err
 
 
+@pytest.mark.usefixtures("clock")
 def test_a_metrics_file_that_can_no_longer_be_written_ends_nothing(
     tmp_path: Path, monitor: Commands, baseline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +197,7 @@ def test_a_metrics_file_that_can_no_longer_be_written_ends_nothing(
     assert [path.name for path in folder.iterdir()] == ["m.prom"]
 
 
+@pytest.mark.usefixtures("clock")
 def test_a_segment_of_a_newer_version_is_said_and_the_rest_is_watched(
     tmp_path: Path, monitor: Commands, baseline: Path
 ) -> None:

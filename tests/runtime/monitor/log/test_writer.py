@@ -21,6 +21,7 @@ from gatescope.runtime.monitor.log.folder import in_use
 from gatescope.runtime.monitor.log.recovery import recover
 from gatescope.runtime.monitor.model import WatchedModel
 
+from ....waiting import until
 from ...tiny_model import tiny_manifest
 from .logs import assert_same, logged, read, segments_of, videos_of, writer_of, written_log
 
@@ -170,7 +171,6 @@ def test_a_disk_that_is_really_full(tmp_path: Path, monkeypatch: pytest.MonkeyPa
                 if number == 600:
                     assert writer.lost > 0
                     ballast.unlink()
-                    time.sleep(1.5)
                     writer._not_before = 0.0  # pyright: ignore[reportPrivateUsage]
                 if writer.append([video]):
                     kept.append(video)
@@ -285,34 +285,21 @@ def test_power_loss_takes_at_most_what_was_not_durable(
     writer.close()
 
 
-@pytest.mark.slow
-def test_power_loss_takes_at_most_the_last_interval(tmp_path: Path) -> None:
-    """By the clock: whatever was acknowledged longer ago than the interval is durable."""
-    interval, between = 0.2, 0.01
-    # A machine may stop for a second now and then, and not three times in a row.
-    for attempt in range(3):
-        worst = _longest_at_risk(tmp_path / str(attempt), interval, between)
-        assert worst > interval / 2
-        if worst < interval + between + 1.0:
-            return
-    pytest.fail(f"a video was at risk for {worst:.1f} s")
-
-
-def _longest_at_risk(folder: Path, interval: float, between: float) -> float:
-    """For how long, in seconds, the oldest video that was not durable had been acknowledged."""
-    acknowledged: list[float] = []
+def test_power_loss_takes_at_most_the_last_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the writer's clock: whatever was acknowledged longer ago than the interval is durable."""
+    interval, between = 1.0, 0.0625  # exact in binary, as their sums are
+    now, acknowledged, risks = 1000.0, list[float](), list[float]()
+    monkeypatch.setattr(writing.time, "monotonic", lambda: now)
     video = videos_of(1)
-    worst = 0.0
-    end = time.monotonic() + 3
-    with writer_of(folder, sync_seconds=interval) as writer:
-        while (now := time.monotonic()) < end:
+    with writer_of(tmp_path, sync_seconds=interval) as writer:
+        for _ in range(100):
+            now += between
             if writer.durable < len(acknowledged):
-                worst = max(worst, now - acknowledged[writer.durable])
+                risks.append(now - acknowledged[writer.durable])
             writer.append(video)
-            acknowledged.append(time.monotonic())
+            acknowledged.append(now)
             writer.tick()
-            time.sleep(between)
-    return worst
+    assert interval / 2 < max(risks) <= interval
 
 
 def test_another_model_is_refused_by_name(tmp_path: Path) -> None:
@@ -385,10 +372,7 @@ def test_a_closed_service_leaves_a_sealed_log(tmp_path: Path) -> None:
     """With the process that really does it."""
     videos = videos_of(6, whole_every=2)
     written_log(tmp_path, videos, seal=True)
-    end = time.monotonic() + 60
-    while segments_of(tmp_path) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not segments_of(tmp_path)
+    until(lambda: not segments_of(tmp_path))
     assert [one.sample_id for one in logged(tmp_path)] == [one.sample_id for one in videos]
 
 

@@ -7,6 +7,7 @@ closes its monitor when its standard input ends.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,15 @@ from gatescope.runtime.monitor.serving.monitor import Monitor
 from gatescope.runtime.monitor.serving.settings import MonitorSettings
 from gatescope.runtime.monitor.serving.taps import Tapped
 
+from ....waiting import PATIENCE
 from ...tiny_model import tiny_manifest
 
 LAYERS = 2
 MANIFEST = tiny_manifest("clipwise", LAYERS)
 MODEL = WatchedModel.of(MANIFEST)
 SETTINGS = MonitorSettings(poll_seconds=0.01, log=LogSettings(seal=False))
+#: What is counted is forced to the disk in the same round: no test has to wait for the clock.
+DURABLE = replace(SETTINGS, log=replace(SETTINGS.log, sync_seconds=0.0))
 
 
 def answers(seed: int, videos: int) -> np.ndarray:
@@ -47,8 +51,8 @@ def serve(monitor: Monitor, gates: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
-    with Monitor(Path(sys.argv[1]), settings=SETTINGS) as own:
+    with Monitor(Path(sys.argv[1]), settings=DURABLE) as own:
         serve(own, answers(int(sys.argv[2]), int(sys.argv[3])))
-        own.flush()
+        own.flush(PATIENCE)
         print(exposition(own.snapshot()), "---", sep="", flush=True)
         sys.stdin.read()

@@ -14,7 +14,8 @@ from gatescope.runtime.monitor.counting.videos import VideoCounts, count_gates
 from gatescope.runtime.monitor.metrics.server import exposition
 from gatescope.runtime.monitor.serving.monitor import Monitor
 
-from .service import MODEL, SETTINGS, answers, by_kind, serve
+from ....waiting import PATIENCE
+from .service import DURABLE, MODEL, answers, by_kind, serve
 from .snapshots import Samples, samples, series, value
 
 ROOT = Path(__file__).parents[4]
@@ -67,9 +68,9 @@ def test_processes_share_one_truth_and_what_a_dead_one_counted_stays(tmp_path: P
     folder = tmp_path / "log"
     pools = [answers(1, 30), answers(2, 50), answers(3, 20)]
     counts = [count_gates(MODEL.layout, by_kind(pool)) for pool in pools]
-    with Monitor(folder, settings=SETTINGS) as monitor:
+    with Monitor(folder, settings=DURABLE) as monitor:
         serve(monitor, pools[0])
-        monitor.flush()
+        monitor.flush(PATIENCE)
         with service(folder, 2, 50) as killed:
             theirs = shown(killed)
             assert_counted(theirs, VideoCounts.joined(counts[:2]))
@@ -81,10 +82,10 @@ def test_processes_share_one_truth_and_what_a_dead_one_counted_stays(tmp_path: P
                 assert value(own, "workers") == 3
                 assert ends.stdin is not None
                 ends.stdin.close()
-                assert ends.wait(20) == 0
+                assert ends.wait(PATIENCE) == 0
             killed.kill()
-            killed.wait(20)
+            killed.wait(PATIENCE)
         after = samples(exposition(monitor.snapshot()))
     assert value(after, "workers") == 1 and value(after, "state_files_damaged") == 0
     assert_counted(after, VideoCounts.joined(counts))
-    assert value(after, "log_durable_videos_total") >= 50
+    assert value(after, "log_durable_videos_total") == 30 + 50 + 20

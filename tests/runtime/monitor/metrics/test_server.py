@@ -6,7 +6,6 @@ import socket
 import stat
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from gatescope.runtime.monitor.metrics.server import MetricsServer, exposition, 
 from gatescope.runtime.monitor.metrics.snapshot import MetricsSnapshot
 from gatescope.runtime.monitor.serving.monitor import Monitor
 
+from ....waiting import PATIENCE, until
 from .service import SETTINGS, answers, serve
 from .snapshots import Samples, gates, samples, series, snapshot_of, state_of, value
 
@@ -28,14 +28,14 @@ SNAPSHOT = snapshot_of(state_of(gates(10)))
 
 
 def scrape(url: str) -> Samples:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
         assert answer.status == 200
         return samples(answer.read().decode())
 
 
 def connects(host: str, port: int) -> bool:
     with socket.socket() as client:
-        client.settimeout(5)
+        client.settimeout(PATIENCE)
         return client.connect_ex((host, port)) == 0
 
 
@@ -63,14 +63,11 @@ def test_port_0_is_a_free_one_each_time() -> None:
 
 
 def test_a_closed_server_leaves_nothing_behind() -> None:
-    threads = threading.active_count()
+    before = set(threading.enumerate())
     with MetricsServer(lambda: SNAPSHOT, 0) as server:
         scrape(server.url)
     assert not connects("127.0.0.1", server.port)
-    end = time.monotonic() + 10
-    while threading.active_count() > threads and time.monotonic() < end:
-        time.sleep(0.01)
-    assert threading.active_count() == threads
+    until(lambda: set(threading.enumerate()) <= before)
     with MetricsServer(lambda: SNAPSHOT, server.port) as again:
         assert value(scrape(again.url), "workers") == 1
 
@@ -150,7 +147,7 @@ def test_scraping_goes_on_beside_inference(tmp_path: Path) -> None:
         while not enough.is_set():
             serve(monitor, pool)
             served.append(len(pool))
-            enough.wait(0.005)
+            monitor.flush(PATIENCE)  # whatever the machine's speed, no more waits than may wait
 
     with (
         Monitor(tmp_path / "log", settings=SETTINGS) as monitor,

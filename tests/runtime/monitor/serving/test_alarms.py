@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
-import time
-from collections.abc import Callable
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from gatescope.runtime.monitor.serving.session import MonitoredSession
 from gatescope.runtime.monitor.serving.settings import MonitorSettings
 
 from ....torture.overhead import InstantSession
+from ....waiting import PATIENCE
 from ...tiny_model import tiny_manifest
 
 LAYERS, CLIPS = 2, 40
@@ -47,13 +48,6 @@ def serve(monitor: Monitor, pool: np.ndarray, first: int = 0) -> None:
         session.answer(gate_attention=one[None, :LAYERS], gate_ffn=one[None, LAYERS:])
         watched.run(None, {}, ids=f"v{number}")
     monitor.flush()
-
-
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.01)
-    assert condition()
 
 
 def test_an_alarm_is_told_everywhere_with_the_videos_and_their_segment(
@@ -101,26 +95,40 @@ def test_a_command_gets_the_alarm_as_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "why"),
+    ("command", "seconds", "why"),
     [
-        ("/no/such/command", "No such file"),
-        (f"{sys.executable} -c 'import sys; sys.exit(\"out of order\")'", "exit code 1 out of order"),
-        (f"{sys.executable} -c 'import time; time.sleep(60)'", "still running after 0.5 s"),
+        ("/no/such/command", PATIENCE, "No such file"),
+        (
+            f"{sys.executable} -c 'import sys; sys.exit(\"out of order\")'",
+            PATIENCE,
+            "exit code 1 out of order",
+        ),
+        (f"{sys.executable} -c 'import time; time.sleep(600)'", 0.5, "still running after 0.5 s"),
     ],
 )
-def test_a_command_that_fails_is_counted_and_says_why(command: str, why: str) -> None:
-    runner = AlarmCommand(command, seconds=0.5)
+def test_a_command_that_fails_is_counted_and_says_why(command: str, seconds: float, why: str) -> None:
+    runner = AlarmCommand(command, seconds=seconds)
     runner.tell([ALARM])
-    runner.close()
+    runner.close(PATIENCE)
     assert runner.failures == 1 and why in runner.last_failure
 
 
-def test_a_slow_command_holds_nobody_up() -> None:
-    runner = AlarmCommand(f"{sys.executable} -c 'import time; time.sleep(60)'", seconds=0.2)
-    began = time.monotonic()
+def test_a_slow_command_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends when the test says so: 100 alarms wait for it at most, and one is being told."""
+    may_end, ended = threading.Event(), list[bool]()
+
+    def command(words: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        ended.append(may_end.wait(PATIENCE))
+        return subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr("gatescope.runtime.monitor.serving.on_alarm.subprocess.run", command)
+    runner = AlarmCommand("notify")
     runner.tell([ALARM] * 150)
-    assert time.monotonic() - began < 1
-    assert runner.failures >= 40 and "wait for the command already" in runner.last_failure
+    assert ended == []
+    assert runner.failures in (49, 50) and "wait for the command already" in runner.last_failure
+    may_end.set()
+    runner.close(PATIENCE)
+    assert len(ended) + runner.failures == 150 and all(ended)
 
 
 @pytest.mark.parametrize("command", ["", "   ", "a 'b"])
