@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.errors import UsageError
+from ..runtime.files import local
 from ..runtime.runs.reader import Run, open_run
 from ..runtime.runs.schema import RUN_FILE
 from .chapters import CHAPTERS, subtitle
@@ -74,9 +75,9 @@ def analyze_run(
     :func:`~gatescope.analysis.plugins.loading.load_plugins` raises.
     """
     run = run if isinstance(run, Run) else open_run(run)
-    folder = Path(output)
+    folder = local(output)
     _check_output(folder)
-    chosen = options or Options(None if annotations is None else Path(annotations))
+    chosen = options or Options(None if annotations is None else local(annotations))
     plugins = load_plugins(chosen.plugins)  # first: a file with a slip in it should not cost minutes
 
     queries = run.samples.collect()

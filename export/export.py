@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..runtime.errors import ExportError, UsageError
-from ..runtime.files import new_file
+from ..runtime.files import local, new_file
 from ..runtime.manifest import Manifest, Verification
 from ..runtime.model_file import write_manifest_onnx
 from ..runtime.profiling.samples import random_batch
@@ -87,7 +87,7 @@ def export_checkpoint(
     was there before is left as it was. Raises any :class:`~gatescope.runtime.errors.CheckpointError` or
     :class:`~gatescope.runtime.errors.ExportError`.
     """
-    source, wanted = Path(checkpoint), choices or Choices()
+    source, wanted = local(checkpoint), choices or Choices()
     target, kind = choose_target(source, output, file_format, opset)
     tell(f"reading {source}")
     read = load_checkpoint(source)
@@ -202,7 +202,7 @@ def _target(source: Path, output: str | Path | None, file_format: Format | None)
     if output is None:
         kind = file_format or "onnx"
         return source.with_suffix(SUFFIXES[kind][0]), kind
-    target = Path(output)
+    target = local(output)
     suffix = target.suffix.lower()
     by_suffix: Format | None = None
     for one, suffixes in SUFFIXES.items():

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..runtime.errors import CheckpointError, GatescopeError, UnknownFactError
+from ..runtime.files import local
 from ..runtime.inspection.inspection import Inspection, Row, Section, counted, rows_of, size_of
 from ..runtime.manifest import Fact
 from .choices import Choices
@@ -76,7 +77,7 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
     A file that cannot be read, or that an export would refuse, comes back with the reasons as problems and
     with every fact that could be told.
     """
-    path = Path(path)
+    path = local(path)
     try:
         checkpoint = load_checkpoint(path)
     except CheckpointError as error:

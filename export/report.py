@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from ..runtime import plugins
 from ..runtime.data.annotations import read_annotations
 from ..runtime.errors import UsageError
+from ..runtime.files import local
 from ..runtime.manifest import Manifest
 from ..runtime.model_file import file_sha256, read_model_file
 from ..runtime.pipeline import RunResult, run_model
@@ -103,14 +104,14 @@ def report_checkpoint(
     the three steps raise; what is finished by then is kept for the next try.
     """
     analyze = plugins.load(plugins.PLUGINS, "analyze")
-    folder, wanted = Path(output), choices or Choices()
+    folder, wanted = local(output), choices or Choices()
     _refuse_foreign(folder, {MODEL, RUN, REPORT, *others})
     # Better now than after the export.
     read_annotations(annotations)
     model = folder / MODEL
     graph = variant or Variant()
     exported = (
-        _exported_before(model, Path(checkpoint), wanted, graph, verification) if model.exists() else None
+        _exported_before(model, local(checkpoint), wanted, graph, verification) if model.exists() else None
     )
     if exported is not None:
         tell(f"using {model}, which an earlier report exported from this checkpoint")

@@ -1,4 +1,4 @@
-"""A file that appears at once and whole, or not at all."""
+"""Paths as people write them, and a file that appears at once and whole, or not at all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def local(path: str | os.PathLike[str]) -> Path:
+    """``path`` with a leading ``~`` as the user's home; where there is no such home it is left as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # ~name of nobody: a file may be called so
+        return Path(path)
 
 
 @contextmanager

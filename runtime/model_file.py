@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from .errors import ManifestError, ModelFileError
+from .files import local
 from .manifest import METADATA_KEY, Manifest, Tensor
 from .model_archive import read_archive
 
@@ -51,7 +52,7 @@ def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
     refers to other files, or does not fit its manifest; :class:`ManifestError` where the manifest is
     absent, damaged or newer than this version. PyTorch is not needed, whatever the format.
     """
-    path = Path(path)
+    path = local(path)
     content = _read(path)
     if not content.startswith(ZIP_MAGIC):
         return ModelFile(path, _read_onnx(path, content), content)
@@ -63,7 +64,7 @@ def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
     """SHA-256 of the file's bytes, in hexadecimal; read in pieces, so any size is fine."""
-    with Path(path).open("rb") as stream:
+    with local(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

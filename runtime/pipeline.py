@@ -12,6 +12,7 @@ from .data.annotations import read_annotations
 from .data.folders import FeatureFolders
 from .data.selection import select
 from .errors import UsageError
+from .files import local
 from .model_file import read_manifest
 from .plan import begin_run, resume_run
 from .provenance import feature_ref, file_ref
@@ -73,7 +74,7 @@ def run_model(
 
     ``device``, ``tf32`` and ``cuda_graphs`` are those of :class:`~gatescope.runtime.session.GateSession`.
     """
-    path = Path(model)
+    path = local(model)
     with ExitStack() as stack:
 
         def open_session() -> GateSession:
@@ -164,7 +165,7 @@ def _run(
 ) -> RunResult:
     if batch_size < 1:
         raise UsageError("--batch-size must be at least 1", received=str(batch_size))
-    folder, clock = Path(output), RunClock()
+    folder, clock = local(output), RunClock()
     with ExitStack() as stack:
         with writing(folder):
             earlier = earlier_run(folder, stack, resume=resume)
@@ -176,7 +177,7 @@ def _run(
         draft = RunInfo(
             model=FileRef(str(opening.path), ""),
             manifest=manifest,
-            annotations=file_ref(Path(annotations)),
+            annotations=file_ref(local(annotations)),
             features=feature_ref(folders),
             selection=Selection(max_samples, None if sample_ids is None else tuple(sorted(set(sample_ids)))),
             batch_size=batch_size,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import msgspec
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DatasetError, GatescopeError
-from .files import new_file
+from .files import local, new_file
 
 # Windows end here whatever the video's length, in the benchmark's own post-processing.
 LONGEST_SECONDS = 150.0
@@ -80,7 +79,7 @@ def prediction_line(prediction: Prediction) -> str:
 
 def write_predictions(path: str | os.PathLike[str], predictions: Iterable[Prediction]) -> None:
     """Write one line per prediction to ``path``, which appears only when all of them are in it."""
-    with new_file(Path(path)) as partial, partial.open("w", encoding="utf-8") as stream:
+    with new_file(local(path)) as partial, partial.open("w", encoding="utf-8") as stream:
         stream.writelines(map(prediction_line, predictions))
 
 
@@ -90,7 +89,7 @@ def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
     Raises :class:`DatasetError` that names the line, for one that is not JSON, lacks a field or repeats
     a qid, and for a file that cannot be read or holds no prediction.
     """
-    path = Path(path)
+    path = local(path)
     decoder = msgspec.json.Decoder(Prediction)
     predictions: list[Prediction] = []
     seen: dict[int | str, int] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,15 +11,12 @@ from pathlib import Path
 import pytest
 
 from gatescope.runtime import plugins
-from gatescope.runtime.cli.main import main
+from gatescope.runtime.cli.main import SHELLS, command_names, command_parser, main
+from gatescope.runtime.cli.parser import OLD_FLAGS
 
+PROGRAM = (sys.executable, "-m", "gatescope.runtime.cli.main")
 COMMANDS = plugins.names(plugins.COMMANDS)
 README = (Path(__file__).parent.parent / "README.md").read_text()
-
-
-def test_version(capsys) -> None:
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("gatescope ")
 
 
 def test_help_lists_every_command(capsys) -> None:
@@ -31,6 +29,141 @@ def test_help_lists_every_command(capsys) -> None:
 def test_no_command_is_bad_usage(capsys) -> None:
     assert main([]) == 2
     assert "commands:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["-V"], ["version"]])
+def test_every_way_to_ask_for_the_version(arguments, capsys) -> None:
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.startswith("gatescope ")
+
+
+def test_help_of_a_command_by_the_word(capsys) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["help", "run"])
+    assert caught.value.code == 0
+    assert "usage: gatescope run" in capsys.readouterr().out
+    assert main(["help"]) == 0
+
+
+def test_commands_are_listed_as_somebody_new_needs_them() -> None:
+    names = command_names()
+    assert sorted(names) == sorted(COMMANDS)
+    assert names[:3] == ["demo", "report", "inspect"]
+
+
+def refusal(arguments: list[str], capsys) -> str:
+    """What stands on stderr after the usage where ``arguments`` are bad usage; nothing is on stdout."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    return err[err.index("error: ") :]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["analyse", "run/"], "did you mean analyze?"),
+        (["reprot"], "did you mean report?"),
+        (["run", "m.onnx", "--outptu", "x"], "--outptu: did you mean --output?"),
+        (["run", "--batch_size", "3"], "--batch_size: here --batch-size"),
+        (["monitor", "wach"], "did you mean watch?"),
+        (["monitor", "watch", "log", "--basline=b.json"], "--basline: did you mean --baseline?"),
+        (["run", "--device", "cudda"], "there is no 'cudda', there are auto, cpu, cuda: did you mean cuda?"),
+    ],
+)
+def test_a_slip_is_answered_with_what_was_meant(arguments, meant, capsys) -> None:
+    assert meant in refusal(arguments, capsys)
+
+
+@pytest.mark.parametrize("flag", sorted(OLD_FLAGS))
+@pytest.mark.parametrize("name", ["run", "export", "report", "analyze", "demo"])
+def test_flags_of_the_earlier_scripts_are_answered_with_ours(name, flag, capsys) -> None:
+    """Also where options that are required are missing: nobody who migrates has those yet."""
+    told = refusal([name, flag, "value"], capsys)
+    assert flag in told
+    assert "required" not in told
+    assert ("earlier scripts" in told) or (f"here {flag.replace('_', '-')}" in told)
+
+
+def test_what_the_hints_name_exists() -> None:
+    """Every option that a hint names is one of ours, of the command it names or of ``report``."""
+    for told in OLD_FLAGS.values():
+        options = re.findall(r"--[a-z-]+", told)
+        named = re.findall(r"gatescope ([a-z]+)", told) or ["report"]
+        for name in named:
+            _, parser = command_parser(name)
+            assert set(options) <= set(parser.option_names), told
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_knows_every_command_and_option(shell, capsys) -> None:
+    assert main(["--completion", shell]) == 0
+    script = capsys.readouterr().out
+    for name in ("report", "monitor", "watch", "max-samples", "metrics-port"):
+        assert name in script
+
+
+def test_the_completion_is_what_bash_completes(tmp_path) -> None:
+    script = tmp_path / "complete.sh"
+    script.write_text(subprocess.check_output([*PROGRAM, "--completion", "bash"], text=True))
+    asked = f"""source {script}
+        COMP_WORDS=(gatescope run --bat); COMP_CWORD=2; _shtab_gatescope gatescope --bat run
+        echo "${{COMPREPLY[@]}}" """
+    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["--batch-size"], done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp949", "cp1252", "latin-1", "utf-8"])
+@pytest.mark.parametrize("errors", ["strict", ""])
+def test_output_in_any_encoding(encoding, errors, tmp_path) -> None:
+    """No sign of a message or a result is beyond what the terminal can show."""
+    signs = "… − – █ ‖ ≥ ≤ × → ± 가 é"
+    program = (
+        "from gatescope.runtime.cli.streams import write_any_sign; import sys; write_any_sign();"
+        f"print({signs!r}); print({signs!r}, file=sys.stderr)"
+    )
+    coded = f"{encoding}:{errors}" if errors else encoding
+    environment = {**os.environ, "PYTHONIOENCODING": coded, "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, cwd=tmp_path, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for text in (done.stdout.decode(encoding), done.stderr.decode(encoding)):
+        assert len(text.split()) == len(signs.split())
+        assert "?" not in text
+    if encoding == "ascii":
+        assert done.stdout.decode(encoding).startswith("... - - # || >= <= x -> +- \\uac00")
+
+
+def test_a_command_finishes_in_ascii(tmp_path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict", "LC_ALL": "C", "PYTHONUTF8": "0"}
+    for arguments in (["--help"], ["run", "--help"], ["inspect", "absent…"]):
+        done = subprocess.run([*PROGRAM, *arguments], capture_output=True, env=environment, check=False)
+        assert b"UnicodeEncodeError" not in done.stderr
+        assert b"fault in gatescope" not in done.stderr
+
+
+def test_an_interrupt_that_python_drops_ends_the_command_all_the_same(tmp_path) -> None:
+    """A signal that arrives in the callback of a weak reference is printed and forgotten by Python itself."""
+    program = """
+import signal, sys, time, weakref
+from gatescope.runtime.cli import main as cli
+class Thing: pass
+def interrupted(_): signal.raise_signal(signal.SIGINT)
+def work(arguments):
+    thing = Thing()
+    held = weakref.ref(thing, interrupted)
+    del thing
+    time.sleep(60)
+    return 0
+cli._dispatch = work
+sys.exit(cli.main([]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr == "gatescope: interrupted\n"
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["export"], ["run", "--nonsense"], ["--nonsense"]])

@@ -18,7 +18,7 @@ from ...runtime.data.check import check_samples
 from ...runtime.data.folders import FeatureFolders
 from ...runtime.data.selection import select
 from ...runtime.errors import BadSamplesError, DatasetError, UsageError
-from ...runtime.files import new_file
+from ...runtime.files import local, new_file
 from ...runtime.progress import progress
 from ...runtime.provenance import feature_ref, file_ref, versions
 from ...runtime.runs.atomic import write_together
@@ -108,7 +108,7 @@ def ablate(
     """
     if batch_size < 1:
         raise UsageError("--batch-size must be at least 1", received=str(batch_size))
-    folder, truth = Path(output), Path(annotations)
+    folder, truth = local(output), local(annotations)
     with ExitStack() as stack:
         with writing(folder):
             earlier = earlier_plan(folder, stack, resume=resume)

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from ...runtime.cli.command import Command
 from ...runtime.cli.options import add_device_option, add_feature_options
-from ...runtime.cli.values import positive
+from ...runtime.cli.values import file_path, positive
 from ..subsets import add_subset_option
 
 INTERRUPTED = 130
 
 
 def _configure(parser: ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="a file that 'gatescope export --overridable' wrote")
+    parser.add_argument("model", type=file_path, help="a file that 'gatescope export --overridable' wrote")
     parser.add_argument(
         "--annotations",
-        type=Path,
+        type=file_path,
         required=True,
         metavar="FILE",
         help="queries with their ground truth, JSONL",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to write")
+    parser.add_argument("--output", type=file_path, required=True, metavar="DIR", help="the folder to write")
     add_feature_options(parser)
     add_subset_option(parser)
     add_device_option(parser)

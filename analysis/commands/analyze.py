@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from ...runtime.cli.command import Command
+from ...runtime.cli.values import file_path
 from ...runtime.cli.written import written
 from ..subsets import add_subset_option
 
@@ -18,9 +18,12 @@ def _configure(parser: ArgumentParser) -> None:
         metavar="RUN",
         help="a folder that `gatescope run` wrote; several are compared, each with the first one",
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="the folder for the report")
+    parser.add_argument(
+        "--output", type=file_path, required=True, metavar="DIR", help="the folder for the report"
+    )
     parser.add_argument(
         "--annotations",
+        type=file_path,
         metavar="FILE",
         help="JSONL with the ground truth: the report then joins gates and results, query by query; where "
         "lines name the clips of an audio event in gatescope_events, it says how well the gates find them",
@@ -28,7 +31,7 @@ def _configure(parser: ArgumentParser) -> None:
     add_subset_option(parser)
     parser.add_argument(
         "--plugin",
-        type=Path,
+        type=file_path,
         action="append",
         default=[],
         metavar="FILE",
@@ -68,9 +71,8 @@ def _run(options: Namespace) -> int:
     runs = [open_run(path) for path in options.run]
     qids = [qid for run in runs for qid in run.samples.select("qid").collect()["qid"]]
     subsets = read_subsets(options.subset, qids)
-    annotations = None if options.annotations is None else Path(options.annotations)
     chosen = Options(
-        annotations=annotations,
+        annotations=options.annotations,
         subsets=subsets,
         samples=None if options.sample is None else tuple(options.sample),
         compare=None if options.compare is None else tuple(options.compare),

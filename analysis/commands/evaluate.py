@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...runtime.cli.command import Command
+from ...runtime.cli.values import file_path
 from ..subsets import add_subset_option
 
 if TYPE_CHECKING:
@@ -19,12 +20,12 @@ _SUFFIXES = (".csv", ".parquet")
 def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "predictions",
-        type=Path,
+        type=file_path,
         metavar="RUN|FILE",
         help="a folder that `gatescope run` wrote, or predictions in the benchmark's submission format",
     )
     parser.add_argument(
-        "--annotations", type=Path, required=True, metavar="FILE", help="JSONL with the ground truth"
+        "--annotations", type=file_path, required=True, metavar="FILE", help="JSONL with the ground truth"
     )
     add_subset_option(parser)
     parser.add_argument(
@@ -33,7 +34,7 @@ def _configure(parser: ArgumentParser) -> None:
         help="evaluate the queries that are both predicted and annotated, and say what is left out",
     )
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="write every query's own values, as .csv or .parquet"
+        "--output", type=file_path, metavar="FILE", help="write every query's own values, as .csv or .parquet"
     )
     parser.add_argument(
         "--json", action="store_true", help="print the benchmark's JSON, with our additions, and nothing else"

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from ...runtime.errors import NoGroundTruthError, UsageError
+from ...runtime.files import local
 from ...runtime.runs.atomic import write_together
 from ...runtime.runs.reader import Run, open_run
 from ...runtime.runs.schema import RUN_FILE
@@ -72,7 +73,7 @@ def compare_runs(
     that cannot hold a report, and what ``analyze_run`` raises.
     """
     opened = [run if isinstance(run, Run) else open_run(run) for run in runs]
-    folder, chosen = Path(output), options or Options()
+    folder, chosen = local(output), options or Options()
     _check(opened, folder)
     names = run_names([run.path for run in opened])
     truth = _ground_truth(chosen.annotations)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...runtime.cli.command import Command
+from ...runtime.cli.values import file_path
 from ...runtime.cli.written import written
 from .export import describe_result, tell
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--output",
-        type=Path,
+        type=file_path,
         default=Path("gatescope-demo"),
         metavar="DIR",
         help="default: gatescope-demo; an earlier demo in it is replaced",

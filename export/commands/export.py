@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...runtime.cli.command import Command
-from ...runtime.cli.values import positive
+from ...runtime.cli.values import expanded, file_path, positive
 from ...runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def add_model_options(parser: ArgumentParser) -> None:
     """The options that decide what the model is; ``report`` has them too."""
     parser.add_argument(
-        "--checkpoint", type=Path, required=True, help="the file training saved (.ckpt, .pth)"
+        "--checkpoint", type=file_path, required=True, help="the file training saved (.ckpt, .pth)"
     )
     model = parser.add_argument_group("the model (what is left out comes from the checkpoint)")
     model.add_argument(
@@ -48,16 +48,19 @@ def add_model_options(parser: ArgumentParser) -> None:
 def add_feature_options(parser: ArgumentParser) -> None:
     """Where the features lie, as in ``gatescope run``."""
     data = parser.add_argument_group("the data")
-    data.add_argument("--annotations", type=Path, metavar="FILE", help="queries, one JSON object a line")
-    data.add_argument("--features", type=Path, metavar="ROOT", help="folder that holds the features' folders")
+    data.add_argument("--annotations", type=file_path, metavar="FILE", help="queries, one JSON object a line")
+    data.add_argument(
+        "--features", type=file_path, metavar="ROOT", help="folder that holds the features' folders"
+    )
     data.add_argument(
         "--video-features",
+        type=expanded,
         action="append",
         metavar="DIR",
         help="a folder of video features; repeat it in the order training concatenated them",
     )
-    data.add_argument("--audio-features", type=Path, metavar="DIR")
-    data.add_argument("--text-features", type=Path, metavar="DIR")
+    data.add_argument("--audio-features", type=file_path, metavar="DIR")
+    data.add_argument("--text-features", type=file_path, metavar="DIR")
 
 
 def add_verify_options(parser: ArgumentParser) -> None:
@@ -65,7 +68,7 @@ def add_verify_options(parser: ArgumentParser) -> None:
     real = parser.add_argument_group("is it really the trained model?")
     real.add_argument(
         "--verify",
-        type=Path,
+        type=file_path,
         metavar="PREDICTIONS",
         help="predictions that training left behind (best_hl_val_preds.jsonl, hl_val_submission.jsonl); "
         "needs --annotations and --features",
@@ -191,7 +194,10 @@ def _configure(parser: ArgumentParser) -> None:
     )
     add_variant_options(parser)
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="default: the checkpoint's name with the format's suffix"
+        "--output",
+        type=file_path,
+        metavar="FILE",
+        help="default: the checkpoint's name with the format's suffix",
     )
     add_verify_options(parser)
     add_feature_options(parser)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.cli.command import Command
-from ...runtime.cli.values import positive
+from ...runtime.cli.values import file_path, positive
 from ...runtime.cli.written import written
 from ...runtime.errors import UsageError
 from .export import (
@@ -73,7 +73,7 @@ def _configure(parser: ArgumentParser) -> None:
     add_verify_options(parser)
     parser.add_argument(
         "--output",
-        type=Path,
+        type=file_path,
         required=True,
         metavar="DIR",
         help="folder for model.onnx, run/ and report/; one this command was interrupted in is gone on with",

@@ -27,6 +27,7 @@ import polars as pl
 from ...runtime import plugins
 from ...runtime.cli.main import main
 from ...runtime.errors import GatescopeError, UsageError
+from ...runtime.files import local
 from ...runtime.pipeline import run_model
 from ...runtime.runs.lock import lock_run
 from ..choices import Choices
@@ -87,7 +88,7 @@ def make_demo(
     :class:`~gatescope.runtime.errors.UsageError` for a folder that is neither empty nor the demo's own, and
     whatever :func:`~gatescope.export.report.report_checkpoint` raises.
     """
-    folder = Path(output)
+    folder = local(output)
     # Better now than after everything was made.
     plugins.load(plugins.PLUGINS, "analyze")
     ablate = plugins.load(plugins.PLUGINS, "ablate")

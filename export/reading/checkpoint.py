@@ -19,6 +19,7 @@ from typing import Any, Literal, cast
 import torch
 
 from ...runtime.errors import CheckpointError, UnsafeCheckpointError
+from ...runtime.files import local
 from ...runtime.model_file import file_sha256
 
 OPTIONS_FILE = "opt.json"
@@ -58,7 +59,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     Raises :class:`UnsafeCheckpointError` where the pickle asks for more than tensors and options, and
     :class:`CheckpointError` where the file is missing, damaged or holds no parameters.
     """
-    path = Path(path)
+    path = local(path)
     loaded = _read(path)
     if not isinstance(loaded, dict):
         raise CheckpointError(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime.errors import UnknownFactError, UsageError
+from ...runtime.files import local
 from ...runtime.inputs import FULL_SET
 from ...runtime.manifest import Fact, Forward, Gate, Manifest, Preprocessing, Training, role_of
 from ...runtime.manifest import Tensor as Declared
@@ -52,7 +53,7 @@ def export_with_factory(
     The rest as :func:`~gatescope.export.export_checkpoint`; of ``choices`` only the gating and how features
     are put together apply. The file is compared with the factory's own module.
     """
-    source, wanted = Path(checkpoint), choices or Choices()
+    source, wanted = local(checkpoint), choices or Choices()
     target, kind = choose_target(source, output, file_format, opset)
     tell(f"reading {source}")
     read = load_checkpoint(source)
@@ -114,8 +115,8 @@ def export_model(
             received=", ".join(example_inputs) or "none",
             expected=f"names of {', '.join(FULL_SET)}",
         )
-    target, kind = choose_target(Path(output), output, file_format, opset)
-    read = Options(Path(output), dict(options or {}), "opt" if options else None)
+    target, kind = choose_target(local(output), output, file_format, opset)
+    read = Options(local(output), dict(options or {}), "opt" if options else None)
     video, audio, text = (int(example_inputs[name].shape[-1]) for name, _ in _WIDTHS)
     wanted = Choices(gating=gating_type)
     recipe = find_preprocessing(read, wanted, widths=(video, audio, text), max_words=32)

@@ -6,7 +6,6 @@ with ``--debug``.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import sys
@@ -17,16 +16,24 @@ from .. import plugins
 from ..errors import GatescopeError
 from ..extras import missing_extra
 from .command import Command
+from .interrupt import interrupts_are_kept
+from .parser import Parser, nearest
+from .streams import write_any_sign
 
 DESCRIPTION = "Open the gates of trained audio-visual models: export, run, analyse, watch."
+SHELLS = ("bash", "zsh", "tcsh")
+# The order in which somebody new needs them; commands of users' packages follow.
+_FIRST = ("demo", "report", "inspect", "export", "run", "analyze", "evaluate", "ablate", "diff", "profile")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; ``argv`` defaults to the process's arguments. Returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
+    write_any_sign()
     try:
-        return _dispatch(arguments)
+        with interrupts_are_kept():
+            return _dispatch(arguments)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
     except GatescopeError as error:
@@ -45,49 +52,90 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="gatescope",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        add_help=False,
+    if arguments[:1] == ["--debug"]:
+        arguments = [*arguments[1:], "--debug"]
+    parser = Parser(
+        prog="gatescope", description=DESCRIPTION, add_help=False, usage="gatescope COMMAND [OPTION …]"
     )
-    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument("-V", "--version", action="store_true", help="print the version and exit")
     parser.add_argument("-h", "--help", action="store_true", help="print this help and exit")
-    parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--completion",
+        choices=SHELLS,
+        metavar="SHELL",
+        help=f"print what completes commands and options with Tab in {', '.join(SHELLS)}: "
+        'eval "$(gatescope --completion bash)"',
+    )
+    parser.add_argument("--debug", action="store_true", help="show the full traceback of a failure")
     head = arguments[:1]
-    options = parser.parse_args([] if head == ["--debug"] else head)
+    if head and not head[0].startswith("-"):
+        return _run_named(parser, head[0], arguments[1:])
+    options = parser.parse_args(arguments)
     if options.version:
-        print(f"gatescope {version('gatescope')}")
-        return 0
-    if options.help or options.command is None:
-        parser.epilog = _command_list()
-        parser.print_help(sys.stdout if options.help else sys.stderr)
-        return 0 if options.help else 2
-    if options.command not in plugins.names(plugins.COMMANDS):
-        parser.error(
-            f"unknown command '{options.command}'; there are: {', '.join(plugins.names(plugins.COMMANDS))}"
-        )
-    return run_command(options.command, arguments[1:])
+        return _print_version()
+    if options.completion:
+        return _print_completion(options.completion)
+    parser.epilog = _command_list()
+    parser.print_help(sys.stdout if options.help else sys.stderr)
+    return 0 if options.help else 2
+
+
+def _run_named(parser: Parser, name: str, arguments: Sequence[str]) -> int:
+    known = command_names()
+    if name in known:
+        return run_command(name, arguments)
+    if name == "version":
+        return _print_version()
+    if name == "help":
+        return _dispatch([*arguments[:1], "--help"])
+    meant = nearest(name, known) or f"; there are: {', '.join(known)}"
+    return parser.error(f"unknown command '{name}'{meant}")
+
+
+def command_names() -> list[str]:
+    """Every command, those somebody new needs first."""
+    names = plugins.names(plugins.COMMANDS)
+    return [name for name in _FIRST if name in names] + [name for name in names if name not in _FIRST]
+
+
+def command_parser(name: str) -> tuple[Command, Parser]:
+    """The command ``name`` and the parser of its options."""
+    command: Command = plugins.load(plugins.COMMANDS, name)
+    parser = Parser(
+        prog=f"gatescope {name}", description=command.summary, epilog=f"example:\n  {command.example}"
+    )
+    command.configure(parser)
+    parser.add_argument("--debug", action="store_true", help="show the full traceback of a failure")
+    return command, parser
 
 
 def run_command(name: str, arguments: Sequence[str]) -> int:
     """Run the subcommand ``name`` with its own arguments."""
-    command: Command = plugins.load(plugins.COMMANDS, name)
-    parser = argparse.ArgumentParser(
-        prog=f"gatescope {name}",
-        description=command.summary,
-        epilog=f"example:\n  {command.example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    command.configure(parser)
-    parser.add_argument("--debug", action="store_true", help="show the full traceback of a failure")
+    command, parser = command_parser(name)
     return command.run(parser.parse_args(list(arguments)))
+
+
+def _print_version() -> int:
+    print(f"gatescope {version('gatescope')}")
+    return 0
+
+
+def _print_completion(shell: str) -> int:
+    import shtab
+
+    whole = Parser(prog="gatescope", description=DESCRIPTION)
+    whole.add_argument("-V", "--version", action="store_true", help="print the version and exit")
+    subparsers = whole.add_subparsers()
+    for name in command_names():
+        command: Command = plugins.load(plugins.COMMANDS, name)
+        command.configure(subparsers.add_parser(name, help=command.summary))
+    print(shtab.complete(whole, shell=shell))
+    return 0
 
 
 def _command_list() -> str:
     lines: list[str] = ["commands:"]
-    for name in plugins.names(plugins.COMMANDS):
+    for name in command_names():
         try:
             command: Command = plugins.load(plugins.COMMANDS, name)
             summary = command.summary

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from pathlib import Path
+
+from .values import file_path
 
 
 def add_feature_options(parser: ArgumentParser) -> None:
     """Where a dataset's features lie."""
     parser.add_argument(
-        "--features", type=Path, metavar="ROOT", help="folder that holds the features' folders"
+        "--features", type=file_path, metavar="ROOT", help="folder that holds the features' folders"
     )
     parser.add_argument(
         "--video-features",
-        type=Path,
+        type=file_path,
         action="append",
         metavar="DIR",
         help="a folder of video features; repeat it in the order training concatenated them",
     )
-    parser.add_argument("--audio-features", type=Path, metavar="DIR")
-    parser.add_argument("--text-features", type=Path, metavar="DIR")
+    parser.add_argument("--audio-features", type=file_path, metavar="DIR")
+    parser.add_argument("--text-features", type=file_path, metavar="DIR")
 
 
 def add_device_option(parser: ArgumentParser) -> None:

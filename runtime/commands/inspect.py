@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from ..cli.command import Command
+from ..cli.values import file_path
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def _configure(parser: ArgumentParser) -> None:
         "that are shown), 1 where it is broken, unsupported, or none of the three."
     )
     parser.add_argument(
-        "file", type=Path, metavar="FILE", help="a checkpoint, an exported model or a run folder"
+        "file", type=file_path, metavar="FILE", help="a checkpoint, an exported model or a run folder"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..cli.command import Command
 from ..cli.options import add_cuda_options, add_device_option
-from ..cli.values import positive
+from ..cli.values import file_path, positive
 
 if TYPE_CHECKING:
     from ..profiling.results import Profile
@@ -23,10 +23,10 @@ def _configure(parser: ArgumentParser) -> None:
         "How fast an exported model is on this machine, how much memory it needs, where its time goes and\n"
         "what tracking costs. Samples are random; times are medians, the first calls left out."
     )
-    parser.add_argument("model", type=Path, help="the file 'gatescope export' wrote")
+    parser.add_argument("model", type=file_path, help="the file 'gatescope export' wrote")
     parser.add_argument(
         "--checkpoint",
-        type=Path,
+        type=file_path,
         metavar="FILE",
         help="the file the model was exported from: also compare with eager PyTorch and forward hooks "
         "(needs gatescope[export])",
@@ -50,7 +50,7 @@ def _configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--annotations",
-        type=Path,
+        type=file_path,
         metavar="FILE",
         help="take the lengths from these queries instead: clips from the durations, words counted between "
         "white space",
@@ -85,7 +85,7 @@ def _configure(parser: ArgumentParser) -> None:
         help="exactly N calls (of each thread) or N pairs instead, whatever time they take",
     )
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="write profile.json and profile.png into this folder"
+        "--output", type=file_path, metavar="DIR", help="write profile.json and profile.png into this folder"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 

@@ -9,12 +9,11 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cli.command import Command
 from ..cli.options import add_cuda_options, add_device_option, add_feature_options
-from ..cli.values import positive
+from ..cli.values import file_path, positive
 from ..errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,15 +26,19 @@ _WITH_LOG = frozenset({"from_log", "output", "resume", "json", "debug"})
 
 
 def _configure(parser: ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, nargs="?", help="the file 'gatescope export' wrote")
-    parser.add_argument("--annotations", type=Path, metavar="FILE", help="queries, one JSON object a line")
+    parser.add_argument("model", type=file_path, nargs="?", help="the file 'gatescope export' wrote")
+    parser.add_argument(
+        "--annotations", type=file_path, metavar="FILE", help="queries, one JSON object a line"
+    )
     parser.add_argument(
         "--from-log",
-        type=Path,
+        type=file_path,
         metavar="FILE",
         help="instead of a model: a gate log of an earlier tool (gate_logs_*.jsonl), to be turned into a run",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the run folder to write")
+    parser.add_argument(
+        "--output", type=file_path, required=True, metavar="DIR", help="the run folder to write"
+    )
     add_feature_options(parser)
     add_device_option(parser)
     add_cuda_options(parser)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DatasetError
+from ..files import local
 from .json_lines import BOM, BadLineError, bad_lines, encodable, identifier, json_kind, json_object, lines_of
 
 # Beyond this a duration is a mistake, and near it float32 still tells seconds apart from hours.
@@ -43,7 +44,7 @@ def read_annotations(path: str | Path) -> list[Annotation]:
     ``qid`` and ``vid`` may be whole numbers or text and count as the same id when their text is the same.
     Raises :class:`~gatescope.runtime.errors.DatasetError` that lists the bad lines by number.
     """
-    path = Path(path)
+    path = local(path)
     found: list[Annotation] = []
     first_line: dict[str, int] = {}
     bad: list[str] = []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DatasetError, UsageError
+from ..files import local
 from ..manifest import Manifest, Preprocessing, Source
 
 _SHOWN = 20
@@ -83,13 +84,13 @@ class FeatureFolders:
                 fix="repeat --video-features once per source, or leave it out and pass --features ROOT",
             )
         wanted = [
-            _Wanted("video", source, _VIDEO_NAMES, Path(video[i]) if video else None)
+            _Wanted("video", source, _VIDEO_NAMES, local(video[i]) if video else None)
             for i, source in enumerate(sources)
         ]
-        wanted.append(_Wanted("audio", preprocessing.audio, _AUDIO_NAMES, Path(audio) if audio else None))
+        wanted.append(_Wanted("audio", preprocessing.audio, _AUDIO_NAMES, local(audio) if audio else None))
         if "src_txt" in manifest.input_names:
-            wanted.append(_Wanted("text", preprocessing.text, _TEXT_NAMES, Path(text) if text else None))
-        found = _find_all(wanted, Path(root) if root is not None else None)
+            wanted.append(_Wanted("text", preprocessing.text, _TEXT_NAMES, local(text) if text else None))
+        found = _find_all(wanted, local(root) if root is not None else None)
         rest = found[len(sources) :]
         return cls(preprocessing, tuple(found[: len(sources)]), rest[0], rest[1] if len(rest) > 1 else None)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .. import plugins
 from ..errors import GatescopeError
+from ..files import local
 from ..model_archive import holds_only_a_part
 from ..runs.schema import RUN_FILE
 from .exported_model import inspect_model
@@ -28,7 +29,7 @@ def inspect_path(path: str | Path) -> Inspection:
     Nothing in a checkpoint is executed, nothing is written. Raises :class:`GatescopeError` where it is none
     of these, or cannot be read at all.
     """
-    path = Path(path)
+    path = local(path)
     match identify(path):
         case "run":
             return inspect_run(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from ..data.gate_log import LogFacts, check_log, read_log
+from ..files import local
 from ..manifest import Fact, Gate, Manifest, Preprocessing, Tensor
 from ..progress import progress
 from ..provenance import versions
@@ -34,7 +35,7 @@ def import_log(log: str | Path, folder: str | Path, *, resume: bool = False) -> 
     :class:`~gatescope.runtime.errors.RunFolderError` where the folder cannot be written or holds something,
     and :class:`~gatescope.runtime.errors.RunMismatchError` where ``resume`` finds another run.
     """
-    log, folder, clock = Path(log), Path(folder), RunClock()
+    log, folder, clock = local(log), local(folder), RunClock()
     with ExitStack() as stack:
         with writing(folder):
             earlier = earlier_run(folder, stack, resume=resume)

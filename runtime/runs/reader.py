@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..errors import RunFolderError
+from ..files import local
 from ..manifest import Manifest
 from .info import RunInfo, read_info
 from .schema import (
@@ -38,7 +39,7 @@ def open_run(path: str | Path) -> Run:
     An unfinished run opens with what is done. Raises :class:`~gatescope.runtime.errors.RunFolderError`
     for a folder that is not a run, is damaged or lacks parts.
     """
-    folder = Path(path)
+    folder = local(path)
     if not folder.is_dir():
         what = "is a file, not a run folder" if folder.exists() else "is not there"
         raise RunFolderError(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import plugins
 from ..errors import GatescopeError
+from ..files import local
 from .batch import TrackedBatch
 from .history import DEFAULT_BUDGET, GateHistory
 from .ids import BatchIds, checked_id, distinct_texts, file_name, id_text, ids_of_batch
@@ -165,7 +166,7 @@ class GateTracker:
         name = _ALL if sample_id is None else file_name(id_text(sample_id), reserved=reserved)
         texts = distinct_texts((one, 1) for one in statistics)
         document = {text: own for (text,), own in zip(texts, statistics.values(), strict=True)}
-        folder = Path(save_dir)
+        folder = local(save_dir)
         files = {f"gate_statistics_{name}.json": _json(document)}
         means = {
             text: layer_means(self.gate_history.batch(one))
@@ -189,7 +190,7 @@ class GateTracker:
         if save_dir is not None and (draw := _figure()):
             texts = distinct_texts((one, 1) for one in means)
             named = {text: own for (text,), own in zip(texts, means.values(), strict=True)}
-            _write(Path(save_dir), {"gate_comparison.png": draw(named)})
+            _write(local(save_dir), {"gate_comparison.png": draw(named)})
         return means
 
     def to_run(self, path: str | Path) -> Run:
@@ -202,7 +203,7 @@ class GateTracker:
 
         if not self.gate_history:
             raise self._nothing()
-        return write_history(self.gate_history, self._source.identity(), Path(path))
+        return write_history(self.gate_history, self._source.identity(), local(path))
 
     def as_run(self) -> Run:
         """What was tracked so far, as a run in a temporary folder.

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from ...cli.command import Command
+from ...cli.values import file_path
 from .options import add_baseline, seconds
 
 
 def _configure(parser: ArgumentParser) -> None:
     add_baseline(parser)
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to write")
+    parser.add_argument("--output", type=file_path, required=True, metavar="DIR", help="the folder to write")
     parser.add_argument(
         "--stale-seconds",
         type=seconds,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...cli.command import Command
-from ...cli.values import positive
+from ...cli.values import file_path, positive
 from ...errors import BaselineError, MonitorError, UsageError
 from .options import add_thresholds
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "sources",
-        type=Path,
+        type=file_path,
         nargs="+",
         metavar="SOURCE",
         help="run folders, gate logs or other baselines of one model; their videos are merged, each once",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FILE", help="the baseline to write"
+        "-o", "--output", type=file_path, required=True, metavar="FILE", help="the baseline to write"
     )
     add_thresholds(parser, "default: 25, 50 and 200; 0.01")
     parser.add_argument(
@@ -48,15 +48,15 @@ def _configure(parser: ArgumentParser) -> None:
     )
     faults.add_argument(
         "--silence",
-        type=Path,
+        type=file_path,
         metavar="FILE",
         help="an .npy file with the raw audio features of a silent clip (default: the quietest clips)",
     )
-    faults.add_argument("--model", type=Path, metavar="FILE", help="the model, if it has moved")
+    faults.add_argument("--model", type=file_path, metavar="FILE", help="the model, if it has moved")
     faults.add_argument(
-        "--annotations", type=Path, metavar="FILE", help="the annotations, if they have moved"
+        "--annotations", type=file_path, metavar="FILE", help="the annotations, if they have moved"
     )
-    faults.add_argument("--features", type=Path, metavar="ROOT", help="the features, if they have moved")
+    faults.add_argument("--features", type=file_path, metavar="ROOT", help="the features, if they have moved")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from ...cli.command import Command
+from ...cli.values import file_path
 from .options import add_baseline, share
 
 
@@ -15,12 +15,12 @@ def _configure(parser: ArgumentParser) -> None:
         "Holds all videos of a run against a baseline, as one window. Exits 0 where every detector is\n"
         "within its threshold, 1 where one is not or the check cannot be made, 2 on bad usage."
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a folder that 'gatescope run' wrote")
+    parser.add_argument("run", type=file_path, metavar="RUN", help="a folder that 'gatescope run' wrote")
     add_baseline(parser)
     parser.add_argument(
         "--false-alarms", type=share, metavar="SHARE", help="of checks (default: the baseline's)"
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the report to a file as well")
+    parser.add_argument("--output", type=file_path, metavar="FILE", help="write the report to a file as well")
     parser.add_argument("--json", action="store_true", help="print one JSON document, and nothing else")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, ArgumentParser, Namespace
 
 from ...cli.command import Command
 from . import alerts, baseline, check, recover, replay, watch
@@ -25,8 +25,6 @@ def _configure(parser: ArgumentParser) -> None:
             help=command.summary,
             description=command.summary,
             epilog=f"example:\n  {command.example}",
-            formatter_class=RawDescriptionHelpFormatter,
-            allow_abbrev=False,
         )
         command.configure(own)
         own.add_argument("--debug", action="store_true", default=SUPPRESS, help=SUPPRESS)

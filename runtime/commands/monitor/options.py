@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ...cli.values import file_path
 
 if TYPE_CHECKING:
     from ...monitor.detection.settings import WatchSettings
@@ -39,7 +40,7 @@ def add_baseline(parser: ArgumentParser) -> None:
     """``--baseline``."""
     parser.add_argument(
         "--baseline",
-        type=Path,
+        type=file_path,
         required=True,
         metavar="FILE",
         help="what 'gatescope monitor baseline' wrote",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from ...cli.command import Command
+from ...cli.values import file_path
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -14,9 +14,12 @@ def _configure(parser: ArgumentParser) -> None:
         "Reads all that can be read of a gate log, changes nothing in it, and says what is lost. Exits 0\n"
         "where nothing that was acknowledged is lost, 3 where something is, 1 where nothing can be read."
     )
-    parser.add_argument("log", type=Path, metavar="LOGDIR", help="the gate log of a MonitoredSession")
+    parser.add_argument("log", type=file_path, metavar="LOGDIR", help="the gate log of a MonitoredSession")
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="a new folder for videos.parquet and a run of whole gates"
+        "--output",
+        type=file_path,
+        metavar="DIR",
+        help="a new folder for videos.parquet and a run of whole gates",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document, and nothing else")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from ...cli.command import Command
+from ...cli.values import file_path
 from .options import add_baseline, add_thresholds, add_watching, watching
 
 
 def _configure(parser: ArgumentParser) -> None:
-    parser.add_argument("log", type=Path, metavar="LOGDIR", help="the gate log of a MonitoredSession")
+    parser.add_argument("log", type=file_path, metavar="LOGDIR", help="the gate log of a MonitoredSession")
     add_baseline(parser)
     add_thresholds(parser, "default: the baseline's")
     add_watching(parser)

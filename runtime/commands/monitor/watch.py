@@ -10,10 +10,10 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...cli.command import Command
+from ...cli.values import file_path
 from ...errors import MonitorError
 from .options import add_baseline, add_watching, seconds, watching
 
@@ -27,7 +27,7 @@ _EVERY, _TEXT_EVERY = 0.5, 10.0
 
 
 def _configure(parser: ArgumentParser) -> None:
-    parser.add_argument("log", type=Path, metavar="LOGDIR", help="the gate log of a MonitoredSession")
+    parser.add_argument("log", type=file_path, metavar="LOGDIR", help="the gate log of a MonitoredSession")
     add_baseline(parser)
     parser.add_argument(
         "--on-alarm",
@@ -43,7 +43,7 @@ def _configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--metrics-file",
-        type=Path,
+        type=file_path,
         metavar="FILE",
         help="write them to a file now and then, for node_exporter's textfile collector",
     )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import BaselineError
-from ...files import new_file
+from ...files import local, new_file
 from ..counting.totals import GateTotals
 from ..counting.videos import INTEGERS, SUMS, VideoCounts
 from ..faults.features import NAMES
@@ -67,7 +67,7 @@ def load_baseline(path: str | Path) -> Baseline:
 
     Raises :class:`~gatescope.runtime.errors.BaselineError` where it is missing, damaged or newer.
     """
-    path = Path(path)
+    path = local(path)
     try:
         raw: Any = msgspec.json.decode(path.read_bytes())
     except OSError as error:

@@ -23,7 +23,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from ...errors import GateLogError, GatescopeError
-from ...files import new_file
+from ...files import local, new_file
 from ...manifest import Manifest
 from ..model import WatchedModel
 
@@ -105,7 +105,7 @@ def open_folder(path: str | Path) -> LogFolder:
 
     Raises :class:`~gatescope.runtime.errors.GateLogError` where it is none, is damaged, or is newer.
     """
-    path = Path(path)
+    path = local(path)
     try:
         raw: Any = msgspec.json.decode((path / LOG_FILE).read_bytes())
     except OSError as error:

@@ -13,6 +13,7 @@ import msgspec
 import polars as pl
 
 from ...errors import GateLogError, GatescopeError
+from ...files import local
 from ...manifest import Manifest
 from ..describe import moment
 from ..observed import ObservedVideo
@@ -108,8 +109,8 @@ def recover(folder: str | Path, output: str | Path | None = None) -> Recovery:
     Raises :class:`~gatescope.runtime.errors.GateLogError` for a folder that is no log, and an ``output`` that
     is not empty or cannot be written.
     """
-    folder = Path(folder)
-    target = Path(output) if output is not None else None
+    folder = local(folder)
+    target = local(output) if output is not None else None
     if target is not None and target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise GateLogError(
             f"{target} is not empty", expected="a folder that is new or empty", fix="choose another --output"

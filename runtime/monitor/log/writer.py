@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ...errors import GateLogError
+from ...files import local
 from ...manifest import Manifest
 from ..model import WatchedModel
 from ..observed import ObservedVideo
@@ -50,7 +51,7 @@ class GateLogWriter:
         settings: LogSettings | None = None,
     ) -> None:
         self.settings = settings or LogSettings()
-        self.folder: LogFolder = join_folder(Path(folder), manifest, model)
+        self.folder: LogFolder = join_folder(local(folder), manifest, model)
         self.acknowledged = self.durable = self.at_risk = self.lost = self.errors = self.bytes_written = 0
         self.last_error = ""
         self._manifest = manifest.to_json()

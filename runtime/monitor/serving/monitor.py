@@ -10,13 +10,13 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
 from numpy.typing import NDArray
 
 from ...errors import MonitorError
+from ...files import local
 from ...manifest import Manifest
 from ..alarm import Alarm
 from ..baseline.baseline import Baseline
@@ -64,8 +64,8 @@ class Monitor:
         settings: MonitorSettings | None = None,
     ) -> None:
         self.settings = settings or MonitorSettings()
-        self.folder = Path(folder) if folder is not None else None
-        loaded = load_baseline(Path(baseline)) if isinstance(baseline, str | os.PathLike) else baseline
+        self.folder = local(folder) if folder is not None else None
+        loaded = load_baseline(local(baseline)) if isinstance(baseline, str | os.PathLike) else baseline
         self.baseline: Baseline | None = loaded
         self._on_alarm = on_alarm
         # A command that cannot be read is told now, not at the first alarm.
