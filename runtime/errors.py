@@ -18,8 +18,10 @@ GatescopeError                  exit code 1
 ├── InputError                  arrays that do not fit the manifest
 ├── DatasetError                annotations or features that cannot be read
 │   ├── BadSamplesError         some samples cannot be run; lists them all
+│   ├── UnknownSampleError      exit code 2: an id that no query has
 │   └── NoGroundTruthError      annotations that know no right answer, such as a test split's
 ├── RunFolderError              a run folder that cannot be read or written
+│   ├── OutputTakenError        exit code 2: something else is where the output should go
 │   ├── RunLockedError          another run holds it
 │   └── RunMismatchError        it holds a different run
 └── MonitorError                watching cannot begin or go on
@@ -163,12 +165,24 @@ class BadSamplesError(DatasetError):
         self.samples = list(samples)
 
 
+class UnknownSampleError(DatasetError):
+    """Ids were asked for that no query of the dataset has."""
+
+    exit_code = 2
+
+
 class NoGroundTruthError(DatasetError):
     """Annotations that hold queries but nothing to compare predictions with, such as a test split's."""
 
 
 class RunFolderError(GatescopeError):
     """A run folder that cannot be read or written."""
+
+
+class OutputTakenError(RunFolderError):
+    """Something is where the output should go: a file, another run, or one that was not to be resumed."""
+
+    exit_code = 2
 
 
 class RunLockedError(RunFolderError):

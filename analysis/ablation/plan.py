@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from ...runtime.errors import RunFolderError, RunMismatchError
+from ...runtime.errors import OutputTakenError, RunFolderError, RunMismatchError
 from ...runtime.runs import folder as run_folder
 from ...runtime.runs.atomic import leftovers, write_atomically
 from ...runtime.runs.info import RunInfo
@@ -62,17 +62,17 @@ def earlier_plan(folder: Path, stack: ExitStack, *, resume: bool) -> Plan | None
     ``stack``.
 
     Raises :class:`~gatescope.runtime.errors.RunLockedError` where another process writes the folder, and
-    :class:`~gatescope.runtime.errors.RunFolderError` where it holds an ablation that was not to be resumed,
+    :class:`~gatescope.runtime.errors.OutputTakenError` where it holds an ablation that was not to be resumed,
     or anything else.
     """
     if folder.exists() and not folder.is_dir():
-        raise RunFolderError(f"{folder} is a file", expected="a folder to write the ablation to")
+        raise OutputTakenError(f"{folder} is a file", expected="a folder to write the ablation to")
     if not folder.exists():
         return None
     if not (folder / PLAN_FILE).is_file():
         others = sorted(path.name for path in folder.iterdir() if not _left_by_a_start(path))
         if others:
-            raise RunFolderError(
+            raise OutputTakenError(
                 f"{folder} is not empty and holds no ablation",
                 received=", ".join(others[:10]) + (f" and {len(others) - 10} more" if others[10:] else ""),
                 expected="a new or empty folder",
@@ -80,7 +80,7 @@ def earlier_plan(folder: Path, stack: ExitStack, *, resume: bool) -> Plan | None
             )
         return None
     if not resume:
-        raise RunFolderError(
+        raise OutputTakenError(
             f"{folder} holds an ablation",
             fix="run the same command with --resume to go on with it, or to judge it again with other "
             "subsets; or choose another --output",

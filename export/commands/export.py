@@ -26,7 +26,10 @@ def add_model_options(parser: ArgumentParser) -> None:
     )
     model = parser.add_argument_group("the model (what is left out comes from the checkpoint)")
     model.add_argument(
-        "--gating", help="global, clipwise or elementwise; refused where the weights contradict it"
+        "--gating",
+        choices=("global", "clipwise", "elementwise", "global_diagstrip_ssm"),
+        metavar="TYPE",
+        help="global, clipwise, elementwise or global_diagstrip_ssm; refused where the weights contradict it",
     )
     model.add_argument("--heads", type=positive, metavar="N", help="attention heads of the transformer")
     model.add_argument("--fusion-heads", type=positive, metavar="N", help="attention heads of the fusion")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from ..errors import DatasetError, UsageError
+from ..errors import UnknownSampleError, UsageError
 from .annotations import Annotation
 
 _SHOWN = 20
@@ -20,7 +20,7 @@ def select(
     """The queries with a qid in ``sample_ids`` (default: all), of them the first ``max_samples``; file order.
 
     Raises :class:`~gatescope.runtime.errors.UsageError` for a ``max_samples`` below 1 and
-    :class:`~gatescope.runtime.errors.DatasetError` that lists the ids no query has.
+    :class:`~gatescope.runtime.errors.UnknownSampleError` that lists the ids no query has.
     """
     if max_samples is not None and max_samples < 1:
         raise UsageError("--max-samples must be at least 1", received=str(max_samples))
@@ -34,14 +34,14 @@ def select(
     return chosen[:max_samples]
 
 
-def _unknown(unknown: list[str], known: list[str]) -> DatasetError:
+def _unknown(unknown: list[str], known: list[str]) -> UnknownSampleError:
     shown = ", ".join(unknown[:_SHOWN]) + (
         f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
     )
     near = list(
         dict.fromkeys(match for name in unknown for match in difflib.get_close_matches(name, known, 2))
     )
-    return DatasetError(
+    return UnknownSampleError(
         "the annotation file has no such sample",
         received=shown,
         expected=f"a qid of the file, such as {', '.join((near or known)[:5])}",

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from ..errors import RunFolderError
+from ..errors import OutputTakenError, RunFolderError
 from .info import RunInfo, read_info
 from .lock import lock_run
 from .schema import (
@@ -26,13 +26,13 @@ def earlier_run(folder: Path, stack: ExitStack, *, resume: bool) -> RunInfo | No
 
     With a run to resume, the folder's lock is held until ``stack`` closes. Nothing else is written. Raises
     :class:`~gatescope.runtime.errors.RunLockedError` where another process writes the folder, and
-    :class:`~gatescope.runtime.errors.RunFolderError` where it holds a run that was not to be resumed, or
+    :class:`~gatescope.runtime.errors.OutputTakenError` where it holds a run that was not to be resumed, or
     anything else.
     """
     if not folder.exists():
         return None
     if not folder.is_dir():
-        raise RunFolderError(f"{folder} is a file", expected="a folder to write the run to")
+        raise OutputTakenError(f"{folder} is a file", expected="a folder to write the run to")
     with ExitStack() as local:
         if any((folder / name).is_file() for name in (LOCK_FILE, RUN_FILE)):
             local.enter_context(lock_run(folder))
@@ -76,7 +76,7 @@ def _look(folder: Path) -> RunInfo | None:
         return read_info(folder)
     others = sorted(path.name for path in folder.iterdir() if not _left_by_a_start(path))
     if others:
-        raise RunFolderError(
+        raise OutputTakenError(
             f"{folder} is not empty and holds no run",
             received=", ".join(others[:10]) + (f" and {len(others) - 10} more" if len(others) > 10 else ""),
             expected="a new or empty folder",
@@ -85,14 +85,14 @@ def _look(folder: Path) -> RunInfo | None:
     return None
 
 
-def _occupied(folder: Path, info: RunInfo) -> RunFolderError:
+def _occupied(folder: Path, info: RunInfo) -> OutputTakenError:
     if info.finished:
-        return RunFolderError(
+        return OutputTakenError(
             f"{folder} holds a finished run",
             received=f"{info.samples} samples of {info.model.path}",
             fix="choose another --output",
         )
-    return RunFolderError(
+    return OutputTakenError(
         f"{folder} holds an unfinished run",
         received=f"{info.samples} samples of {info.model.path}",
         fix="run the same command with --resume to go on with it, or choose another --output",

@@ -195,7 +195,7 @@ def test_an_interrupted_import_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
         patch.setattr(writer.RunWriter, "write_part", stopping)
         assert main(command) == 130
     assert f"{' '.join(command)} --resume" in capsys.readouterr().err
-    assert main(command) == 1 and "unfinished run" in capsys.readouterr().err
+    assert main(command) == 2 and "unfinished run" in capsys.readouterr().err
     assert main([*command, "--resume", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["samples"] == 5
     run = open_run(tmp_path / "run")

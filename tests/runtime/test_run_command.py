@@ -108,7 +108,7 @@ def test_named_failures_exit_with_one_and_write_nothing(
     err = capsys.readouterr().err
     assert "2 of 7 samples cannot be run" in err and "v0_0.0_20.0.npy is empty" in err
     assert "Traceback" not in err and not case.output.exists()
-    assert main(command(case, "--sample", "999")) == 1
+    assert main(command(case, "--sample", "999")) == 2
     assert "no such sample" in capsys.readouterr().err
     case.model.write_bytes(b"junk")
     assert main(command(case)) == 1

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from ...errors import GateLogError, GatescopeError
+from ...errors import GateLogError, GatescopeError, UsageError
 from ...files import local
 from ...manifest import Manifest
 from ..describe import moment
@@ -106,13 +106,13 @@ def recover(folder: str | Path, output: str | Path | None = None) -> Recovery:
     ``output``, new or empty, gets ``videos.parquet`` as in a sealed segment, and a run folder of the gates
     that were kept whole, where there are any.
 
-    Raises :class:`~gatescope.runtime.errors.GateLogError` for a folder that is no log, and an ``output`` that
-    is not empty or cannot be written.
+    Raises :class:`~gatescope.runtime.errors.GateLogError` for a folder that is not a log and an ``output``
+    that cannot be written, :class:`~gatescope.runtime.errors.UsageError` for one that is not empty.
     """
     folder = local(folder)
     target = local(output) if output is not None else None
     if target is not None and target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise GateLogError(
+        raise UsageError(
             f"{target} is not empty", expected="a folder that is new or empty", fix="choose another --output"
         )
     notes: list[str] = []

@@ -137,7 +137,7 @@ def test_recover_writes_over_nothing(tmp_path: Path, monitor: Commands) -> None:
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "thesis.tex").write_text("mine")
     said = monitor("recover", log, "--output", tmp_path / "saved")
-    assert said.code == 1 and "is not empty" in said.err
+    assert said.code == 2 and "is not empty" in said.err
     assert files_in(tmp_path / "saved") == {"thesis.tex": b"mine"}
 
 

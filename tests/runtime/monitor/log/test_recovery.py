@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from gatescope.runtime.errors import GateLogError
+from gatescope.runtime.errors import UsageError
 from gatescope.runtime.monitor.log import writer as writing
 from gatescope.runtime.monitor.log.folder import open_folder
 from gatescope.runtime.monitor.log.recovery import recover
@@ -136,7 +136,7 @@ def test_saves_sealed_and_open_segments_with_their_gates(tmp_path: Path) -> None
         assert (one.integers == video.integers).all() and (one.sums == video.sums).all()
         for kind, array in (video.gates or {}).items():
             assert (run.tensor(video.sample_id, kind) == array).all()
-    with pytest.raises(GateLogError, match="is not empty"):
+    with pytest.raises(UsageError, match="is not empty"):
         recover(log, output)
     assert not list(tmp_path.glob(".saved*"))
 
