@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 ORT    := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 STAMP  := $(VENV)/.installed-$(ORT)
 # Two workers, each begins with one half of the tests in order, so that neighbours share what they export.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --durations=15 -rs
 
 # What the benchmarks are given: --output FILE (JSON), --cache DIR (keeps exported files), --rounds N.
 BENCH_ARGS ?=

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gatescope.runtime import plugins
+from gatescope.runtime.cli import installation
 from gatescope.runtime.cli.main import SHELLS, command_names, command_parser, main
 from gatescope.runtime.cli.parser import OLD_FLAGS
 
@@ -35,6 +36,22 @@ def test_no_command_is_bad_usage(capsys) -> None:
 def test_every_way_to_ask_for_the_version(arguments, capsys) -> None:
     assert main(arguments) == 0
     assert capsys.readouterr().out.startswith("gatescope ")
+
+
+def test_what_is_installed(capsys) -> None:
+    assert main(["version"]) == 0
+    told = capsys.readouterr().out
+    for name in ("Python 3", "cores", "GPU: ", "numpy", "torch", "matplotlib", "providers: "):
+        assert name in told
+    assert "pytest" not in told
+
+
+@pytest.mark.parametrize(
+    ("builds", "told"), [((), "no ONNX Runtime"), (("onnxruntime", "onnxruntime-gpu"), "both installed")]
+)
+def test_builds_of_onnx_runtime_that_cannot_work(builds, told, monkeypatch) -> None:
+    monkeypatch.setattr(installation, "_version", lambda package: "1.32.0" if package in builds else None)
+    assert told in "\n".join(installation.installation())
 
 
 def test_help_of_a_command_by_the_word(capsys) -> None:

@@ -85,7 +85,10 @@ def _run_named(parser: Parser, name: str, arguments: Sequence[str]) -> int:
     if name in known:
         return run_command(name, arguments)
     if name == "version":
-        return _print_version()
+        from .installation import installation
+
+        print("\n".join(installation()))
+        return 0
     if name == "help":
         return _dispatch([*arguments[:1], "--help"])
     meant = nearest(name, known) or f"; there are: {', '.join(known)}"
@@ -142,7 +145,8 @@ def _command_list() -> str:
         except GatescopeError as error:
             summary = f"(cannot be loaded: {error.problem})"
         lines.append(f"  {name:<10} {summary}")
-    lines.append("\n'gatescope COMMAND --help' shows a command's options and an example.")
+    lines.append("\n'gatescope COMMAND --help' shows a command's options and an example,")
+    lines.append("'gatescope version' what is installed here.")
     return "\n".join(lines)
 
 

@@ -26,7 +26,7 @@ def describe_machine(session: GateSession, *, beside: tuple[str, ...] = ()) -> M
         providers=session.providers,
         provider_options=session.provider_options,
         threads=session.threads,
-        cpu=_cpu(),
+        cpu=cpu_name(),
         cpus=available_cpus(),
         gpu=gpu_name() if session.device == "cuda" else None,
         system=platform.platform(),
@@ -35,7 +35,8 @@ def describe_machine(session: GateSession, *, beside: tuple[str, ...] = ()) -> M
     )
 
 
-def _cpu() -> str | None:
+def cpu_name() -> str | None:
+    """The processor's name; None where the system does not give one."""
     if _CPUINFO.exists():
         for line in _CPUINFO.read_text(errors="replace").splitlines():
             key, _, value = line.partition(":")
