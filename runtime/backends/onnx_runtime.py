@@ -126,9 +126,9 @@ def choose_providers(wanted: DeviceOptions) -> tuple[Provider, ...]:
             expected="exactly one build: installing or removing a second one damages the first",
             fix="pip uninstall onnxruntime onnxruntime-gpu, then pip install 'gatescope[cpu]' or '[gpu]'",
         )
-    if device == "cpu" or (device == "auto" and CUDA not in _available()):
+    if device == "cpu" or (device == "auto" and CUDA not in available_providers()):
         return (CPU_PROVIDER,)
-    if CUDA not in _available():
+    if CUDA not in available_providers():
         raise _no_cuda("this build of ONNX Runtime has no CUDA provider")
     preload = getattr(onnxruntime, "preload_dlls", None)  # since 1.21
     if preload is not None:
@@ -147,7 +147,7 @@ def assert_device(session: HasProviders, wanted: str) -> Device:
         return "cuda"
     if wanted == "cuda":
         raise _no_cuda("the CUDA provider could not be loaded; its libraries or the driver are missing")
-    if wanted == "auto" and CUDA in _available():
+    if wanted == "auto" and CUDA in available_providers():
         _log.warning(
             "running on the CPU: ONNX Runtime has a CUDA provider, but it could not be loaded "
             "(%s); pass device 'cpu' to silence this, 'cuda' to make it an error",
@@ -226,7 +226,8 @@ def _create(
     )
 
 
-def _available() -> list[str]:
+def available_providers() -> list[str]:
+    """What the installed build was made with; CUDA is listed where its libraries are missing too."""
     return cast("list[str]", onnxruntime.get_available_providers())
 
 
@@ -246,7 +247,7 @@ def _refused(origin: str, error: Exception) -> ModelFileError:
 def _no_cuda(reason: str) -> DeviceError:
     return DeviceError(
         f"CUDA was asked for and cannot be used: {reason}",
-        received=f"{installed_builds()}, with {', '.join(_available())}",
+        received=f"{installed_builds()}, with {', '.join(available_providers())}",
         expected="onnxruntime-gpu with its CUDA and cuDNN libraries, and an NVIDIA driver",
         fix="pip uninstall onnxruntime, then pip install 'gatescope[gpu]'; or pass device 'cpu'",
     )

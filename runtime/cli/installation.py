@@ -48,9 +48,9 @@ def _runtime() -> list[str]:
     builds = [build for build in _BUILDS if _version(build)]
     if not builds:
         return ["  no ONNX Runtime: install one build of it, gatescope[cpu] or gatescope[gpu]"]
-    from onnxruntime import get_available_providers
+    from ..backends.onnx_runtime import available_providers
 
-    lines = [f"  providers: {', '.join(get_available_providers())}"]
+    lines = [f"  providers: {', '.join(available_providers())}"]
     if len(builds) > 1:
         lines.append(
             f"  warning: {' and '.join(builds)} are both installed and share their files: "
