@@ -79,6 +79,7 @@ class Context:
             self.summary.per_sample,
             asked=self.options.samples or (),
             per_query=None if self.evaluation is None else self.evaluation.per_query,
+            film=self.summary.film,
         )
         return tuple(chosen)
 

@@ -246,8 +246,9 @@ class Manifest:
     - ``outputs_kind``: ``tracked``, ``plain``, ``gates`` or ``summary``.
     - ``batching``: ``exact`` or ``reference`` (the reference's batched numbers).
     - ``contributions``: by kind, the output (batch, layer, clip) that says how far the gated branch moves the
-      stream, ‖g·u‖ / ‖v‖; empty where the export did not ask for it. ``overrides``: by kind, the inputs that
-      change the gates. ``summaries``: by kind, the in-graph statistics of a ``summary`` export.
+      stream, ‖m·u‖ / ‖v‖, where m is what the gate multiplies by (``acts_as``); empty where the export did
+      not ask for it. ``overrides``: by kind, the inputs that change the gates. ``summaries``: by kind, the
+      in-graph statistics of a ``summary`` export.
     - ``facts``: layers, heads, activations, … each with its source.
     - ``eval_batch_size``: the batch size training evaluated with, where it recorded one.
     - ``forward``: where the forward pass is known from. ``training``: how the model was trained.
@@ -326,8 +327,37 @@ class Manifest:
             f"this model has no '{kind}' gate", expected=f"one of {', '.join(self.gate_kinds) or 'none'}"
         )
 
+    def acts_as(self, kind: str) -> ActsAs:
+        """What gates of ``kind`` multiply their branch by: ``1+g`` where those of any layer do."""
+        return "1+g" if any(gate.acts_as == "1+g" for gate in self.gates if gate.kind == kind) else "g"
+
+    @property
+    def doubtful_kinds(self) -> tuple[str, ...]:
+        """Kinds that may act as ``1+g`` although nothing says so.
+
+        Format 1 could not say it, and only the sigmoid family has FiLM, in its FFN gate: there ``g`` is what
+        earlier versions assumed, and their contributions are ‖g·u‖ / ‖v‖ whatever multiplies the branch.
+        """
+        old = self.format_version < 2 and self.family == "sigmoid"
+        return tuple(kind for kind in self.gate_kinds if old and kind == "ffn")
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What this document does not say and a reader must know, in sentences of plain text."""
+        return tuple(
+            f"An earlier version exported this model and did not say whether its {kind} gate multiplies by g "
+            "or, with FiLM, by 1 + g. It is read as g, as then; with FiLM a gate at 0 leaves its branch in. "
+            + (
+                "Contributions are ‖g·u‖ / ‖v‖ and cannot be compared with those of newer files. "
+                if kind in self.contributions
+                else ""
+            )
+            + "Export the model again to know."
+            for kind in self.doubtful_kinds
+        )
+
     def gate_range(self, kind: str) -> tuple[float, float]:
-        """Smallest and largest value gates of ``kind`` can take, over all layers."""
+        """Smallest and largest value gates of ``kind`` can take by themselves, over all layers."""
         ranges = [gate.range for gate in self.gates if gate.kind == kind]
         return min(low for low, _ in ranges), max(high for _, high in ranges)
 

@@ -1,13 +1,16 @@
 """Gate overrides as model inputs: g' = scale · g + offset, for a model exported with ``--overridable``.
 
 A scale and an offset broadcast to the gate they change, (batch, layer, clip | 1, channel | 1). What is left
-out is neutral: scale 1, offset 0.
+out is neutral: scale 1, offset 0. A changed gate may leave the range that the manifest declares for it.
+
+A gate is *shut* where what it multiplies its branch by is 0. That is a gate of 0 where it acts as ``g``, and
+of −1 where it acts as ``1+g`` (FiLM): there a gate of 0 leaves the branch at full strength.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,8 +20,10 @@ from .inputs import as_numbers
 from .manifest import Manifest
 
 Floats = NDArray[np.float32]
-Overrides = Mapping[str, Mapping[str, ArrayLike]]
+#: By kind of gate: ``scale``, ``offset`` or both; or ``shut``.
+Overrides = Mapping[str, Mapping[str, ArrayLike] | Literal["shut"]]
 
+SHUT = "shut"
 _NEUTRAL = {"scale": 1.0, "offset": 0.0}
 _EXPORT_AGAIN = "export the model again with --overridable"
 
@@ -33,9 +38,10 @@ def override_inputs(
 ) -> dict[str, Floats]:
     """Every override input of the model, four axes each, for a batch of ``samples`` with ``clips`` clips.
 
-    ``overrides`` says by kind of gate what to change, ``{"attention": {"scale": 0, "offset": array}}``; the
-    same may be in ``batch`` under the inputs' own names. Raises :class:`InputError` for a model without
-    overrides, a kind or word it does not know, an array that does not broadcast, NaN or Inf.
+    ``overrides`` says by kind of gate what to change, ``{"attention": {"scale": 0, "offset": array}}`` or
+    ``{"attention": "shut"}``; the same may be in ``batch`` under the inputs' own names. Raises
+    :class:`InputError` for a model without overrides, a kind or word it does not know, an array that does not
+    broadcast, NaN or Inf.
     """
     names = manifest.override_names
     given = {names[name]: value for name, value in batch.items() if name in names}
@@ -47,6 +53,30 @@ def override_inputs(
         name: _checked(manifest, kind, how, given.get((kind, how)), samples, clips)
         for name, (kind, how) in names.items()
     }
+
+
+def shut_values(manifest: Manifest, kind: str) -> Floats:
+    """The value at which each layer's gate of ``kind`` takes its branch away, (layers, 1, 1)."""
+    gates = sorted((gate for gate in manifest.gates if gate.kind == kind), key=lambda gate: gate.index)
+    values = [-1.0 if gate.acts_as == "1+g" else 0.0 for gate in gates]
+    return np.array(values, np.float32)[:, None, None]
+
+
+def _shutting(manifest: Manifest, kind: str) -> dict[str, ArrayLike]:
+    if kind in manifest.doubtful_kinds:
+        raise InputError(
+            f"what shuts the {kind} gates of this model is not known",
+            received="a file of an earlier version, which does not say whether they act as g or as 1 + g",
+            fix=_EXPORT_AGAIN,
+        )
+    values = shut_values(manifest, kind)
+    if not len(values):
+        raise InputError(
+            f"what shuts the {kind} gates of this model is not known",
+            received="a file that does not describe them",
+            expected="a scale, an offset or both",
+        )
+    return {"scale": 0.0, "offset": values}
 
 
 def _asked(manifest: Manifest, overrides: Overrides) -> dict[tuple[str, str], ArrayLike]:
@@ -61,15 +91,23 @@ def _asked(manifest: Manifest, overrides: Overrides) -> dict[tuple[str, str], Ar
             f"the model has no overrides of {', '.join(unknown)}",
             expected=f"some of {', '.join(manifest.overrides)}",
         )
+    asked: dict[tuple[str, str], ArrayLike] = {}
     for kind, changes in overrides.items():
         words = cast(object, changes)
-        if not isinstance(words, Mapping) or not set(changes) <= set(_NEUTRAL):
+        if isinstance(words, str) and words == SHUT:
+            words = _shutting(manifest, kind)
+        if not isinstance(words, Mapping) or not set(cast(Mapping[str, ArrayLike], words)) <= set(_NEUTRAL):
             raise InputError(
                 f"the overrides of {kind} make no sense",
-                received=", ".join(map(str, changes)) if isinstance(words, Mapping) else repr(words),
-                expected="a dict with scale, offset or both: a gate g becomes scale · g + offset",
+                received=(
+                    ", ".join(map(str, cast(Mapping[str, ArrayLike], words)))
+                    if isinstance(words, Mapping)
+                    else repr(words)
+                ),
+                expected="a dict with scale, offset or both (a gate g becomes scale · g + offset), or 'shut'",
             )
-    return {(kind, how): value for kind, changes in overrides.items() for how, value in changes.items()}
+        asked |= {(kind, how): value for how, value in cast(Mapping[str, ArrayLike], words).items()}
+    return asked
 
 
 def _checked(

@@ -29,12 +29,13 @@ class Outputs:
     """What one batch of B samples gave.
 
     - ``gates``: by kind, float32 (B, layers, L, 1) for clipwise gates, (B, layers, 1, 1) for global and
-      (B, layers, L, d) for elementwise ones; values within the manifest's range of that kind.
+      (B, layers, L, d) for elementwise ones; values within the manifest's range of that kind, unless they
+      were overridden.
     - ``predictions``: by name, the outputs that are not gates: ``pred_logits`` (B, Q, 2), class 0 is
       foreground; ``pred_spans`` (B, Q, 2), centre and width as fractions of the duration;
       ``saliency_scores`` (B, L). Empty for a graph that ends at the gates.
     - ``contributions``: by kind, float32 (B, layers, L), where the export was asked for them: how far the
-      gated branch moves the stream at that clip, ‖g·u‖ / ‖v‖.
+      gated branch moves the stream at that clip, ‖m·u‖ / ‖v‖ (m: g, or 1 + g where the manifest says so).
     - ``summaries``: by kind, float32 (B, layers, fields), for a ``summary`` export; the fields are
       :data:`~gatescope.runtime.manifest.SUMMARY_FIELDS`.
     - ``raw``: every output by its name in the graph.
@@ -120,7 +121,8 @@ class GateSession:
 
         ``overrides`` changes gates of a model exported with ``--overridable``: by kind of gate, ``scale``,
         ``offset`` or both, numbers or arrays that broadcast to (B, layers, L | 1, 1 | d) as the gates are:
-        ``{"attention": {"scale": 0}}`` shuts the attention gate. A gate g becomes scale · g + offset.
+        a gate g becomes scale · g + offset. ``{"attention": "shut"}`` takes the branch away: it sets the gate
+        to 0, or to −1 where the manifest says that it acts as ``1+g`` and 0 leaves the branch as it is.
 
         Raises :class:`~gatescope.runtime.errors.InputError` for arrays that do not fit, and
         :class:`~gatescope.runtime.errors.GatescopeError` where the session is closed or the run fails.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...runtime.data.prepare import TEF_CHANNELS
 from ...runtime.manifest import Manifest
+from ...runtime.overrides import shut_values
 from .donors import fitted
 from .gate_means import GateMeans
 from .interventions import Intervention
@@ -50,7 +51,7 @@ def changed(
     """
     if intervention.what == "audio":
         return {**batch, "src_aud": _audio(manifest, intervention, batch, lent)}, None
-    return batch, _overrides(intervention, means, lent)
+    return batch, _overrides(manifest, intervention, means, lent)
 
 
 def clip_counts(batch: Batch) -> NDArray[np.intp]:
@@ -70,7 +71,7 @@ def _audio(manifest: Manifest, intervention: Intervention, batch: Batch, lent: L
 
 
 def _overrides(
-    intervention: Intervention, means: GateMeans, lent: Lent | None
+    manifest: Manifest, intervention: Intervention, means: GateMeans, lent: Lent | None
 ) -> dict[str, dict[str, Any]] | None:
     """A gate that is replaced has scale 0, and what replaces it as its offset."""
     overrides: dict[str, dict[str, Any]] = {}
@@ -78,7 +79,9 @@ def _overrides(
         replaced = np.zeros((len(means[kind]), 1, 1), np.bool_)
         replaced[[index for of, index in intervention.gates if of == kind]] = True
         overrides[kind] = {"scale": np.where(replaced, 0.0, 1.0).astype(np.float32)}
-        if intervention.treatment == "mean":
+        if intervention.treatment == "shut":
+            overrides[kind]["offset"] = np.where(replaced, shut_values(manifest, kind), np.float32(0))
+        elif intervention.treatment == "mean":
             overrides[kind]["offset"] = np.where(replaced, means[kind], 0.0).astype(np.float32)
         elif intervention.treatment == "shuffled":
             assert lent is not None

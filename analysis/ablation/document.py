@@ -30,6 +30,7 @@ def ablation_document(
             "sha256": run.model.sha256,
             "gating": run.manifest.gating,
             "batching": run.manifest.batching,
+            "gates_act_as": {kind: run.manifest.acts_as(kind) for kind in run.manifest.gate_kinds},
         },
         "annotations": {"path": run.annotations.path, "sha256": run.annotations.sha256},
         "queries": effects.queries,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,22 +10,31 @@ from typing import Literal
 from ...runtime.errors import UsageError
 from ...runtime.manifest import Manifest
 
-Treatment = Literal["none", "zero", "mean", "shuffled"]
+Treatment = Literal["none", "zero", "shut", "mean", "shuffled"]
 #: Where a gate is on its output's layer axis: its kind and its place.
 GatePlace = tuple[str, int]
 
 PREDICTIONS = ("pred_logits", "pred_spans", "saliency_scores")
 UNCHANGED = "unchanged"
 
-_TREATED: tuple[Treatment, ...] = ("zero", "mean", "shuffled")
-_WORDS = {"none": "", "zero": "set to 0", "mean": "set to its mean", "shuffled": "of another video"}
+_OF_AUDIO: tuple[Treatment, ...] = ("zero", "shuffled")
+_OF_GATES: tuple[Treatment, ...] = ("shut", "mean", "shuffled")
+_WORDS = {
+    "none": "",
+    "zero": "set to 0",
+    "shut": "shut",
+    "mean": "set to its mean",
+    "shuffled": "of another video",
+}
 
 
 @dataclass(frozen=True)
 class Intervention:
     """One change of the model's gates or its audio.
 
-    - ``name``: unique, such as ``layer1-attention-zero``. ``what``: ``gates``, ``audio`` or ``nothing``.
+    - ``name``: unique, such as ``layer1-attention-shut``. ``what``: ``gates``, ``audio`` or ``nothing``.
+    - ``treatment``: a gate that is *shut* multiplies its branch by 0, whatever value of it does so (0, or −1
+      where it acts as ``1+g``).
     - ``gates``: the gates that are replaced. ``kind`` and ``layer`` say which, None standing for all.
     """
 
@@ -46,7 +56,7 @@ class Intervention:
 
     @property
     def change(self) -> str:
-        """What is done to it: ``set to 0``, ``set to its mean``, ``of another video``."""
+        """What is done to it: ``set to 0``, ``shut``, ``set to its mean``, ``of another video``."""
         several = len(self.gates) > 1 and self.treatment == "mean"
         return "set to their means" if several else _WORDS[self.treatment]
 
@@ -63,13 +73,12 @@ def interventions(manifest: Manifest, videos: int) -> tuple[Intervention, ...]:
     """
     kinds = ablatable_kinds(manifest)
     places = [gate for gate in manifest.gates if gate.kind in kinds]
-    treatments: list[Treatment] = [one for one in _TREATED if one != "shuffled" or videos > 1]
     found = [Intervention(UNCHANGED, "nothing")]
     if "src_aud" in manifest.input_names:
-        found += [Intervention(f"audio-{one}", "audio", one) for one in treatments if one != "mean"]
+        found += [Intervention(f"audio-{one}", "audio", one) for one in _possible(_OF_AUDIO, videos)]
 
     def change(name: str, chosen: list[GatePlace], kind: str | None = None, layer: int | None = None) -> None:
-        for one in treatments:
+        for one in _possible(_OF_GATES, videos):
             found.append(Intervention(f"{name}-{one}", "gates", one, tuple(chosen), kind, layer))
 
     if len(places) > 1:
@@ -81,6 +90,10 @@ def interventions(manifest: Manifest, videos: int) -> tuple[Intervention, ...]:
     for gate in sorted(places, key=lambda gate: (kinds.index(gate.kind), gate.layer)):
         change(f"layer{gate.layer}-{gate.kind}", [(gate.kind, gate.index)], gate.kind, gate.layer)
     return tuple(found)
+
+
+def _possible(treatments: Sequence[Treatment], videos: int) -> list[Treatment]:
+    return [one for one in treatments if one != "shuffled" or videos > 1]
 
 
 def ablatable_kinds(manifest: Manifest) -> tuple[str, ...]:

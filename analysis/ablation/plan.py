@@ -26,7 +26,8 @@ from ...runtime.runs.schema import HOLDER_FILE, LOCK_FILE
 PLAN_FILE = "plan.json"
 PARTS_FOLDER = "predictions"
 QUERIES_FOLDER = "queries"
-FORMAT_VERSION = 1
+# In format 1 gates were set to 0 to shut them, which is right only where they act as g.
+FORMAT_VERSION = 2
 # So many queries are computed again after a kill, at most.
 _QUERIES_PER_PART = 64
 
@@ -120,21 +121,38 @@ def writing(folder: Path) -> AbstractContextManager[None]:
 
 def _read(path: Path) -> Plan:
     try:
-        plan = msgspec.json.decode(path.read_bytes(), type=Plan)
+        content = path.read_bytes()
+        # The number alone first: what a newer plan holds fits no class of this version.
+        _refuse_other_formats(path, msgspec.json.decode(content, type=_Numbered).format_version)
+        return msgspec.json.decode(content, type=Plan)
     except OSError as error:
         raise RunFolderError(f"{path} cannot be read", received=error.strerror or str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RunFolderError(
             f"{path} is damaged", received=str(error), fix="ablate again into another folder"
         ) from error
-    if plan.format_version > FORMAT_VERSION:
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    format_version: int
+
+
+def _refuse_other_formats(path: Path, found: int) -> None:
+    if found > FORMAT_VERSION:
         raise RunFolderError(
             f"{path} was written by a newer gatescope",
-            received=f"format {plan.format_version}",
-            expected=f"format {FORMAT_VERSION} or older",
+            received=f"format {found}",
+            expected=f"format {FORMAT_VERSION}",
             fix="update gatescope",
         )
-    return plan
+    if found < FORMAT_VERSION:
+        raise RunFolderError(
+            f"{path} is the plan of an earlier gatescope, which set every gate to 0 to shut it",
+            received=f"format {found}",
+            expected=f"format {FORMAT_VERSION}: gates that act as 1 + g (FiLM) are set to −1",
+            fix="ablate again into another folder",
+        )
 
 
 def _left_by_a_start(path: Path) -> bool:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from ...runtime.manifest import Manifest
 from ..evaluation.metrics import short_metric
 from ..report.markdown import counted, number, plain, table
 from .effects import Effects
+from .interventions import ablatable_kinds
 from .plan import Plan
 from .verdicts import (
     audio_verdict,
@@ -21,7 +23,7 @@ from .verdicts import (
 
 FIGURE = "ablation.png"
 _TREATMENTS = {
-    "zero": "Set to 0",
+    "shut": "Shut",
     "mean": "Set to the mean",
     "shuffled": "Taken from another video",
 }
@@ -115,7 +117,7 @@ def _method(plan: Plan, effects: Effects) -> str:
         f"{counted(effects.queries, 'query').replace('querys', 'queries')} of "
         f"{counted(effects.videos, 'video')}, {plain(run.annotations.path)}, with {plain(run.model.path)} "
         f"(SHA-256 {plain(run.model.sha256[:12])}…) on {plain(run.device)}.",
-        "*Set to 0*: the gate is shut, its branch adds nothing. *Mean*: the gate's mean over all valid "
+        f"{_shut(run.manifest)} *Mean*: the gate's mean over all valid "
         "clips of the dataset, per layer and kind, for elementwise gates per channel; what is lost is what "
         "the gate does differently from clip to clip. *Of another video*: every video gets the gates or the "
         f"audio of one other video (a fixed random order, seed {plan.donor_seed}), cropped or repeated to "
@@ -134,6 +136,19 @@ def _method(plan: Plan, effects: Effects) -> str:
         "would be worse.",
     ]
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _shut(manifest: Manifest) -> str:
+    kinds = ablatable_kinds(manifest)
+    film = [kind for kind in kinds if manifest.acts_as(kind) == "1+g"]
+    if not film:
+        return "*Shut*: the gate is set to 0, so that its branch adds nothing."
+    of_film = f"the {' and the '.join(map(plain, film))} gate, which multiplies by 1 + g (FiLM),"
+    others = "" if len(film) == len(kinds) else "the others are set to 0, "
+    return (
+        f"*Shut*: the branch is multiplied by 0: {others}{of_film} is set to −1. What FiLM adds next to its "
+        "branch, the shift, stays. At 0 that gate would leave its branch at full strength."
+    )
 
 
 def _batching(plan: Plan) -> str:

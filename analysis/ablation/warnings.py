@@ -35,7 +35,7 @@ def ablation_warnings(plan: Plan, effects: Effects, unchanged: Evaluation) -> li
             "In reference batching a sample's numbers depend on its batch: the batches are the same for all "
             "interventions, but other batches would give somewhat other effects."
         )
-    return [*found, *unchanged.notes, *manifest.warnings]
+    return [*found, *unchanged.notes, *manifest.doubts, *manifest.warnings]
 
 
 def _untouched(manifest: Manifest) -> list[str]:

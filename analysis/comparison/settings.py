@@ -23,6 +23,11 @@ def run_settings(run: Run) -> dict[str, str]:
         "gating": manifest.gating,
         "layers": str(manifest.layers),
         "range of gates": ", ".join(ranges) or "no gates",
+        "what multiplies a branch": ", ".join(
+            f"{kind} {manifest.acts_as(kind)}{' (assumed)' if kind in manifest.doubtful_kinds else ''}"
+            for kind in manifest.gate_kinds
+        )
+        or "no gates",
         "format": manifest.format,
         "precision": manifest.precision,
         "batching": manifest.batching,

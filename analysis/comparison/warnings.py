@@ -33,20 +33,31 @@ def comparison_warnings(
                 f"{FEW_VIDEOS} come out too narrow, so no difference is called one."
             )
     found += _unlike(
-        names, "gating", [run.manifest.gating for run in runs], "a gate of one is not the gate of another"
+        names, "the gating", [run.manifest.gating for run in runs], "a gate of one is not the gate of another"
     )
     layers = [str(run.manifest.layers) for run in runs]
-    found += _unlike(names, "number of layers", layers, "layer 0 is compared with layer 0, and so on")
+    found += _unlike(names, "the number of layers", layers, "layer 0 is compared with layer 0, and so on")
     ranges = [
         ", ".join(
             f"{low:g} to {high:g}" for low, high in map(run.manifest.gate_range, run.manifest.gate_kinds)
         )
         for run in runs
     ]
-    found += _unlike(names, "range of their gates", ranges, "the same value does not mean the same")
+    found += _unlike(names, "the range of their gates", ranges, "the same value does not mean the same")
+    found += _unlike(
+        names,
+        "what multiplies a gate's branch",
+        [
+            ", ".join(f"{kind} {run.manifest.acts_as(kind)}" for kind in run.manifest.gate_kinds)
+            for run in runs
+        ],
+        "where it is 1 + g (FiLM) a gate at 0 leaves its branch as it is, where it is g it leaves it out",
+    )
+    for name, run in zip(names, runs, strict=True):
+        found += [f"{name}: {doubt}" for doubt in run.manifest.doubts]
     sizes = [str(run.samples.select(pl.col("qid").n_unique()).collect().item()) for run in runs]
     found += _unlike(
-        names, "number of queries", sizes, "levels are over each run's own, differences over shared ones"
+        names, "the number of queries", sizes, "levels are over each run's own, differences over shared ones"
     )
     without = [name for name in names if name not in evaluations]
     if evaluations and without:
@@ -59,4 +70,4 @@ def _unlike(names: Sequence[str], what: str, told: Sequence[str], consequence: s
     if len(set(told)) < 2:
         return []
     each = "; ".join(f"{name}: {value}" for name, value in zip(names, told, strict=True))
-    return [f"The runs differ in the {what} ({each}): {consequence}."]
+    return [f"The runs differ in {what} ({each}): {consequence}."]

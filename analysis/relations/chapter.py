@@ -57,9 +57,8 @@ def beside_means_chapter(context: Context) -> Section:
     if measured:
         heads.append("contribution")
         note += (
-            " *Contribution*: how far the gated branch moves the stream it is added to, ‖g·u‖ / ‖v‖ for the "
-            "attention gate and ‖g·f‖ / ‖z‖ for the FFN gate: unlike the gate itself it can be compared "
-            "between layers and models."
+            " *Contribution*: how far the gated branch moves the stream it is added to, "
+            f"{_contribution(context)}: unlike the gate itself it can be compared between layers and models."
         )
     else:
         note += (
@@ -77,6 +76,19 @@ def beside_means_chapter(context: Context) -> Section:
         "gate_levels": relations.levels.to_dicts(),
     }
     return Section("Beside the means", f"{table(heads, rows)}\n\n{note}{_resampled(context)}", {}, document)
+
+
+def _contribution(context: Context) -> str:
+    """The formula of every kind, as this run's model computed it."""
+    manifest, signs = context.run.manifest, {"attention": ("u", "v"), "ffn": ("f", "z")}
+    formulas: list[str] = []
+    for kind in manifest.contributions:
+        branch, stream = signs.get(kind, ("u", "v"))
+        factor = "(1 + g)" if manifest.acts_as(kind) == "1+g" else "g"
+        formulas.append(f"‖{factor}·{branch}‖ / ‖{stream}‖ for the {plain(kind)} gate")
+    if not formulas:  # a tracker's, or a table's: whoever computed it knows
+        return "‖m·u‖ / ‖v‖ (m: what the gate multiplies by)"
+    return " and ".join(formulas)
 
 
 def relations_chapter(context: Context) -> Section:

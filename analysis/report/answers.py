@@ -31,7 +31,7 @@ def answers(summary: GateSummary, spread: pl.DataFrame, levels: pl.DataFrame) ->
     videos = max(spread["videos"].to_list(), default=0)
     points = [
         ("Is audio used?", _used(summary, audio, own)),
-        ("By which layers?", _layers(own)),
+        ("By which layers?", _layers(own, film=audio in summary.film)),
         ("How differently between videos?", _videos(summary, spread)),
         ("What is unusual?", _unusual(summary)),
         ("What cannot be concluded?", _limits(videos)),
@@ -52,13 +52,14 @@ def _used(summary: GateSummary, audio: str, own: pl.DataFrame) -> str:
     if row["count"] == 0:
         return f"No value of the {plain(audio)} gate is finite: nothing can be said."
     whole = own.row(by_predicate=pl.col("layer").is_null(), named=True)
-    verdict = (
-        "hardly enters"
-        if row["mean_abs"] < NEAR_ZERO
-        else "enters rarely"
-        if row["share_near_zero"] > _MOSTLY
-        else "enters"
-    )
+    if audio in summary.film:
+        verdict = "enters whatever the gate is (it multiplies by 1 + g)"
+    elif row["mean_abs"] < NEAR_ZERO:
+        verdict = "hardly enters"
+    elif row["share_near_zero"] > _MOSTLY:
+        verdict = "enters rarely"
+    else:
+        verdict = "enters"
     text = (
         f"As far as gates show it, audio {verdict}: the {plain(audio)} gate has a mean \\|g\\| of "
         f"{interval(whole, 'mean_abs')} and a mean of {interval(whole, 'mean')}; "
@@ -69,7 +70,7 @@ def _used(summary: GateSummary, audio: str, own: pl.DataFrame) -> str:
     return f"{text}, {percent(row['share_positive'])} positive." if low < 0 < high else f"{text}."
 
 
-def _layers(own: pl.DataFrame) -> str:
+def _layers(own: pl.DataFrame, *, film: bool) -> str:
     layers = own.filter(pl.col("layer").is_not_null(), pl.col("mean_abs").is_not_nan()).sort(
         "mean_abs", descending=True, maintain_order=True
     )
@@ -80,12 +81,14 @@ def _layers(own: pl.DataFrame) -> str:
         return f"There is one layer; its mean \\|g\\| is {interval(rows[0], 'mean_abs')}."
     most, second, least = rows[0], rows[1], rows[-1]
     text = (
-        f"Its gate is widest open in layer {most['layer']}, mean \\|g\\| {interval(most, 'mean_abs')}, and "
+        f"Its gate is {'largest' if film else 'widest open'} in layer {most['layer']}, mean \\|g\\| "
+        f"{interval(most, 'mean_abs')}, and "
         f"least in layer {least['layer']}, {interval(least, 'mean_abs')}."
     )
     subtracted = [str(row["layer"]) for row in rows if row["mean_high"] < 0]
     if subtracted:
-        text += f" On average it is negative, so that it subtracts, in {_listed(sorted(subtracted))}."
+        does = "weakens its branch" if film else "subtracts"
+        text += f" On average it is negative, so that it {does}, in {_listed(sorted(subtracted))}."
     if most["mean_abs_low"] <= second["mean_abs_high"]:
         text += f" The intervals of layers {most['layer']} and {second['layer']} overlap."
     return text
@@ -127,7 +130,8 @@ def _unusual(summary: GateSummary) -> str:
         elif row["count"] and row["share_saturated"] > _MOSTLY:
             found.append(f"{name} is saturated in {percent(row['share_saturated'])} of its values")
         elif row["count"] and row["share_near_zero"] > 1 - NEAR_ZERO:
-            found.append(f"{name} is near 0 in {percent(row['share_near_zero'])} of its values")
+            idle = " (1 + g: its branch enters as it is)" if row["gate"] in summary.film else ""
+            found.append(f"{name} is near 0{idle} in {percent(row['share_near_zero'])} of its values")
     far = unusual_samples(summary.per_sample)
     if far.height:
         named = "; ".join(

@@ -53,7 +53,12 @@ def statistics_document(
     }
     for row in summary.overall.iter_rows(named=True):
         low, high = summary.ranges[row["gate"]]
-        document[f"{row['gate']}_gates"] = {**statistics_block(row), "range": [low, high]}
+        acts_as = "1+g" if row["gate"] in summary.film else "g"
+        document[f"{row['gate']}_gates"] = {
+            **statistics_block(row),
+            "range": [low, high],
+            "acts_as": acts_as,
+        }
     layers: dict[str, dict[str, Any]] = {str(layer): {} for layer in summary.layers}
     for row in summary.by_layer.iter_rows(named=True):
         layer, kind = layers[str(row["layer"])], row["gate"]

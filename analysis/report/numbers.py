@@ -47,6 +47,8 @@ def gate_numbers(summary: GateSummary, spread: pl.DataFrame) -> Section:
         "of the videos' means; *within*: of the values around their video's mean. *Saturated*: at 95% of the "
         "range's end or beyond. *Near 0*: \\|g\\| < 0.05."
     )
+    if film := [plain(kind) for kind in summary.kinds if kind in summary.film]:
+        note += f" The {' and '.join(film)} gate multiplies by 1 + g: near 0, its branch enters as it is."
     return Section("The gates in numbers", f"{table(_HEADS, rows)}\n\n{note}")
 
 

@@ -47,6 +47,7 @@ def _gating(gating: str) -> str:
 def _gates(manifest: Manifest, summary: GateSummary) -> str:
     ranges = [
         f"{plain(kind)} in \\[{low:g}, {high:g}\\]".replace("-", "−")
+        + (" (FiLM: multiplies by 1 + g)" if kind in summary.film else "")
         for kind, (low, high) in summary.ranges.items()
     ]
     needs = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -18,7 +19,7 @@ _CANCELLED = 0.5
 
 def what_gates_say(summary: GateSummary, spread: pl.DataFrame) -> Section:
     """The section "What the values say": level, layers, variability, samples."""
-    parts = [_MEANING]
+    parts = [meaning(summary)]
     for row in summary.overall.iter_rows(named=True):
         kind = row["gate"]
         layers = summary.by_layer.filter(pl.col("gate") == kind, pl.col("count") > 0)
@@ -27,7 +28,7 @@ def what_gates_say(summary: GateSummary, spread: pl.DataFrame) -> Section:
             parts.append("No value is finite: nothing can be said.")
             continue
         points = [
-            f"**Level.** {_level(row, signed=_signed(summary, kind))}",
+            f"**Level.** {_level(row, signed=_signed(summary, kind), film=kind in summary.film)}",
             f"**Layers.** {_layers(layers)}",
             f"**Variability.** {_variability(row, spread.filter(pl.col('gate') == kind))}",
         ]
@@ -51,19 +52,47 @@ def what_gates_cannot_say(summary: GateSummary) -> Section:
         "the size of the sample.",
     ]
     if signed:
+        idle = "closed" if not summary.film else "closed, or the branch unchanged"
         points.insert(
             2,
             "**Means.** Positive and negative gates cancel in a mean, so a mean near 0 does not say that "
-            "the gate is closed: read the mean of \\|g\\| and the share of positive values beside it.",
+            f"the gate is {idle}: read the mean of \\|g\\| and the share of positive values next to it.",
         )
     return Section("What the values cannot say", "\n".join(f"- {point}" for point in points))
 
 
-_MEANING = (
-    "A positive gate adds what it scales, a negative one subtracts it, a gate at 0 leaves it out. The "
-    "*attention* gate scales the audio before it is added to the video stream; the *ffn* gate scales what "
-    "the layer's feed-forward network makes of the fused stream."
-)
+_SCALED = {
+    "attention": "the audio before it is added to the video stream",
+    "ffn": "what the layer's feed-forward network makes of the fused stream",
+}
+
+
+def meaning(summary: GateSummary) -> str:
+    """What a gate's value does to its branch, for the kinds of gates that are there."""
+    film = [kind for kind in summary.kinds if kind in summary.film]
+    plainly = [kind for kind in summary.kinds if kind not in summary.film]
+    parts: list[str] = []
+    if plainly:
+        which = "A" if not film else f"The {_names(plainly)} gate multiplies its branch by g: a"
+        parts.append(
+            f"{which} positive gate adds what it scales, a negative one subtracts it, a gate at 0 leaves it "
+            "out."
+        )
+    if film:
+        parts.append(
+            f"The {_names(film)} gate multiplies its branch by **1 + g** (FiLM): a gate at 0 leaves the "
+            "branch at full strength, a positive one strengthens it, a negative one weakens it, −1 leaves it "
+            "out and less than −1 subtracts it."
+        )
+    scaled = [f"the *{kind}* gate scales {what}" for kind, what in _SCALED.items() if kind in summary.kinds]
+    if scaled:
+        text = "; ".join(scaled)
+        parts.append(f"{text[0].upper()}{text[1:]}.")
+    return " ".join(parts)
+
+
+def _names(kinds: Sequence[str]) -> str:
+    return " and ".join(f"*{plain(kind)}*" for kind in kinds)
 
 
 def _signed(summary: GateSummary, kind: str) -> bool:
@@ -71,15 +100,17 @@ def _signed(summary: GateSummary, kind: str) -> bool:
     return low < 0 < high
 
 
-def _level(row: dict[str, Any], *, signed: bool) -> str:
+def _level(row: dict[str, Any], *, signed: bool, film: bool) -> str:
     mean, size = row["mean"], row["mean_abs"]
     text = (
         f"mean {number(mean)}, median {number(row['median'])}, mean \\|g\\| {number(size)}; "
         f"{percent(row['share_near_zero'])} of values near 0, {percent(row['share_saturated'])} saturated"
     )
     if not signed:
-        return f"{text}."
+        return f"{text}. {_level_of_film(mean, size)}" if film else f"{text}."
     text += f", {percent(row['share_positive'])} positive. "
+    if film:
+        return text + _level_of_film(mean, size)
     if size < NEAR_ZERO:
         return text + "The gate is nearly closed: what it scales hardly enters."
     if abs(mean) < _CANCELLED * size:
@@ -89,6 +120,15 @@ def _level(row: dict[str, Any], *, signed: bool) -> str:
     return text + (
         "On the whole it adds what it scales." if mean > 0 else "On the whole it subtracts what it scales."
     )
+
+
+def _level_of_film(mean: float, size: float) -> str:
+    if size < NEAR_ZERO:
+        return "The gate is nearly 0: the branch enters as it is, hardly changed by the gate."
+    if abs(mean) < _CANCELLED * size:
+        return "The mean is small because positive and negative values cancel; the gate itself is at work."
+    way = "strengthens" if mean > 0 else "weakens"
+    return f"On average it {way} its branch: 1 + g is {number(1 + mean)}."
 
 
 def _layers(layers: pl.DataFrame) -> str:
@@ -138,6 +178,7 @@ def _samples(summary: GateSummary) -> str:
             .sort("mean_abs", descending=True, maintain_order=True)
         )
         named = min(_NAMED, ranked.height // 2)
+        most, least = ("largest", "smallest") if kind in summary.film else ("most open", "least open")
         rows = [
             [
                 place,
@@ -146,7 +187,7 @@ def _samples(summary: GateSummary) -> str:
                 number(row["mean"]),
                 str(row["clips"]),
             ]
-            for place, part in (("most open", ranked.head(named)), ("least open", ranked.tail(named)))
+            for place, part in ((most, ranked.head(named)), (least, ranked.tail(named)))
             for row in part.iter_rows(named=True)
         ]
         heads = [f"{plain(kind)} gate", "sample", "mean \\|g\\|", "mean", "clips"]

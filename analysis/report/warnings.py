@@ -9,6 +9,8 @@ from ..statistics.summary import GateSummary
 from .markdown import counted
 
 _NAMED = 5
+# Half precision's step just below 1, the largest rounding that a gate within its range may show.
+_ROUNDING = 2**-10
 
 
 def run_warnings(run: Run, summary: GateSummary) -> list[str]:
@@ -35,4 +37,19 @@ def run_warnings(run: Run, summary: GateSummary) -> list[str]:
             f"Layer {row['layer']}, {row['gate']} gate: {row['nan_count']} values are NaN and "
             f"{row['inf_count']} infinite; the statistics are over the other {row['count']}."
         )
-    return [*found, *run.manifest.warnings]
+    return [*found, *_beyond_their_ranges(summary), *run.manifest.doubts, *run.manifest.warnings]
+
+
+def _beyond_their_ranges(summary: GateSummary) -> list[str]:
+    """Gates that left the range their model declares, as overridden ones may."""
+    found: list[str] = []
+    for row in summary.overall.filter(pl.col("count") > 0).iter_rows(named=True):
+        low, high = summary.ranges[row["gate"]]
+        if row["min"] < low - _ROUNDING or row["max"] > high + _ROUNDING:
+            found.append(
+                f"The {row['gate']} gate reaches from {row['min']:.4g} to {row['max']:.4g}, beyond the range "
+                f"that the model declares, {low:.4g} to {high:.4g}, as it can where gates are overridden: "
+                "shares of saturated values say nothing of it, entropy and histograms leave out what lies "
+                "beyond."
+            )
+    return found

@@ -59,7 +59,8 @@ class GateSummary:
     - ``by_layer``: one row a ``layer`` and ``gate``.
     - ``per_sample``: one row a ``sample_id``, ``layer`` and ``gate``, with its ``clips`` and ``channels``.
     - ``distribution``: ``layer, gate, low, high, count``: 64 equal bins over the range of the gate's kind.
-    - ``ranges``: smallest and largest value a gate of each kind can take.
+    - ``ranges``: smallest and largest value a gate of each kind can take. ``film``: the kinds that multiply
+      their branch by 1 + g, where a gate at 0 leaves the branch as it is; the others multiply it by g.
 
     Shares are fractions of ``count``; ``entropy`` is that of the 64 bins, in bits;
     statistics of nothing (``count`` 0) are NaN.
@@ -69,6 +70,7 @@ class GateSummary:
     layers: tuple[int, ...]
     kinds: tuple[str, ...]
     ranges: dict[str, tuple[float, float]]
+    film: frozenset[str]
     overall: pl.DataFrame
     by_layer: pl.DataFrame
     per_sample: pl.DataFrame
@@ -127,6 +129,7 @@ def summarise(run: Run, *, progress: Callable[[], object] | None = None) -> Gate
         layers=layers,
         kinds=kinds,
         ranges={kind: run.manifest.gate_range(kind) for kind in kinds},
+        film=frozenset(kind for kind in kinds if run.manifest.acts_as(kind) == "1+g"),
         overall=overall.frame(),
         by_layer=by_layer.frame(),
         per_sample=rows.frame(),

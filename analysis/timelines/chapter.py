@@ -56,8 +56,8 @@ def timelines_section(
         for one in timelines
     ]
     text = (
-        "Queries worth a look: those asked for, the most and the least open by mean \\|g\\|, those whose "
-        "gates are unusual, and those that fail where there is an evaluation. Of queries that share a "
+        "Queries worth a look: those asked for, those with the largest and the smallest mean \\|g\\|, those "
+        "whose gates are unusual, and those that fail where there is an evaluation. Of queries that share a "
         "video's gates, one is shown. All are drawn in `report.html`.\n\n"
         + table(["query", "video", "text", "why", "timeline"], rows, text_columns=4)
     )

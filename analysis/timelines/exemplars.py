@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -30,11 +30,13 @@ def choose_exemplars(
     *,
     asked: Sequence[str] = (),
     per_query: pl.DataFrame | None = None,
+    film: Collection[str] = (),
 ) -> list[Exemplar]:
     """Those asked for, then by gate the most and the least open, the most unusual, and those that fail.
 
     - ``queries``: a run's samples. ``per_sample``: of ``GateSummary``. ``asked``: qids or sample_ids; ``all``
-      alone means every query. ``per_query``: each query's own metrics, if there is an evaluation.
+      alone means every query. ``per_query``: each query's own metrics, if there is an evaluation. ``film``:
+      kinds of gates that multiply by 1 + g, of which none is open or closed.
 
     Of queries that share their gates the first stands for all, except where it is asked for or fails. At most
     :data:`MOST`; of several reasons for one query all are kept.
@@ -49,7 +51,7 @@ def choose_exemplars(
         for qid in [name] if name in sample_of else [q for q, of in sample_of.items() if of == name]:
             chosen.setdefault(qid, []).append("asked for")
     vid_of: dict[str, str] = dict(queries.select("sample_id", "vid").iter_rows())
-    for sample_id, reason in [*_extremes(per_sample, vid_of), *_unusual(per_sample, vid_of)]:
+    for sample_id, reason in [*_extremes(per_sample, vid_of, film), *_unusual(per_sample, vid_of)]:
         if sample_id in first_qid:
             chosen.setdefault(first_qid[sample_id], []).append(reason)
     for qid, reason in _failing(per_query):
@@ -67,16 +69,19 @@ def sample_levels(per_sample: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _extremes(per_sample: pl.DataFrame, vid_of: dict[str, str]) -> list[tuple[str, str]]:
+def _extremes(
+    per_sample: pl.DataFrame, vid_of: dict[str, str], film: Collection[str]
+) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     levels = sample_levels(per_sample)
     for kind in per_sample["gate"].unique(maintain_order=True).to_list():
         own = levels.filter(pl.col("gate") == kind).sort("mean_abs", descending=True, maintain_order=True)
         own = _one_a_video(own, vid_of)
         named = min(_EACH, own.height // 2)
-        for what, rows in (("most", own.head(named)), ("least", own.tail(named).reverse())):
+        most, least = ("largest", "smallest") if kind in film else ("most open", "least open")
+        for what, rows in ((most, own.head(named)), (least, own.tail(named).reverse())):
             found += [
-                (row["sample_id"], f"{kind} gate {what} open, mean |g| {number(row['mean_abs'])}")
+                (row["sample_id"], f"{kind} gate {what}, mean |g| {number(row['mean_abs'])}")
                 for row in rows.iter_rows(named=True)
             ]
     return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import nn
 
 from ...runtime.errors import UnsupportedModelError
+from ...runtime.manifest import ActsAs
 from .branches import Branches, Sureness, gate_branches
 
 _LOOKED_FOR = (
@@ -61,6 +63,19 @@ class _Candidate:
         """What to believe first: several equal layers, then how sure the structure is."""
         unsure = self.branches.sureness > Sureness.JOINT_LINEAR
         return (2 if unsure else 0 if self.repeated else 1, self.branches.sureness)
+
+
+def acts_as(model: nn.Module, owners: Iterable[str], kind: str) -> ActsAs:
+    """What the gate ``kind`` of the modules ``owners`` multiplies its branch by, as far as parameters tell.
+
+    FiLM keeps the whole FFN branch and adds a shift, whose learned scale the training code calls
+    ``ffn_beta``: 1 + g. Other code that does the same under other names is taken for g.
+    """
+    if kind != "ffn":
+        return "g"
+    owned = (model.get_submodule(owner).named_parameters() for owner in owners)
+    film = any(name.rpartition(".")[2] == "ffn_beta" for parameters in owned for name, _ in parameters)
+    return "1+g" if film else "g"
 
 
 def find_fusion(model: nn.Module, name: str | None = None) -> GatedFusion:

@@ -15,7 +15,7 @@ from ...runtime.manifest import Fact, Forward, Gate, Manifest, Preprocessing, Te
 from ...runtime.runs.info import FileRef
 from ..reading.facts import Description
 from .activation import Range
-from .find import GatedFusion
+from .find import GatedFusion, acts_as
 
 _UNKNOWN = "(unknown: the model was run by its user)"
 _LAYER_AXES = ("batch", "layer")
@@ -93,7 +93,17 @@ def live_manifest(
         output = f"gate_{kind}"
         outputs.append(Tensor(output, sizes))
         gates += [
-            Gate(f"fusion.{layer}.{kind}", kind, layer, output, layer, axes, found, source="live")
+            Gate(
+                f"fusion.{layer}.{kind}",
+                kind,
+                layer,
+                output,
+                layer,
+                axes,
+                found,
+                acts_as=acts_as(model, fusion.layers[layer].owners, kind),
+                source="live",
+            )
             for layer in range(facts.layers)
         ]
     described = None if origin is None else origin.description

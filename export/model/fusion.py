@@ -33,7 +33,8 @@ class Fused(NamedTuple):
 
     - ``video`` (B, L, d): the fused stream.
     - ``gates``: attention and FFN, (B, L | 1, 1 | d) of a layer, (B, layer, L | 1, 1 | d) of the fusion.
-    - ``contributions``: ‖g·branch‖ / ‖stream it is added to‖ per clip, (B, L) or (B, layer, L), ≥ 0.
+    - ``contributions``: ‖m·branch‖ / ‖stream it is added to‖ per clip, (B, L) or (B, layer, L), ≥ 0; m is
+      what the gate multiplies by, g, or 1 + g with FiLM, whose shift is no part of the branch.
     """
 
     video: Tensor
@@ -91,9 +92,10 @@ class FusionLayer(nn.Module):
         if self.family == "sigmoid":
             thought = self.delta_norm_ffn(thought)
         moved = ffn_gate * thought
+        if gates.shift is not None:  # FiLM keeps the whole branch: 1 + g multiplies it
+            moved = thought + moved
         ffn_share = _share(moved, x)
-        # FiLM keeps the whole branch and adds a shift beside what the gate scales.
-        x = x + moved if gates.shift is None else x + (thought + moved) + gates.shift
+        x = x + moved if gates.shift is None else x + moved + gates.shift
         normed = self.norm3(x)
         x = x + self.self_attention(normed, normed, normed, self._mask(video_mask))
         x = x + self.ffn2(self.norm4(x))

@@ -30,7 +30,7 @@ class ModelOutputs(NamedTuple):
     - ``saliency_scores`` (B, L): unbounded; entries of padding clips mean nothing.
     - ``gate_attention``, ``gate_ffn`` (B, layer, L | 1, 1 | d): entries of padding clips mean nothing.
     - ``contribution_attention``, ``contribution_ffn`` (B, layer, L): how far the gated branch moves the
-      stream, ‖g·branch‖ / ‖stream‖; entries of padding clips mean nothing.
+      stream, ‖m·branch‖ / ‖stream‖; entries of padding clips mean nothing.
     """
 
     pred_logits: Tensor

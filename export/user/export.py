@@ -23,6 +23,7 @@ from ..graph.capture import refuse_training_mode
 from ..graph.manifest import Format, package_versions, trained_with
 from ..graph.onnx_graph import OPSET
 from ..graph.variant import GATE_OUTPUTS, SUMMARIES, Variant
+from ..live.find import acts_as
 from ..proof.causes import Cause, preprocessing_causes
 from ..proof.verify import VerifyRequest, refuse_bad_request, verify
 from ..reading.checkpoint import Checkpoint, load_checkpoint
@@ -231,6 +232,7 @@ def _manifest(study_: _Study, graph: UserGraph, kind: Format, opset: int | None)
                     "1" if places[layer].channels == 1 else "channel",
                 ),
                 range=anatomy.ranges[kind_][layer],
+                acts_as=acts_as(study_.model, (places[layer].owner,), kind_),
                 source="code",
             )
             for kind_, output in GATE_OUTPUTS.items()

@@ -57,7 +57,7 @@ def inspect_model(path: Path) -> Inspection:
             Section("Runs with", tuple(Row(name, value) for name, value in runtime.items())),
         ),
         problems=problems,
-        warnings=(*manifest.warnings, *_unverified(manifest)),
+        warnings=(*manifest.warnings, *manifest.doubts, *_unverified(manifest)),
         commands=() if problems else (_next(path),),
         details={
             "bytes": len(model.content),
@@ -70,7 +70,7 @@ def inspect_model(path: Path) -> Inspection:
 
 def _model(manifest: Manifest, size: int, nodes: int | None) -> tuple[Row, ...]:
     ranges = ", ".join(
-        f"{kind} {low:g} to {high:g}"
+        f"{kind} {low:g} to {high:g}{' (FiLM: acts as 1 + g)' if manifest.acts_as(kind) == '1+g' else ''}"
         for kind in manifest.gate_kinds
         for low, high in [manifest.gate_range(kind)]
     )

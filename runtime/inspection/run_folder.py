@@ -58,7 +58,7 @@ def inspect_run(path: Path) -> Inspection:
             ),
         ),
         problems=problems,
-        warnings=manifest.warnings,
+        warnings=(*manifest.warnings, *manifest.doubts),
         commands=() if problems else _next(path, info),
         details={
             "finished": info.finished,

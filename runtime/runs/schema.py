@@ -43,7 +43,7 @@ SAMPLES_SCHEMA = pl.Schema(
 def gate_schema(channels: int, *, contribution: bool = False) -> pl.Schema:
     """Columns of the gate table; with ``channels`` > 1 (elementwise gates) also ``values``.
 
-    With ``contribution``, how far the gated branch moves the stream at that clip, ‖g·u‖ / ‖v‖. A global gate
+    With ``contribution``, how far the gated branch moves the stream at that clip, ‖m·u‖ / ‖v‖. A global gate
     has one row, and its contribution is the mean over the sample's clips: one gate moves each of them by
     another amount.
     """

@@ -97,10 +97,14 @@ def undrawn(monkeypatch: pytest.MonkeyPatch, finished: AblationResult) -> None:
 # What is changed
 
 
-@pytest.mark.parametrize("gating", ["global", "clipwise", "elementwise"])
-def test_replaced_gates_are_what_was_asked_for(tmp_path: Path, gating: Gating) -> None:
-    """Every intervention on the tiny model, whose gates can be read after the change."""
+@pytest.mark.parametrize(
+    ("gating", "film"), [("global", None), ("clipwise", None), ("clipwise", "ffn"), ("elementwise", "ffn")]
+)
+def test_replaced_gates_are_what_was_asked_for(tmp_path: Path, gating: Gating, film: str | None) -> None:
+    """Every intervention on the tiny model, whose gates can be read after it; ``film`` acts as 1+g."""
     manifest = tiny_model(tmp_path / "m.onnx", gating, 3, overridable=True)
+    gates = (replace(one, acts_as="1+g" if one.kind == film else "g") for one in manifest.gates)
+    manifest = replace(manifest, gates=tuple(gates))
     batch, donated = tiny_batch(manifest, (5, 3), (2, 4)), tiny_batch(manifest, (2, 4), (1, 1), seed=1)
     with GateSession(tmp_path / "m.onnx", device="cpu") as session:
         before, given = session.run(batch).gates, session.run(donated).gates
@@ -120,7 +124,7 @@ def test_replaced_gates_are_what_was_asked_for(tmp_path: Path, gating: Gating) -
                         want = values[row, layer, :count]
                         if (kind, layer) in one.gates:
                             want = {
-                                "zero": np.zeros_like(want),
+                                "shut": np.full_like(want, -1 if kind == film else 0),
                                 "mean": np.broadcast_to(by_hand(values, layer, gating), want.shape),
                                 "shuffled": given[kind][row, layer][np.arange(count) % min(others, 4)]
                                 if gating != "global"
@@ -164,12 +168,12 @@ def test_the_interventions_of_a_model(tmp_path: Path) -> None:
     names = [one.name for one in interventions(manifest, 3)]
     places = ("all-gates", "all-attention", "all-ffn")
     singles = [f"layer{layer}-{kind}" for kind in ("attention", "ffn") for layer in range(2)]
-    treated = [f"{place}-{how}" for place in (*places, *singles) for how in ("zero", "mean", "shuffled")]
+    treated = [f"{place}-{how}" for place in (*places, *singles) for how in ("shut", "mean", "shuffled")]
     assert names == ["unchanged", "audio-zero", "audio-shuffled", *treated]
     alone = [one.name for one in interventions(manifest, 1)]
     assert alone == [name for name in names if "shuffled" not in name]
     one_layer = tiny_model(tmp_path / "m.onnx", layers=1, overridable=True)
-    assert "all-attention-zero" not in [one.name for one in interventions(one_layer, 3)]
+    assert "all-attention-shut" not in [one.name for one in interventions(one_layer, 3)]
 
 
 def query(number: int, vid: str) -> Annotation:
@@ -445,6 +449,35 @@ def test_what_the_folder_holds_decides(heard: Heard, finished: AblationResult, t
         heard.ablate(folder, resume=True)
 
 
+@pytest.mark.parametrize(
+    ("number", "told"), [(1, "an earlier gatescope, which set every gate to 0"), (99, "a newer gatescope")]
+)
+def test_plans_of_other_versions_are_not_gone_on_with(
+    heard: Heard, finished: AblationResult, tmp_path: Path, number: int, told: str
+) -> None:
+    """A newer one holds what no class of this version fits, and is not called damaged for that."""
+    shutil.copytree(finished.output, tmp_path / "out")
+    plan = json.loads((tmp_path / "out" / "plan.json").read_text())
+    plan |= {"format_version": number} | ({"run": "elsewhere"} if number == 99 else {})
+    (tmp_path / "out" / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(RunFolderError, match=told):
+        heard.ablate(tmp_path / "out", resume=True)
+
+
+def test_what_shut_means_is_said_for_every_model(finished: AblationResult) -> None:
+    plan = msgspec.json.decode((finished.output / "plan.json").read_bytes(), type=Plan)
+    assert "the gate is set to 0, so that its branch adds nothing" in ablation_report(
+        plan, finished.effects, []
+    )
+    assert "### Shut" in ablation_report(plan, finished.effects, [])
+    manifest = plan.run.manifest
+    gates = tuple(replace(one, acts_as="1+g" if one.kind == "ffn" else "g") for one in manifest.gates)
+    film = replace(plan, run=replace(plan.run, manifest=replace(manifest, gates=gates)))
+    text = ablation_report(film, finished.effects, [])
+    assert "its branch adds nothing" not in text
+    assert "the others are set to 0, the ffn gate, which multiplies by 1 + g (FiLM), is set to −1" in text
+
+
 def test_a_damaged_part_is_named(heard: Heard, finished: AblationResult, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     shutil.copytree(finished.output, folder)
@@ -493,7 +526,7 @@ def test_a_model_that_cannot_bear_a_change_is_named(
         return outputs
 
     monkeypatch.setattr(GateSession, "run", breaking)
-    with pytest.raises(GatescopeError, match="not finite with all gates set to 0"):
+    with pytest.raises(GatescopeError, match="not finite with all gates shut"):
         heard.ablate(tmp_path / "out")
 
 

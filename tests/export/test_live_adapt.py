@@ -646,3 +646,25 @@ def test_method_2_of_the_old_guide(tmp_path: Path) -> None:
             att_gate, ffn_gate = data["attention_gates"][layer_idx], data["ffn_gates"][layer_idx]
             assert att_gate.shape == ffn_gate.shape == (1, 1, 1)
             assert -1 <= att_gate.mean() <= 1
+
+
+class NamedFilm(ThreeBranches):
+    """FiLM with the shift's scale under the training code's name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ffn_beta = nn.Parameter(torch.tensor(0.5))
+
+
+@pytest.mark.parametrize(("gate", "ffn"), [(NamedFilm, "1+g"), (ThreeBranches, "g"), (TwoGates, "g")])
+def test_what_a_gate_multiplies_by_is_known_from_the_training_codes_name(
+    gate: type[nn.Module], ffn: str
+) -> None:
+    model = detector(lambda: Block(gate()))
+    fusion = adapt_legacy_model(model).avigate_fusion
+    fusion.enable_gate_tracking()
+    fusion.set_current_sample_id("a")
+    with torch.no_grad():
+        model(**batch_of())
+    manifest = GateAnalyzer(fusion).run.manifest
+    assert (manifest.acts_as("attention"), manifest.acts_as("ffn")) == ("g", ffn)

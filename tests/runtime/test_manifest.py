@@ -51,6 +51,20 @@ def test_a_manifest_of_format_1_keeps_its_number_and_its_meaning() -> None:
     assert (read.forward, read.training) == (None, None)
 
 
+@pytest.mark.parametrize("family", ["sigmoid", "avigate_custom"])
+@pytest.mark.parametrize("contribution", [True, False])
+def test_what_format_1_leaves_open_is_said(family: str, contribution: bool) -> None:
+    """Only the sigmoid family has FiLM; whether this file has it, format 1 could not say."""
+    made = replace(tiny_manifest(contribution=contribution), family=family)
+    assert made.doubts == () == made.doubtful_kinds
+    old = Manifest.from_json(as_format_1(made))
+    assert old.doubtful_kinds == (("ffn",) if family == "sigmoid" else ())
+    assert len(old.doubts) == len(old.doubtful_kinds)
+    for doubt in old.doubts:
+        assert "1 + g" in doubt
+        assert ("cannot be compared with those of newer files" in doubt) is contribution
+
+
 @pytest.mark.parametrize(
     ("name", "role"),
     [

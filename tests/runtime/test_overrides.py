@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from gatescope.runtime.errors import InputError
+from gatescope.runtime.overrides import override_inputs
 from gatescope.runtime.session import GateSession, Outputs
 
 from .tiny_model import CHANNELS, FACTOR, Gating, tiny_batch, tiny_model
@@ -82,6 +84,39 @@ def test_a_gate_becomes_scale_times_gate_plus_offset(sessions: Any, gating: Gati
     np.testing.assert_array_equal(after["ffn"], before["ffn"])
 
 
+@pytest.mark.parametrize("film", [False, True])
+def test_a_gate_is_shut_where_it_multiplies_by_0(sessions: Any, film: bool) -> None:
+    """In words: 0 for a gate that acts as g, −1 for one that acts as 1 + g, here in the last layer alone."""
+    _, session = sessions["clipwise"]
+    gates = tuple(
+        replace(gate, acts_as="1+g" if film and gate.layer == LAYERS - 1 else "g")
+        for gate in session.manifest.gates
+    )
+    manifest = replace(session.manifest, gates=gates)
+    assert manifest.acts_as("ffn") == ("1+g" if film else "g")
+    batch = tiny_batch(manifest)
+    shape = {"samples": batch["src_vid"].shape[0], "clips": batch["src_vid"].shape[1]}
+    asked = override_inputs(manifest, batch, {"ffn": "shut"}, **shape)
+    after = session.run({**batch, **asked}).gates["ffn"]
+    assert not after[:, :-1].any()
+    assert (after[:, -1] == (-1 if film else 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"format_version": 1, "family": "sigmoid"}, "an earlier version"),
+        ({"gates": ()}, "does not describe them"),
+    ],
+)
+def test_what_shuts_a_gate_is_not_guessed(sessions: Any, changes: dict[str, Any], told: str) -> None:
+    _, session = sessions["clipwise"]
+    manifest, batch = replace(session.manifest, **changes), tiny_batch(session.manifest)
+    with pytest.raises(InputError, match="what shuts the ffn gates") as caught:
+        override_inputs(manifest, batch, {"ffn": "shut"}, samples=2, clips=5)
+    assert told in str(caught.value)
+
+
 def test_by_clip_and_by_channel(sessions: Any) -> None:
     ordinary, session = sessions["elementwise"]
     batch = tiny_batch(ordinary.manifest, (5, 3), (2, 1))
@@ -115,6 +150,7 @@ BAD: dict[str, tuple[Any, list[str]]] = {
     "an unknown kind": ({"ffm": {"scale": 0}}, ["no overrides of ffm", "attention, ffn"]),
     "an unknown word": ({"ffn": {"shift": 0}}, ["overrides of ffn", "shift", "scale, offset"]),
     "no dict": ({"ffn": 0}, ["overrides of ffn", "a dict"]),
+    "another word": ({"ffn": "open"}, ["overrides of ffn", "'open'", "'shut'"]),
     "NaN": ({"ffn": {"scale": np.nan}}, ["scale of the ffn gates holds NaN or Inf"]),
     "too large": ({"ffn": {"offset": 1e300}}, ["offset of the ffn gates holds NaN or Inf"]),
     "text": ({"ffn": {"offset": "0"}}, ["real numbers"]),
