@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,25 @@ settle()
 def pytest_configure() -> None:
     """A shell that starts the tests in the background has them ignore Ctrl-C, which some of them send."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With ``GATESCOPE_TEST_ORDER=NUMBER``, modules come in the random order that the number gives.
+
+    Tests of one module stay as they are; every worker process gets the same order.
+    """
+    if seed := os.environ.get("GATESCOPE_TEST_ORDER"):
+        modules = sorted({item.path for item in items})
+        random.Random(int(seed)).shuffle(modules)
+        items.sort(key=lambda item: modules.index(item.path))
+
+
+@pytest.fixture
+def usual_umask() -> Iterator[None]:
+    """New files are for all to read, whoever runs the tests."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from gatescope.runtime.cli.parser import OLD_FLAGS
 
 PROGRAM = (sys.executable, "-m", "gatescope.runtime.cli.main")
 COMMANDS = plugins.names(plugins.COMMANDS)
-README = (Path(__file__).parent.parent / "README.md").read_text()
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
 def test_help_lists_every_command(capsys) -> None:

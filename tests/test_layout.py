@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = ("runtime", "export", "analysis")
 MAY_IMPORT = {"runtime": {"runtime"}, "export": {"export", "runtime"}, "analysis": {"analysis", "runtime"}}
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 # Which room a library belongs to; numpy, polars and the standard library may be anywhere.
 LIBRARY_ROOM = {
@@ -36,7 +36,7 @@ def modules() -> list[Path]:
 def imports(path: Path) -> list[tuple[int, str]]:
     """(level, dotted name) of every import in the file, wherever it stands."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             found.append((node.level, node.module or ""))
         elif isinstance(node, ast.Import):
@@ -53,6 +53,18 @@ def test_every_folder_with_code_is_a_listed_package() -> None:
 def test_every_package_has_an_init_and_every_room_its_type_marker() -> None:
     assert [str(p.parent) for p in modules() if not (p.parent / "__init__.py").exists()] == []
     assert all((ROOT / room / "py.typed").exists() for room in ROOMS)
+
+
+def test_text_files_are_written_and_read_alike_in_every_locale() -> None:
+    """Without an encoding it is the locale's: a Korean id or a dash fails, or becomes something else."""
+    found = []
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                of_text = node.func.attr in ("read_text", "write_text")
+                if of_text and "encoding" not in {keyword.arg for keyword in node.keywords}:
+                    found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert found == []
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))

@@ -66,7 +66,7 @@ def answer(kind: type[Request], work: Callable[[Request], None]) -> None:
     Where memory runs out, the system is asked to end this process before any other.
     """
     with contextlib.suppress(OSError):
-        _FIRST_TO_GO.write_text("1000")
+        _FIRST_TO_GO.write_text("1000", encoding="ascii")
     try:
         work(msgspec.json.decode(sys.argv[1], type=kind))
     except GatescopeError as error:
@@ -77,5 +77,5 @@ def answer(kind: type[Request], work: Callable[[Request], None]) -> None:
 
 def tell_parent(document: object) -> None:
     """In the fresh process: one document for whoever started it, at once, so that a kill loses nothing."""
-    sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
+    sys.stdout.buffer.write(msgspec.json.encode(document) + b"\n")
     sys.stdout.flush()

@@ -15,7 +15,7 @@ def peak_memory() -> tuple[int | None, str]:
     peak of the one that started it.
     """
     if _STATUS.exists():
-        for line in _STATUS.read_text().splitlines():
+        for line in _STATUS.read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return 1024 * int(line.split()[1]), "VmHWM of /proc/self/status"
     if sys.platform == "darwin":

@@ -25,7 +25,7 @@ from gatescope.runtime.errors import GatescopeError, UsageError
 
 from .runs import random_gates, write_run
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 HEAD = "from gatescope.analysis import figure, statistic\nfrom matplotlib.figure import Figure\n"
 
 

@@ -122,6 +122,18 @@ def load_case(name: str) -> Case:
     return Case(name, json.loads((FOLDER / f"{name}.json").read_text()))
 
 
+def stored(name: str, values: np.ndarray) -> np.ndarray:
+    """The part of an output the case keeps."""
+    return values[..., ::CHANNEL_STEP] if name.startswith("gate") and values.shape[-1] > 1 else values
+
+
+def valid(name: str, values: np.ndarray, clips: int) -> np.ndarray:
+    """One sample's entries at its valid clips."""
+    if name == "saliency_scores":
+        return values[:clips]
+    return values[:, :clips] if name.startswith("gate") and values.shape[1] > 1 else values
+
+
 def draw(seed: int, name: str, shape: list[int]) -> np.ndarray:
     """One parameter, float32: matrices N(0, 2 / fan-in), norms near 1, biases near 0, gates off the rails."""
     noise = stream(seed, name).standard_normal(shape or [1]).astype(np.float32)

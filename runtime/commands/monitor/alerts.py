@@ -38,7 +38,7 @@ def _run(args: Namespace) -> int:
     }
     for name, text in made.items():
         with new_file(args.output / name) as partial:
-            partial.write_text(text)
+            partial.write_text(text, encoding="utf-8")
     paths = [str(args.output / name) for name in made]
     if args.json:
         print(json.dumps({"files": paths}))

@@ -40,7 +40,7 @@ def _run(args: Namespace) -> int:
     text = json.dumps(found.to_dict()) if args.json else found.text()
     if args.output is not None:
         with new_file(args.output) as partial:
-            partial.write_text(text + "\n")
+            partial.write_text(text + "\n", encoding="utf-8")
     print(text)
     return 0 if found.within else 1
 

@@ -87,7 +87,7 @@ def write_textfile(path: Path, snapshot: MetricsSnapshot) -> None:
     """
     try:
         with new_file(path) as partial:
-            partial.write_text(exposition(snapshot))
+            partial.write_text(exposition(snapshot), encoding="utf-8")
     except OSError as error:
         raise MonitorError(
             f"the metrics cannot be written to {path}", received=error.strerror or str(error)

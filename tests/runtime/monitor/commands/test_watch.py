@@ -276,7 +276,7 @@ def test_every_subcommand_has_help_with_an_example_and_a_place_in_the_readme(
     assert said.code == 0
     assert f"gatescope monitor {command}" in said.out.split("example:")[1]
     readme = Path(__file__).resolve().parents[4] / "README.md"
-    assert f"gatescope monitor {command}" in readme.read_text()
+    assert f"gatescope monitor {command}" in readme.read_text(encoding="utf-8")
 
 
 def test_no_subcommand_is_bad_usage(monitor: Commands) -> None:

@@ -122,6 +122,7 @@ def test_without_the_extra_the_error_says_how_to_get_it(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("usual_umask")
 def test_a_text_file_is_whole_readable_and_replaced(tmp_path: Path) -> None:
     path = tmp_path / "textfile" / "gatescope.prom"
     for videos in (10, 20):
