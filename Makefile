@@ -13,8 +13,9 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --durations=15 -rs
 BENCH_ARGS ?=
 BENCH  := $(BIN)/python -m tests.benchmarks
 TORTURE_ARGS ?=
+CONDITIONS ?=
 
-.PHONY: demo test quick check format clean setup bench bench-rewrites bench-precision bench-cuda bench-smoke torture
+.PHONY: demo test quick check format clean setup bench bench-rewrites bench-precision bench-cuda bench-smoke torture conditions
 
 setup: $(STAMP)
 
@@ -32,6 +33,9 @@ test: $(STAMP) check  ## everything CI runs
 
 quick: $(STAMP)  ## the tests that take no more than seconds
 	$(PYTEST) -m "not slow"
+
+conditions: $(STAMP)  ## the suite as on other machines: older CPUs, one core, a busy one, not root. CONDITIONS: names
+	$(BIN)/python -m tests.conditions $(CONDITIONS)
 
 check: $(STAMP)  ## lint, formatting, strict types; the import and layout tests are part of pytest too
 	$(BIN)/ruff check .
