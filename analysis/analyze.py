@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -19,13 +19,14 @@ from .report.document import statistics_document, to_json
 from .report.folder import is_inside, write_report
 from .report.html.page import page
 from .report.html.payload import payload
-from .report.markdown import counted
+from .report.markdown import counted, shared_name, without_folders
 from .report.report import TITLE, report
 from .report.section import Section
 from .report.warnings import run_warnings
 from .samples.choice import ALL, asked_for
 from .statistics.summary import GateSummary, summarise
 from .statistics.videos import spread_over_videos, videos_of
+from .steps import Progress, Steps, reading_steps
 from .timelines.chapter import TITLE as TIMELINES
 
 REPORT = "ANALYSIS_REPORT.md"
@@ -55,7 +56,7 @@ def analyze_run(
     annotations: str | Path | None = None,
     options: Options | None = None,
     sections: Sequence[Section | tuple[str, str, Mapping[str, bytes]]] = (),
-    progress: Callable[[], object] | None = None,
+    progress: Progress | None = None,
 ) -> AnalysisResult:
     """Analyse a run and write the report into the folder ``output``.
 
@@ -67,7 +68,9 @@ def analyze_run(
       an audio event is known to be), the report says how well the gates find them. The same as in
       ``options``, which see for the rest.
     - ``sections``: (title, Markdown, PNG files by name), appended to the report.
-    - ``progress``: called three times a sample, and once for each that is shown by itself.
+    - ``progress``: called with how many steps are done and how many there are as far as is known: three per
+      sample (four with statistics of the user's own), and one for each that is shown by itself. That those
+      are to come is known only once they are chosen: the total grows then.
 
     Raises :class:`~gatescope.runtime.errors.RunFolderError` for a folder that is no run or has no gates,
     :class:`~gatescope.runtime.errors.UsageError` for an output that cannot hold a report, and
@@ -84,12 +87,13 @@ def analyze_run(
     asked = tuple(one for one in chosen.samples or () if one != ALL)
     asked_for((*asked, *(chosen.compare or ())), queries)  # the same: an id with a slip in it
 
-    summary = summarise(run, progress=progress)
+    steps = Steps(progress)
+    steps.expect(reading_steps(run, statistics=bool(plugins.statistics)))
+    summary = summarise(run, progress=steps)
     videos = videos_of(queries)
     spread = spread_over_videos(summary.per_sample, videos)
-    warnings = tuple(run_warnings(run, summary))
-    tell = progress or (lambda: None)
-    context = Context(run, summary, spread, queries, videos, warnings, chosen, tell, plugins)
+    warnings = tuple(map(without_folders, run_warnings(run, summary)))
+    context = Context(run, summary, spread, queries, videos, warnings, chosen, steps, plugins)
     *body, last = [section for chapter in CHAPTERS if (section := chapter(context)) is not None]
     chapters = [*body, *(_as_section(section) for section in sections), last]
     document = statistics_document(
@@ -116,7 +120,7 @@ def _page(context: Context, chapters: Sequence[Section]) -> str:
     per_query = None if context.evaluation is None else context.evaluation.per_query
     data = payload(summary, context.queries, levels, context.texts, context.timelines, per_query)
     videos = counted(context.videos["vid"].n_unique(), "video")
-    where = f"{subtitle(summary)} {videos}. Model: {context.run.record.model.path}"
+    where = f"{subtitle(summary)} {videos}. Model: {shared_name(context.run.record.model.path)}"
     # The page draws timelines itself, all of them.
     shown = [one._replace(figures={}) if one.title == TIMELINES else one for one in chapters]
     return page(shown, data, levels, title=TITLE, subtitle=where, warnings=context.warnings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from .relations.relations import Relations, relate
 from .relations.strength import AudioStrength, audio_strength
 from .statistics.bootstrap import VideoBootstrap
 from .statistics.summary import GateSummary
+from .steps import Steps
 from .timelines.exemplars import Exemplar, choose_exemplars
 from .timelines.timeline import Timeline, timelines
 
@@ -51,7 +52,7 @@ class Context:
     - ``summary``: all statistics of its gates. ``spread``: of each gate between and within videos.
     - ``queries``: the run's samples (``sample_id, qid, vid, clips, duration``), one row a query.
     - ``videos``: ``sample_id, vid``, one row a sample. ``warnings``: what to know first, in plain text.
-    - ``progress``: called now and then by what takes long. ``plugins``: users' own statistics and figures.
+    - ``progress``: called once per step by what takes long. ``plugins``: users' own statistics and figures.
     """
 
     run: Run
@@ -61,7 +62,7 @@ class Context:
     videos: pl.DataFrame
     warnings: tuple[str, ...]
     options: Options = Options()
-    progress: Callable[[], object] = lambda: None
+    progress: Steps = field(default_factory=Steps)
     plugins: Plugins = field(default_factory=Plugins)
 
     @cached_property

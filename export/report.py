@@ -25,7 +25,7 @@ from ..runtime.files import local
 from ..runtime.manifest import Manifest
 from ..runtime.model_file import file_sha256, read_model_file
 from ..runtime.pipeline import RunResult, run_model
-from ..runtime.progress import progress
+from ..runtime.progress import steps_progress
 from .choices import Choices
 from .export import ExportResult, export_checkpoint
 from .graph.variant import Variant
@@ -135,10 +135,9 @@ def report_checkpoint(
             resume=True,
         )
         tell("analysing the gates")
-        # Two steps a sample: the analysis reads the gates twice.
-        with progress("analysing", 2 * run.samples) as advance:
+        with steps_progress("analysing") as show:
             analysis: Analysis = analyze(
-                folder / RUN, folder / REPORT, annotations=annotations, progress=lambda: advance(1)
+                folder / RUN, folder / REPORT, annotations=annotations, progress=show
             )
     except BaseException:
         tell(f"{model} is kept: the same command goes on from there")

@@ -22,32 +22,56 @@ def progress(
     ``done`` samples were through before (a resumed run) and do not count into samples per second. ``note`` is
     asked for a word to stand behind the numbers.
     """
-    if sys.stderr.isatty():
-        with tqdm(total=total, initial=done, desc=what, unit=" samples", file=sys.stderr) as bar:
+    count = done
+    with _shown(what, "samples", total, done, note) as show:
 
-            def update(more: int) -> None:
+        def advance(more: int) -> None:
+            nonlocal count
+            count += more
+            show(count, total)
+
+        yield advance
+
+
+@contextmanager
+def steps_progress(what: str) -> Generator[Callable[[int, int], None]]:
+    """The same for work whose number of steps is known better and better as it goes on.
+
+    Yields the function to tell how many steps are done, and how many there are as far as is known.
+    """
+    with _shown(what, "steps", 0, 0, None) as show:
+        yield show
+
+
+@contextmanager
+def _shown(
+    what: str, unit: str, total: int, done: int, note: Callable[[], str] | None
+) -> Generator[Callable[[int, int], None]]:
+    if sys.stderr.isatty():
+        with tqdm(total=total, initial=done, desc=what, unit=f" {unit}", file=sys.stderr) as bar:
+
+            def update(count: int, of: int) -> None:
                 if note is not None:
                     bar.set_postfix_str(note(), refresh=False)
-                bar.update(more)
+                bar.total = of
+                bar.update(count - bar.n)
 
             yield update
     else:
-        yield _lines(what, total, done, note)
+        yield _lines(what, unit, done, note)
 
 
-def _lines(what: str, total: int, done: int, note: Callable[[], str] | None) -> Callable[[int], None]:
+def _lines(what: str, unit: str, done: int, note: Callable[[], str] | None) -> Callable[[int, int], None]:
     began = told = time.monotonic()
-    count = done
 
-    def advance(more: int) -> None:
-        nonlocal count, told
-        count += more
+    def show(count: int, total: int) -> None:
+        nonlocal told
         now = time.monotonic()
         if now - told >= _LINE_EVERY:
             told = now
             rate = (count - done) / max(now - began, 1e-9)
-            line = f"{what}: {count} of {total} samples, {rate:.1f} samples/s"
+            line = f"{what}: {count} of {total} {unit}, {rate:.1f} {unit}/s"
             line += f", {note()}" if note is not None else ""
             print(line, file=sys.stderr, flush=True)
 
-    return advance
+    return show

@@ -8,7 +8,7 @@ import polars as pl
 
 from ...runtime.manifest import Manifest
 from ..evaluation.metrics import short_metric
-from ..report.markdown import counted, number, plain, table
+from ..report.markdown import counted, number, plain, shared_name, table
 from .effects import Effects
 from .interventions import ablatable_kinds
 from .plan import Plan
@@ -115,7 +115,8 @@ def _method(plan: Plan, effects: Effects) -> str:
     run, bootstrap = plan.run, effects.bootstrap
     lines = [
         f"{counted(effects.queries, 'query').replace('querys', 'queries')} of "
-        f"{counted(effects.videos, 'video')}, {plain(run.annotations.path)}, with {plain(run.model.path)} "
+        f"{counted(effects.videos, 'video')}, {plain(shared_name(run.annotations.path))}, with "
+        f"{plain(shared_name(run.model.path))} "
         f"(SHA-256 {plain(run.model.sha256[:12])}…) on {plain(run.device)}.",
         f"{_shut(run.manifest)} *Mean*: the gate's mean over all valid "
         "clips of the dataset, per layer and kind, for elementwise gates per channel; what is lost is what "

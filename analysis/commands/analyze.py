@@ -57,8 +57,7 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    from tqdm import tqdm
-
+    from ...runtime.progress import steps_progress
     from ...runtime.runs.reader import open_run
     from ..analyze import analyze_run
     from ..comparison.compare import compare_runs
@@ -79,13 +78,12 @@ def _run(options: Namespace) -> int:
         raw=options.raw,
         plugins=tuple(options.plugin),
     )
-    # No bar where stderr is no terminal: a log wants no bars.
-    with tqdm(desc="analyse", unit=" samples", disable=None, leave=False) as bar:
+    with steps_progress("analysing") as show:
         if len(runs) > 1:
-            result = compare_runs(runs, options.output, options=chosen, progress=bar.update)
+            result = compare_runs(runs, options.output, options=chosen, progress=show)
             told, own = f"{len(runs)} runs compared", [one.document for one in result.runs.values()]
         else:
-            result = analyze_run(runs[0], options.output, options=chosen, progress=bar.update)
+            result = analyze_run(runs[0], options.output, options=chosen, progress=show)
             told, own = f"{counted(result.summary.samples, 'sample')} analysed", [result.document]
     for warning in result.warnings:
         print(f"gatescope: warning: {warning}", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,11 @@ from ..evaluation.evaluate import Evaluation, evaluate_run
 from ..evaluation.ground_truth import GroundTruth, read_ground_truth
 from ..figures.runs import runs_figure
 from ..figures.style import png
+from ..plugins.loading import load_plugins
 from ..report.document import to_json
 from ..samples.choice import ALL, asked_for, known_to
 from ..statistics.videos import videos_of
+from ..steps import Progress, after, reading_steps
 from .names import run_names
 from .report import FIGURE, comparison_report
 from .run_gates import compare_gates
@@ -60,7 +62,7 @@ def compare_runs(
     output: str | Path,
     *,
     options: Options | None = None,
-    progress: Callable[[], object] | None = None,
+    progress: Progress | None = None,
 ) -> ComparisonResult:
     """Analyse two or more runs and set them beside each other; the first one is what the others are compared
     with.
@@ -80,12 +82,25 @@ def compare_runs(
     asked = tuple(one for one in chosen.samples or () if one != ALL)
     asked_for((*asked, *(chosen.compare or ())), pl.concat(run.samples.collect() for run in opened))
     results: dict[str, AnalysisResult] = {}
+    extra = bool(load_plugins(chosen.plugins).statistics)
+    reading = [reading_steps(run, statistics=extra) for run in opened]
+    finished = 0
+
+    def told(done: int, total: int) -> None:
+        nonlocal finished
+        finished = done
+        if progress is not None:
+            progress(done, total)
+
     evaluations: dict[str, Evaluation] = {}
-    for name, run in zip(names, opened, strict=True):
+    for place, (name, run) in enumerate(zip(names, opened, strict=True)):
         qids = frozenset(run.samples.select("qid").collect()["qid"])
         own = {subset: ids for subset, ids in chosen.subsets.items() if ids & qids}
         results[name] = analyze_run(
-            run, folder / name, options=_known(replace(chosen, subsets=own), run), progress=progress
+            run,
+            folder / name,
+            options=_known(replace(chosen, subsets=own), run),
+            progress=after(finished, sum(reading[place + 1 :]), told),
         )
         if truth is not None and run.record.predictions:
             evaluations[name] = evaluate_run(run, truth, allow_missing=True)

@@ -10,7 +10,7 @@ import polars as pl
 
 from ...runtime.runs.reader import Run
 from ..evaluation.metrics import short_metric
-from ..report.markdown import number, plain, table
+from ..report.markdown import number, plain, shared_name, table
 from ..statistics.bootstrap import FEW_VIDEOS, LEVEL, RESAMPLES
 
 FIGURE = "run_comparison.png"
@@ -97,7 +97,7 @@ def _overview(names: Sequence[str], runs: Sequence[Run], metrics: pl.DataFrame, 
                 str(run.manifest.layers),
                 *(f"{count:,}" for count in samples),
                 *(number(own.get(metric), 2) for metric in shown),
-                plain(run.path, 80),
+                plain(shared_name(run.path.resolve()), 80),
             ]
         )
     metric_heads = [plain(short_metric(name)) for name in shown]

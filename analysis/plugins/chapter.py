@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from ..context import Context
-from ..report.markdown import counted, number, plain, table
+from ..report.markdown import counted, number, plain, table, without_folders
 from ..report.section import Section
 from ..statistics.bootstrap import VideoBootstrap
 from .compute import Failure, Values, compute_statistics, draw, statistics_frame
@@ -135,7 +135,8 @@ def _interval(row: dict[str, Any]) -> str:
 
 
 def _failure_line(failure: Failure, samples: int) -> str:
-    return f"- ⚠ {plain(failed_line(_failed(failure, samples)), 600)}"
+    failed = _failed(failure, samples)
+    return f"- ⚠ {plain(failed_line({**failed, 'place': without_folders(failed['place'])}), 600)}"
 
 
 def failed_line(failed: dict[str, Any]) -> str:

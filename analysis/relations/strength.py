@@ -13,6 +13,7 @@ from ...runtime.data.features import read_audio
 from ...runtime.data.folders import FeatureFolders
 from ...runtime.errors import DatasetError
 from ...runtime.runs.reader import Run
+from ..report.markdown import shared_name, without_folders
 
 _NAMED = 3
 
@@ -37,7 +38,7 @@ def audio_strength(run: Run, vids: Iterable[str]) -> AudioStrength:
     folder = Path(run.record.features.audio)
     if not folder.is_dir():
         return AudioStrength(
-            lacking=f"The audio features are not where the run took them from ({folder}): "
+            lacking=f"The audio features are not where the run took them from ({shared_name(folder)}): "
             "the strength of the audio is not known."
         )
     recipe = run.manifest.preprocessing
@@ -48,7 +49,7 @@ def audio_strength(run: Run, vids: Iterable[str]) -> AudioStrength:
         try:
             rows = read_audio(folders, vid).values[: recipe.max_v_l]
         except DatasetError as error:
-            unread.append(error.problem)
+            unread.append(without_folders(error.problem))
             continue
         strengths[vid] = np.linalg.norm(rows, axis=1).astype(np.float32)
     lacking = ""

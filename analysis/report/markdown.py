@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
 
 _SPECIAL = re.compile(r"([\\`*_\[\]#$|~])")
 # They turn the direction of all text after them, up to the end of the line.
@@ -61,3 +62,26 @@ def percent(share: float | None) -> str:
     if share < 0.001:
         return "< 0.1%"
     return "> 99.9%" if share > 0.999 else f"{share:.1%}"
+
+
+def shared_name(path: str | PurePath) -> str:
+    """What a document that is passed on calls a file: an absolute path's last part, as folders name people.
+
+    A run's folder that is called ``run`` says nothing, so the one it lies in is named too.
+    """
+    text = str(path)
+    whole = PureWindowsPath(text) if _WINDOWS.match(text) else PurePosixPath(text)
+    if not (whole.is_absolute() or text.startswith("~")):
+        return text
+    kept = whole.parts[-2:] if whole.name == "run" and len(whole.parts) > 2 else whole.parts[-1:]
+    return "/".join(kept)
+
+
+def without_folders(text: str) -> str:
+    """A sentence with every absolute path in it cut to its last part."""
+    return _PATH.sub(lambda found: shared_name(found[0]), text)
+
+
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]")
+# A path of two parts or more, at the beginning of a word; a sign at its end belongs to the sentence.
+_PATH = re.compile(r"(?<![\w/.~])(?:~|[A-Za-z]:)?[\\/](?:[^\s\\/:;,()\"']+[\\/])+[^\s\\/:;,()\"']+(?<!\.)")

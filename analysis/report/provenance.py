@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...runtime.manifest import Certificate, Manifest
 from ...runtime.runs.reader import Run
 from ..statistics.summary import GateSummary
-from .markdown import counted, plain
+from .markdown import counted, plain, shared_name
 from .section import Section
 
 
@@ -15,13 +15,14 @@ def provenance(run: Run, summary: GateSummary, videos: int) -> Section:
     state = "finished" if run.finished else "**not finished**"
     queries = run.samples.collect().height
     of_them = "1 query" if queries == 1 else f"{queries:,} queries"
+    folder = plain(shared_name(run.path.resolve()))
     lines = [
         (
             "Run",
-            f"{plain(run.path)}, {state}: {counted(videos, 'video')}, {of_them}, on {plain(record.device)}",
+            f"{folder}, {state}: {counted(videos, 'video')}, {of_them}, on {plain(record.device)}",
         ),
-        ("Annotations", plain(record.annotations.path)),
-        ("Model", f"{plain(record.model.path)} (SHA-256 {plain(record.model.sha256[:12])}…)"),
+        ("Annotations", plain(shared_name(record.annotations.path))),
+        ("Model", f"{plain(shared_name(record.model.path))} (SHA-256 {plain(record.model.sha256[:12])}…)"),
         ("Family", plain(manifest.family)),
         ("Gating", f"{plain(manifest.gating)}: {_gating(manifest.gating)}"),
         ("Gates", _gates(manifest, summary)),
@@ -83,7 +84,8 @@ def _verification(certificate: Certificate | None) -> str:
             "proves that the rebuilt model is the trained one: `gatescope export --verify` does"
         )
     errors = ", ".join(f"{plain(name)} {error:.1e}" for name, error in verified.errors.items())
+    predictions = plain(shared_name(verified.predictions))
     return (
-        f"yes, against {verified.samples} predictions of training ({plain(verified.predictions)}); "
+        f"yes, against {verified.samples} predictions of training ({predictions}); "
         f"largest differences: {errors or 'none'}"
     ).replace("e-", "e−")

@@ -26,6 +26,7 @@ _COMPARED = 5
 def samples_chapter(context: Context) -> Section:
     """The chosen samples: what each is, and where its files lie."""
     reasons = _chosen(context)
+    context.progress.expect(len(reasons))
     files = file_names(context.videos["sample_id"].to_list())
     names = {sample_id: files[sample_id] for sample_id in reasons}
     keys = context.clips.keys

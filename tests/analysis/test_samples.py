@@ -133,10 +133,10 @@ def test_hostile_ids_neither_collide_nor_escape(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_an_id_that_is_not_there_is_named_before_anything_is_read(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", random_gates(3, 1, clips=2))
-    calls: list[None] = []
+    calls: list[int] = []
     for options in (Options(samples=("1001", "10x1")), Options(compare=("10x1",))):
         with pytest.raises(UsageError, match="no sample '10x1'") as caught:
-            analyze_run(run, tmp_path / "report", options=options, progress=lambda: calls.append(None))
+            analyze_run(run, tmp_path / "report", options=options, progress=lambda *_: calls.append(1))
         assert "1001" in str(caught.value)
     assert not calls and not (tmp_path / "report").exists()
 

@@ -34,6 +34,8 @@ def _parser() -> MarkdownIt:
     parser.add_render_rule("th_open", _cell)
     parser.add_render_rule("td_open", _cell)
     parser.add_render_rule("image", _image)
+    parser.add_render_rule("link_open", _open_link)
+    parser.add_render_rule("link_close", _close_link)
     return parser
 
 
@@ -51,6 +53,18 @@ def _cell(self: RendererHTML, tokens: Sequence[Token], at: int, *_: Any) -> str:
     token = tokens[at]
     right = "right" in str(token.attrs.get("style", ""))
     return f'<{token.tag} class="number">' if right else f"<{token.tag}>"
+
+
+def _open_link(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
+    """A file next to the page is named, not linked: the page may travel without it."""
+    target = str(tokens[at].attrs.get("href", ""))
+    here = target.startswith(("#", "http:", "https:", "mailto:"))
+    env.setdefault("links", []).append("a" if here else "span")
+    return f'<a href="{escape(target)}">' if here else f'<span class="file" title="{escape(target)}">'
+
+
+def _close_link(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
+    return f"</{env['links'].pop()}>"
 
 
 def _image(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
