@@ -16,6 +16,7 @@ class Choices:
     - ``batching``: ``exact`` or ``reference``.
     - ``tef``: whether temporal endpoints are appended to the features. ``video_sources``: folders of video
       features in the order training concatenated them.
+    - ``text_positions``: whether the words have positions (``use_txt_pos``).
     """
 
     gating: str | None = None
@@ -25,3 +26,4 @@ class Choices:
     batching: Batching = "exact"
     tef: bool | None = None
     video_sources: tuple[str, ...] | None = None
+    text_positions: bool | None = None

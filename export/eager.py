@@ -81,4 +81,5 @@ def choices_of(manifest: Manifest) -> Choices:
         fusion_heads=fact("fusion_heads"),
         attention_activation=cast("Activation | None", fact("attention_activation")),
         batching=manifest.batching,
+        text_positions=fact("text_positions"),
     )

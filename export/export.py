@@ -32,7 +32,7 @@ from .proof.parity import OWN_MODEL, TOLERANCES, certify
 from .proof.subject import CheckpointSubject, Graph
 from .proof.verify import VerifyRequest, refuse_bad_request, verify
 from .reading.checkpoint import load_checkpoint
-from .reading.facts import describe
+from .reading.facts import TOLD_BY_VERIFY, describe
 from .reading.rebuild import rebuild
 
 Floats = NDArray[np.float32]
@@ -143,6 +143,9 @@ def write_certified(
                 tell("comparing with the predictions of the training run")
                 agreement = verification(manifest, run, tell=tell)
                 certificate = replace(certificate, verification=agreement)
+                # It has told.
+                kept = tuple(text for text in manifest.warnings if not text.endswith(TOLD_BY_VERIFY))
+                manifest = replace(manifest, warnings=kept)
         manifest = replace(manifest, certificate=certificate)
         if manifest.forward is not None and manifest.forward.source == "assumed" and certificate.verification:
             manifest = replace(manifest, forward=replace(manifest.forward, source="family"))

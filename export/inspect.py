@@ -18,7 +18,7 @@ from .choices import Choices
 from .model.config import Family
 from .model.qd_detr import GatedQDDETR
 from .reading.checkpoint import Checkpoint, load_checkpoint
-from .reading.facts import Description, describe
+from .reading.facts import FLAGS, Description, describe
 from .reading.families import recognise
 from .reading.options import Options
 from .reading.rebuild import TRAINING_ONLY, misfits
@@ -52,12 +52,8 @@ _SIZES = (
     ("transformer", "", (("hidden_dim", "channels"), ("queries", "queries"))),
     ("at most", "", (("max_v_l", "clips"), ("max_q_l", "words"))),
 )
-_PLACEHOLDERS = {
-    "gating": Choices(gating="clipwise"),
-    "heads": Choices(heads=8),
-    "fusion_heads": Choices(fusion_heads=4),
-}
-_FLAGS = {"gating": "--gating 'global|clipwise'", "heads": "--heads N", "fusion_heads": "--fusion-heads N"}
+# For facts recorded nowhere, so that everything else is told.
+_PLACEHOLDERS: dict[str, Any] = {"gating": "clipwise", "heads": 8, "fusion_heads": 4}
 _SHOWN = 8
 
 
@@ -120,7 +116,7 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
             "family": family,
             "gating": gating.value,
             "facts": {name: {"value": fact.value, "source": fact.source} for name, fact in facts.items()},
-            "unknown": [{"fact": fact, "flag": _FLAGS[fact]} for fact in unknown],
+            "unknown": [{"fact": fact, "flag": FLAGS[fact]} for fact in unknown],
             "ambiguous": [
                 {"fact": one.fact, "why": one.text, "flag": one.flag, "decided_by": one.source}
                 for one in undecided
@@ -134,18 +130,17 @@ def _describe(
     checkpoint: Checkpoint,
 ) -> tuple[Description | None, list[str], GatescopeError | None]:
     """The model, with placeholders for facts recorded nowhere; which facts these are; what else is wrong."""
-    choices, unknown = Choices(), list[str]()
-    while True:
+    try:
+        return describe(checkpoint, Choices()), [], None
+    except UnknownFactError as error:
+        unknown = list(error.facts)
+        placeholders = {fact: _PLACEHOLDERS[fact] for fact in unknown}
         try:
-            return describe(checkpoint, choices), unknown, None
-        except UnknownFactError as error:
-            if error.fact not in _PLACEHOLDERS or error.fact in unknown:
-                return None, unknown, error
-            unknown.append(error.fact)
-            placeholder = getattr(_PLACEHOLDERS[error.fact], error.fact)
-            choices = replace(choices, **{error.fact: placeholder})
-        except GatescopeError as error:
-            return None, unknown, error
+            return describe(checkpoint, replace(Choices(), **placeholders)), unknown, None
+        except GatescopeError as other:
+            return None, unknown, other
+    except GatescopeError as error:
+        return None, [], error
 
 
 def _facts_apart(checkpoint: Checkpoint) -> dict[str, Fact]:
@@ -205,7 +200,7 @@ def _open_questions(family: Family, facts: Mapping[str, Fact]) -> list[_Open]:
     found: list[_Open] = []
     if family not in _FIXED_GATING and gating is not None and gating.value != "elementwise":
         text = "global and clipwise have the same weights"
-        found.append(_Open("gating", text, _FLAGS["gating"], gating.source))
+        found.append(_Open("gating", text, FLAGS["gating"], gating.source))
     if (
         family == "avigate_custom"
         and activation is not None
@@ -219,7 +214,11 @@ def _open_questions(family: Family, facts: Mapping[str, Fact]) -> list[_Open]:
         fact = facts.get(name)
         if fact is not None and fact.source != "family":
             text = "any number that divides the channels fits the weights"
-            found.append(_Open(name, text, _FLAGS[name], fact.source))
+            found.append(_Open(name, text, FLAGS[name], fact.source))
+    positions = facts.get("text_positions")
+    if positions is not None:
+        text = "positions of words have a table in the weights, used or not"
+        found.append(_Open("text_positions", text, "--text-positions", positions.source))
     return found
 
 
@@ -236,6 +235,7 @@ def _file(checkpoint: Checkpoint) -> tuple[Row, ...]:
     return (
         Row("size", f"{size_of(details['bytes'])}, {details['parameters']:,} numbers in the weights"),
         Row("options", options[checkpoint.options_source]),
+        *([Row("wrappers", "".join(checkpoint.wrappers), "taken off")] if checkpoint.wrappers else []),
         *([Row("epoch", str(details["epoch"]))] if details["epoch"] is not None else []),
         Row("SHA-256", f"{checkpoint.sha256[:16]}…"),
     )
@@ -249,6 +249,7 @@ def _details(checkpoint: Checkpoint) -> dict[str, Any]:
         "parameters": sum(tensor.numel() for tensor in checkpoint.weights.values()),
         "tensors": len(checkpoint.weights),
         "options_source": checkpoint.options_source,
+        "wrappers": list(checkpoint.wrappers),
         "epoch": epoch if isinstance(epoch, int) else None,
     }
 
@@ -283,10 +284,10 @@ def _next(
     path: Path, unknown: list[str], problem: GatescopeError | None, wrong: Mapping[str, list[str]]
 ) -> tuple[str, ...]:
     if problem is None and not wrong:
-        words = ["gatescope export --checkpoint", shlex.quote(str(path)), *(_FLAGS[fact] for fact in unknown)]
+        words = ["gatescope export --checkpoint", shlex.quote(str(path)), *(FLAGS[fact] for fact in unknown)]
         return (" ".join([*words, "--output m.onnx"]),)
-    # The code that trained it may well know what to do with it, unless numbers are lost.
-    return () if wrong.keys() & {"missing", "not finite"} else (_with_factory(path),)
+    # The code that trained it may well know what to do with it, unless its numbers are no numbers.
+    return () if "not finite" in wrong else (_with_factory(path),)
 
 
 def _with_factory(path: Path) -> str:

@@ -93,22 +93,22 @@ class WeightsMismatchError(CheckpointError):
 
 
 class UnknownFactError(CheckpointError):
-    """A fact the weights cannot tell is recorded nowhere and was not given.
+    """Facts the weights cannot tell are recorded nowhere and were not given.
 
-    ``fact`` names it where a flag of the export can tell it: ``gating``, ``heads`` or ``fusion_heads``.
+    ``facts`` names all of them that a flag of the export can tell: ``gating``, ``heads``, ``fusion_heads``.
     """
 
     def __init__(
         self,
         problem: str,
         *,
-        fact: str | None = None,
+        facts: Sequence[str] = (),
         received: str | None = None,
         expected: str | None = None,
         fix: str | None = None,
     ) -> None:
         super().__init__(problem, received=received, expected=expected, fix=fix)
-        self.fact = fact
+        self.facts = tuple(facts)
 
 
 class UnsupportedModelError(GatescopeError):

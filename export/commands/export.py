@@ -40,6 +40,11 @@ def add_model_options(parser: ArgumentParser) -> None:
         "--tef", action=BooleanOptionalAction, help="whether temporal endpoints are part of the features"
     )
     model.add_argument(
+        "--text-positions",
+        action=BooleanOptionalAction,
+        help="whether the words have positions (training's use_txt_pos)",
+    )
+    model.add_argument(
         "--batching",
         choices=("exact", "reference"),
         default="exact",
@@ -92,6 +97,7 @@ def choices_from(args: Namespace) -> Choices:
         attention_activation=args.attention_activation,
         batching=args.batching,
         tef=args.tef,
+        text_positions=args.text_positions,
         video_sources=tuple(args.video_features) if args.video_features else None,
     )
 
@@ -213,6 +219,7 @@ def _refuse_rebuilding_flags(args: Namespace) -> None:
         "--heads": args.heads,
         "--fusion-heads": args.fusion_heads,
         "--attention-activation": args.attention_activation,
+        "--text-positions": args.text_positions,
         "--optimize": args.optimize,
         "--precision": None if args.precision == "fp32" else args.precision,
     }

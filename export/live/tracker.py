@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Hashable
 from typing import Any
@@ -20,6 +19,7 @@ from ...runtime.tracking.source import ModelIdentity
 from ...runtime.tracking.tracker import GateTracker, GateTrackingWarning
 from .clips import valid_clips
 from .find import GatedFusion
+from .fingerprint import fingerprint
 from .hooks import KINDS, FusionGates, FusionHooks
 from .manifest import LiveFacts, Origin, live_manifest
 
@@ -179,17 +179,6 @@ class LiveTracker(GateTracker):
             # A fusion that was written with tracking of its own would begin to fill gate_history itself.
             own = {"track_gates"} if hasattr(type(holder), "enable_gate_tracking") else set[str]()
             vars(holder).update({name: value for name, value in state.items() if name not in own})
-
-
-def fingerprint(model: nn.Module) -> str:
-    """SHA-256 of the names and values of all parameters and buffers."""
-    digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        digest.update(name.encode())
-        if isinstance(value, Tensor):
-            flat = value.detach().to("cpu").contiguous().reshape(-1)
-            digest.update(flat.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def tracker_of(model: nn.Module) -> LiveTracker | None:

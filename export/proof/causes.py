@@ -47,6 +47,14 @@ def rebuilding_causes(choices: Choices, config: ModelConfig) -> list[Cause]:
                 replace(choices, attention_activation=activation),
             )
         )
+    positions = not config.text_positions
+    found.append(
+        Cause(
+            f"words {'with' if positions else 'without'} positions",
+            "--text-positions" if positions else "--no-text-positions",
+            replace(choices, text_positions=positions),
+        )
+    )
     for count in _HEAD_COUNTS:
         if count != config.heads:
             found.append(

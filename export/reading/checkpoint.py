@@ -1,9 +1,10 @@
 """Reading a training checkpoint safely, whatever layout it was saved in.
 
-Layouts met in the field: a dict with ``model`` (and ``opt``, ``epoch``, …), a dict with ``state_dict``,
-a bare state dict; parameter names with or without the ``module.`` prefix of DataParallel; options inside as
-an ``argparse.Namespace``, or in an ``opt.json`` beside the file. A checkpoint is input from a stranger: only
-tensors, plain containers and ``argparse.Namespace`` are admitted, and nothing in the file is executed.
+Layouts met in the field: a dict with ``model`` (and ``opt``, ``epoch``, …), a dict with ``state_dict`` or
+averaged weights alone, a bare state dict; parameter names as they are or behind those of wrappers; options
+inside as an ``argparse.Namespace`` or a dict, or in an ``opt.json`` beside the file. A checkpoint is input
+from a stranger: tensors, plain containers and the values of :mod:`.standins` are read, everything else is
+refused, and nothing that the file names is executed.
 """
 
 from __future__ import annotations
@@ -21,19 +22,28 @@ import torch
 from ...runtime.errors import CheckpointError, UnsafeCheckpointError
 from ...runtime.files import local
 from ...runtime.model_file import file_sha256
+from .copying import advice
+from .mistaken import mistaken, refuse_folder
+from .standins import STAND_INS, UnreadableValueError, plain
+from .wrappers import unwrap
 
 OPTIONS_FILE = "opt.json"
-PARALLEL_PREFIX = "module."
+
+_STATES = ("model", "state_dict", "model_state_dict")
+# Where training scripts keep an average of the weights next to them.
+_AVERAGES = ("model_ema", "ema_model", "ema", "ema_state_dict", "state_dict_ema")
 
 
 @dataclass(frozen=True)
 class Checkpoint(Mapping[str, Any]):
     """A checkpoint that was read: ``checkpoint["model"]`` works as on the dict that ``torch.load`` gave.
 
-    - ``weights``: parameter name → float32 tensor on the CPU, without the ``module.`` prefix.
-    - ``options``: training's options, empty where none were recorded; ``options_source`` says where they
-      were: ``opt`` (inside), ``opt.json`` (beside), or None.
+    - ``weights``: parameter name → float32 tensor on the CPU, without the names of wrappers.
+    - ``options``: training's options as plain values, empty where none were recorded; ``options_source``
+      says where they were: ``opt`` (inside), ``opt.json`` (beside), or None.
     - ``sha256``: of the file. ``content``: everything in it, ``model`` being ``weights``.
+    - ``wrappers``: what stood before all parameters' names, as ``module.``; ``notes``: what was left out or
+      chosen to get at the weights.
     """
 
     path: Path
@@ -42,6 +52,8 @@ class Checkpoint(Mapping[str, Any]):
     options: dict[str, Any]
     options_source: Literal["opt", "opt.json"] | None
     content: dict[str, Any]
+    wrappers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __getitem__(self, key: str) -> Any:
         return self.content[key]
@@ -57,7 +69,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read the checkpoint at ``path`` without executing anything in it.
 
     Raises :class:`UnsafeCheckpointError` where the pickle asks for more than tensors and options, and
-    :class:`CheckpointError` where the file is missing, damaged or holds no parameters.
+    :class:`CheckpointError` where the file is missing, damaged, something else or holds no parameters.
     """
     path = local(path)
     loaded = _read(path)
@@ -69,29 +81,31 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             fix="save model.state_dict(), or the dict that training saves",
         )
     content = cast(dict[str, Any], loaded)
-    weights = _weights(content, path)
+    key, state = _state(content)
+    unwrapped = unwrap(_tensors(state, path, bare=key is None), path)
+    notes = list(unwrapped.notes)
+    if key in _AVERAGES:
+        notes.append(f"the weights are the averages under '{key}': the file holds no others")
+    elif averages := [one for one in _AVERAGES if key is not None and isinstance(content.get(one), Mapping)]:
+        notes.append(f"the file also holds averaged weights ('{averages[0]}'); those under '{key}' are used")
     options, source = _options(content, path)
-    kept = {key: value for key, value in content.items() if key not in ("model", "state_dict")}
-    if not ("model" in content or "state_dict" in content):
-        kept = {}
+    weights = _numbers(unwrapped.weights, path)
+    kept = {} if key is None else {name: value for name, value in content.items() if name not in _STATES}
     kept["model"] = weights
-    return Checkpoint(path, file_sha256(path), weights, options, source, kept)
+    return Checkpoint(
+        path, file_sha256(path), weights, options, source, kept, unwrapped.wrappers, tuple(notes)
+    )
 
 
 def _read(path: Path) -> object:
     if not path.exists():
         raise CheckpointError(f"there is no file {path}", fix="check the path given to --checkpoint")
     if path.is_dir():
-        held = sorted(p.name for p in path.iterdir() if p.suffix in (".ckpt", ".pth", ".pt"))
-        raise CheckpointError(
-            f"{path} is a folder",
-            expected="the checkpoint file itself",
-            fix=f"give one of: {', '.join(held)}" if held else "give the path of the checkpoint file",
-        )
+        raise refuse_folder(path)
     if path.stat().st_size == 0:
         raise CheckpointError(f"{path} is empty (0 bytes)", fix="copy the file again")
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals(STAND_INS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
@@ -100,6 +114,8 @@ def _read(path: Path) -> object:
 
 
 def _reading_failed(path: Path, error: Exception) -> CheckpointError:
+    if isinstance(error, UnreadableValueError):
+        return _unreadable(path, error)
     text = str(error)
     forbidden = re.search(r"GLOBAL ([\w.]+)|global ([\w.]+) was not an allowed", text)
     if forbidden:
@@ -108,13 +124,11 @@ def _reading_failed(path: Path, error: Exception) -> CheckpointError:
             f"{path} holds Python objects that are not loaded from a file of unknown origin; "
             "nothing in it was executed",
             received=f"a pickle that asks for {name}",
-            expected="tensors, plain containers and argparse.Namespace",
-            fix="in the training environment, where the file is trusted: "
-            "c = torch.load(FILE, weights_only=False); "
-            "plain = (str, int, float, bool, list, type(None)); "
-            "opt = {k: v for k, v in vars(c['opt']).items() if isinstance(v, plain)}; "
-            "torch.save({'model': c['model'], 'opt': argparse.Namespace(**opt)}, NEW_FILE)",
+            expected="tensors, and options of numbers, text, paths, lists and dicts",
+            fix=advice(path),
         )
+    if (other := mistaken(path)) is not None:
+        return other
     first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
     return CheckpointError(
         f"{path} cannot be read as a PyTorch checkpoint",
@@ -124,16 +138,26 @@ def _reading_failed(path: Path, error: Exception) -> CheckpointError:
     )
 
 
-def _weights(content: dict[str, Any], path: Path) -> dict[str, torch.Tensor]:
-    found: object = content
-    for key in ("model", "state_dict"):
-        if isinstance(content.get(key), Mapping):
-            found = content[key]
-            break
-    state = cast(Mapping[object, object], found)
+def _unreadable(path: Path, error: UnreadableValueError) -> UnsafeCheckpointError:
+    return UnsafeCheckpointError(
+        f"{path} holds options that are not read from a file of unknown origin; nothing in it was executed",
+        received=str(error),
+        expected="numbers, text, paths, lists and dicts",
+        fix=advice(path),
+    )
+
+
+def _state(content: Mapping[str, Any]) -> tuple[str | None, Mapping[object, object]]:
+    """The state dict in ``content``, and its key; None for the key where ``content`` is one itself."""
+    found = next((one for one in (*_STATES, *_AVERAGES) if isinstance(content.get(one), Mapping)), None)
+    state: object = content if found is None else content[found]
+    return found, cast(Mapping[object, object], state)
+
+
+def _tensors(state: Mapping[object, object], path: Path, *, bare: bool) -> dict[str, torch.Tensor]:
     weights = {str(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
     others = [str(name) for name, value in state.items() if not isinstance(value, torch.Tensor)]
-    if not weights or (others and found is not content):
+    if not weights or (others and not bare):
         raise CheckpointError(
             f"{path} holds no state dict",
             received=f"keys {', '.join(map(str, list(state)[:8])) or 'none'}"
@@ -141,8 +165,11 @@ def _weights(content: dict[str, Any], path: Path) -> dict[str, torch.Tensor]:
             expected="a dict of tensors under 'model' or 'state_dict', or at the top",
             fix="save model.state_dict(), or the dict that training saves",
         )
-    if all(name.startswith(PARALLEL_PREFIX) for name in weights):
-        weights = {name.removeprefix(PARALLEL_PREFIX): value for name, value in weights.items()}
+    return weights
+
+
+def _numbers(weights: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
+    """All floating-point parameters as float32."""
     _refuse_no_numbers(weights, path)
     return {
         name: value.to(torch.float32) if value.is_floating_point() else value
@@ -167,11 +194,14 @@ def _refuse_no_numbers(weights: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def _options(content: dict[str, Any], path: Path) -> tuple[dict[str, Any], Literal["opt", "opt.json"] | None]:
-    inside = content.get("opt")
+    try:
+        inside = plain(content.get("opt"))
+    except UnreadableValueError as error:
+        raise _unreadable(path, error) from error
     if isinstance(inside, argparse.Namespace):
         return dict(vars(inside)), "opt"
     if isinstance(inside, dict):
-        return cast(dict[str, Any], inside), "opt"
+        return {str(name): value for name, value in cast(dict[Any, Any], inside).items()}, "opt"
     beside = path.parent / OPTIONS_FILE
     if not beside.is_file():
         return {}, None

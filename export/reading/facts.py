@@ -2,13 +2,14 @@
 
 Where options and weights disagree on a size the weights win, with a warning. Heads and the difference
 between global and clipwise gating leave no trace in the weights: recorded nowhere and not given, they are
-an error.
+an error, one for all of them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from ...runtime.errors import UnknownFactError, UnsupportedModelError, WeightsMismatchError
 from ...runtime.manifest import Fact, Preprocessing
@@ -16,7 +17,8 @@ from ..choices import Choices
 from ..model.config import HIDDEN_DIM, Activation, Family, Gating, ModelConfig
 from .checkpoint import Checkpoint
 from .families import recognise
-from .options import DEFAULT, FAMILY, FLAG, WEIGHTS, Options
+from .optimizer import never_trained
+from .options import DEFAULT, FAMILY, FLAG, OPTIMIZER, WEIGHTS, Options, whole
 from .preprocessing import find_preprocessing
 from .sizes import find_sizes, find_ssm
 from .weights import WeightShapes
@@ -24,6 +26,20 @@ from .weights import WeightShapes
 GATINGS: tuple[Gating, ...] = ("global", "clipwise", "elementwise")
 
 BASE_AVIGATE_HEADS = 8
+
+# How each fact that may be recorded nowhere is given.
+FLAGS = {
+    "gating": "--gating 'global|clipwise'",
+    "heads": "--heads N",
+    "fusion_heads": "--fusion-heads N",
+}
+# Ends a warning that a passed verification makes pointless.
+TOLD_BY_VERIFY = "--verify tells which it is"
+
+# For the time being, where the gating is recorded nowhere.
+_MEANWHILE = cast(Gating, "clipwise")
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,7 @@ def describe(checkpoint: Checkpoint, choices: Choices) -> Description:
     """
     family = recognise(checkpoint.weights, checkpoint.path)
     options = Options(checkpoint.path, checkpoint.options, checkpoint.options_source)
+    options.warnings += checkpoint.notes
     if checkpoint.options_source is None:
         options.warnings.append(
             "no training options were found (no 'opt' inside, no opt.json beside the file): "
@@ -54,14 +71,18 @@ def describe(checkpoint: Checkpoint, choices: Choices) -> Description:
     weights = WeightShapes(checkpoint, options)
     _refuse_unsupported(weights, options)
     sizes = find_sizes(family, weights, options)
-    gating = _gating(family, weights, options, choices)
+    unknown = _Unknown()
+    gating = unknown.ask(lambda: _gating(family, weights, options, choices), _MEANWHILE)
+    heads = unknown.ask(lambda: _heads(options, "heads", "nheads", choices.heads, "--heads"), 1)
+    fusion_heads = unknown.ask(lambda: _fusion_heads(family, options, choices), 1)
+    unknown.refuse(checkpoint)
     config = ModelConfig(
         gating=gating,
         attention_activation=_attention_activation(family, options, choices, gating),
         batching=choices.batching,
-        heads=_heads(options, "heads", "nheads", choices.heads, "--heads"),
-        fusion_heads=_fusion_heads(family, options, choices),
-        text_positions=options.switch("text_positions", "use_txt_pos", False),
+        heads=heads,
+        fusion_heads=fusion_heads,
+        text_positions=_text_positions(checkpoint, options, choices),
         family=family,
         gate_temperature=_temperature(family, options),
         film=family == "sigmoid" and weights.has("fusion.fusion_layers.0.gating_function.ffn_beta"),
@@ -77,6 +98,54 @@ def describe(checkpoint: Checkpoint, choices: Choices) -> Description:
     recorded = options.get("eval_bsz")
     batch_size = options.count("eval_batch_size", "eval_bsz", 1) if recorded is not None else None
     return Description(family, config, preprocessing, options.facts, tuple(options.warnings), batch_size)
+
+
+class _Unknown:
+    """Asks for one fact after another, so that all that are recorded nowhere are named at once."""
+
+    def __init__(self) -> None:
+        self._errors: list[UnknownFactError] = []
+
+    def ask(self, find: Callable[[], _Found], otherwise: _Found) -> _Found:
+        """What ``find`` finds; ``otherwise``, for the time being, where it is recorded nowhere."""
+        try:
+            return find()
+        except UnknownFactError as error:
+            self._errors.append(error)
+            return otherwise
+
+    def refuse(self, checkpoint: Checkpoint) -> None:
+        """Raise one error for all that was not found."""
+        if len(self._errors) == 1:
+            raise self._errors[0]
+        facts = [fact for error in self._errors for fact in error.facts]
+        if facts:
+            names = ", ".join(fact.replace("_", " ") for fact in facts)
+            raise UnknownFactError(
+                f"{checkpoint.path}: {len(facts)} facts are recorded nowhere, and the weights cannot tell "
+                f"them: {names}",
+                facts=facts,
+                received="; ".join(str(error.received) for error in self._errors),
+                fix=f"say what the model was trained with: {' '.join(FLAGS[fact] for fact in facts)} "
+                "(the training script's defaults are 8 heads and 4 fusion heads)",
+            )
+
+
+def _text_positions(checkpoint: Checkpoint, options: Options, choices: Choices) -> bool:
+    """Whether words have positions: their table is in the weights whether it was used or not."""
+    recorded = options.switch("text_positions", "use_txt_pos", False)
+    if choices.text_positions is not None:
+        if options.get("use_txt_pos") is not None and recorded != choices.text_positions:
+            flag = "--text-positions" if choices.text_positions else "--no-text-positions"
+            options.warnings.append(f"{flag} differs from training, which recorded use_txt_pos = {recorded}")
+        options.record("text_positions", choices.text_positions, FLAG)
+        return choices.text_positions
+    table = [name for name in checkpoint.weights if name.startswith("txt_position_embed.")]
+    untouched = never_trained(checkpoint)
+    if options.get("use_txt_pos") is None and table and untouched is not None:
+        recorded = not untouched.issuperset(table)
+        options.record("text_positions", recorded, OPTIMIZER)
+    return recorded
 
 
 def _refuse_unsupported(weights: WeightShapes, options: Options) -> None:
@@ -161,7 +230,7 @@ def _gating(family: Family, weights: WeightShapes, options: Options, choices: Ch
         return cast(Gating, trained)
     raise UnknownFactError(
         f"{options.path}: the gating type is recorded nowhere; global and clipwise have the same weights",
-        fact="gating",
+        facts=("gating",),
         received="no gating_type in the options" if trained is None else f"gating_type = {trained}",
         expected="global or clipwise",
         fix="say what the model was trained with: --gating global or --gating clipwise "
@@ -198,12 +267,12 @@ def _attention_activation(family: Family, options: Options, choices: Choices, ga
     if likely == "tanh" and gating == "global" and family == "avigate_custom":
         options.warnings.append(
             "weights with global gating fit a tanh as well as a sigmoid attention gate: tanh is used, as in "
-            "AVIGATEFusionCustom; --attention-activation sigmoid overrides it, --verify tells which it is"
+            f"AVIGATEFusionCustom; --attention-activation sigmoid overrides it, {TOLD_BY_VERIFY}"
         )
     if likely == "sigmoid":
         options.warnings.append(
             "the options come from the training code with the SSM gate, where global gating has a sigmoid "
-            "attention gate: sigmoid is used; --attention-activation tanh overrides it, --verify tells"
+            f"attention gate: sigmoid is used; --attention-activation tanh overrides it, {TOLD_BY_VERIFY}"
         )
         options.record("attention_activation", likely, options.source)
     else:
@@ -220,19 +289,19 @@ def _fusion_heads(family: Family, options: Options, choices: Choices) -> int:
 
 
 def _heads(options: Options, name: str, key: str, flag: int | None, flag_name: str) -> int:
-    recorded: Any = options.get(key)
+    recorded = whole(options.get(key))
     if flag is not None:
         heads, source = flag, FLAG
         if recorded is not None and recorded != flag:
             options.warnings.append(
                 f"{flag_name} {flag} differs from training, which recorded {key} = {recorded}"
             )
-    elif isinstance(recorded, int) and not isinstance(recorded, bool):
+    elif recorded is not None:
         heads, source = recorded, options.source
     else:
         raise UnknownFactError(
             f"{options.path}: the number of attention heads is recorded nowhere; the weights cannot tell it",
-            fact=name,
+            facts=(name,),
             received=f"no {key} in the options",
             fix=f"say what the model was trained with: {flag_name} N "
             f"(the training script's default is {8 if key == 'nheads' else 4})",
@@ -240,7 +309,7 @@ def _heads(options: Options, name: str, key: str, flag: int | None, flag_name: s
     if heads < 1 or HIDDEN_DIM % heads:
         raise UnknownFactError(
             f"{heads} attention heads do not divide {HIDDEN_DIM} channels",
-            fact=name,
+            facts=(name,),
             received=f"{key} = {heads} ({source})",
             fix=f"give {flag_name} a number that divides {HIDDEN_DIM}",
         )

@@ -26,14 +26,16 @@ def recognise(names: Collection[str], path: Path) -> Family:
             f"{path} has no gated fusion in it",
             received=_describe(names),
             expected="parameters under 'fusion.' (a QD-DETR model trained with an AVIGATE fusion)",
-            fix="give the checkpoint of a model trained with --use_avigate_custom",
+            fix="give the checkpoint of a model trained with --use_avigate_custom, or let your own code "
+            "build the model: --model package.module:factory",
         )
     if not any(name.startswith("transformer.t2v_encoder.") for name in names):
         raise CheckpointError(
             f"{path} is not a QD-DETR model",
             received=_describe(names),
-            expected="parameters under 'transformer.t2v_encoder.' beside 'fusion.'",
-            fix="give the checkpoint of the whole model, not of a part of it",
+            expected="parameters under 'transformer.t2v_encoder.' next to 'fusion.'",
+            fix="give the checkpoint of the whole model, not of a part of it, or let your own code build the "
+            "model: --model package.module:factory",
         )
     for mark, family in _MARKS:
         if any(mark in name for name in names):

@@ -11,7 +11,14 @@ from ...runtime.errors import CheckpointError
 from ...runtime.manifest import Fact, Scalar
 
 # Where a fact can come from, beside the options themselves.
-WEIGHTS, FLAG, DEFAULT, FAMILY = "weights", "flag", "default", "family"
+WEIGHTS, FLAG, DEFAULT, FAMILY, OPTIMIZER = "weights", "flag", "default", "family", "optimizer"
+
+
+def whole(value: object) -> int | None:
+    """``value`` as a whole number, as 75 and 75.0 are; None where it is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return int(value) if math.isfinite(value) and value == int(value) else None
 
 
 class Options:
@@ -21,12 +28,13 @@ class Options:
         self.path = path
         self.values = values
         self.source = source or "opt"
+        self.recorded = source is not None
         self.facts: dict[str, Fact] = {}
         self.warnings: list[str] = []
 
     def copy(self) -> Options:
         """The same options without what was recorded so far."""
-        return Options(self.path, self.values, self.source)
+        return Options(self.path, self.values, self.source if self.recorded else None)
 
     def get(self, key: str) -> Any:
         """The option as it was saved, None where it is absent."""
@@ -46,10 +54,12 @@ class Options:
 
     def count(self, name: str, key: str, default: int) -> int:
         """A whole number from 1."""
-        value = self._typed(name, key, default, (int,), "a whole number from 1")
-        if isinstance(value, bool) or value < 1:
-            raise self._nonsense(key, value, "a whole number from 1")
-        return cast(int, value)
+        given = self.get(key)
+        value = default if given is None else whole(given)
+        if value is None or value < 1:
+            raise self._nonsense(key, given, "a whole number from 1")
+        self.record(name, value, DEFAULT if given is None else self.source)
+        return value
 
     def seconds(self, name: str, key: str, default: float) -> float:
         """A duration above 0."""
@@ -69,12 +79,11 @@ class Options:
         """Several whole numbers from 1."""
         value = self.get(key)
         found = default if value is None else value
-        if not isinstance(found, (list, tuple)) or not all(
-            isinstance(one, int) and not isinstance(one, bool) and one >= 1
-            for one in cast(list[object], found)
-        ):
+        if not isinstance(found, (list, tuple)):
             raise self._nonsense(key, value, "whole numbers from 1")
-        numbers = tuple(cast(list[int], found))
+        numbers = tuple(whole(one) or 0 for one in cast(list[object], found))
+        if not all(one >= 1 for one in numbers):
+            raise self._nonsense(key, value, "whole numbers from 1")
         self.record(name, ", ".join(map(str, numbers)), DEFAULT if value is None else self.source)
         return numbers
 

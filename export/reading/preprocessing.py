@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from ...runtime.manifest import Preprocessing, Source
 from ..choices import Choices
-from .options import FLAG, Options
+from .options import DEFAULT, FLAG, Options
 
 TEF_CHANNELS = 2
 
@@ -17,6 +17,18 @@ LONGEST_SECONDS = 150.0
 # Channels of the extractors this field uses, by a word in the folder's name. Only believed where the
 # widths add up to what the weights have.
 _USUAL_WIDTHS = (("slowfast", 2304), ("clip", 512), ("pann", 2048), ("i3d", 1024))
+
+# What the recipe is made of; each has a default that is right for one dataset and one set of features.
+_NEEDED = {
+    "dset_name": "dataset",
+    "v_feat_dirs": "video_sources",
+    "a_feat_dir": "audio_source",
+    "t_feat_dir": "text_source",
+    "ctx_mode": "tef",
+    "clip_length": "clip_length",
+    "max_v_l": "max_v_l",
+    "max_q_l": "max_q_l",
+}
 
 _DEFAULT_VIDEO = ("slowfast_features", "clip_features")
 _DEFAULT_AUDIO = "pann_features"
@@ -40,7 +52,7 @@ def find_preprocessing(
         options.record("video_sources", ", ".join(folders), FLAG)
     extra = TEF_CHANNELS if tef else 0
     clip_length = options.seconds("clip_length", "clip_length", 2)
-    return Preprocessing(
+    recipe = Preprocessing(
         dataset=dataset,
         video=_sources(folders, video_width - extra),
         audio=Source(options.text("audio_source", "a_feat_dir", _DEFAULT_AUDIO), audio_width - extra),
@@ -57,6 +69,19 @@ def find_preprocessing(
         round_to=clip_length,
         clamp_seconds=LONGEST_SECONDS,
     )
+    _warn_of_defaults(options)
+    return recipe
+
+
+def _warn_of_defaults(options: Options) -> None:
+    """Say what options that were recorded do not hold, and what is taken instead."""
+    lacking = [key for key, fact in _NEEDED.items() if options.facts[fact].source == DEFAULT]
+    if options.recorded and lacking:
+        taken = ", ".join(f"{key} = {options.facts[_NEEDED[key]].value}" for key in lacking)
+        options.warnings.append(
+            f"the options ({options.source}) do not record {', '.join(lacking)}: the training script's "
+            f"defaults are taken ({taken}), and inputs are prepared wrongly where training used others"
+        )
 
 
 def _dataset(name: str) -> str:

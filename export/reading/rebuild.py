@@ -11,6 +11,7 @@ from ...runtime.errors import WeightsMismatchError
 from ..model.config import ModelConfig
 from ..model.qd_detr import GatedQDDETR
 from .facts import Description
+from .weights import COMPLETE_OR_OWN_CODE
 
 # Parameters a training run may save that its inference pass never reads.
 TRAINING_ONLY = ("contrastive_align_projection_", "txt_position_embed.")
@@ -88,7 +89,7 @@ def refuse_misfits(
         "and no others",
         fix="training diverged: take an earlier checkpoint"
         if only_broken
-        else "give a complete checkpoint of one model; nothing is filled in or left out",
+        else f"nothing is filled in or left out: {COMPLETE_OR_OWN_CODE}",
     )
 
 

@@ -11,6 +11,12 @@ from .checkpoint import Checkpoint
 from .options import WEIGHTS, Options
 from .preprocessing import TEF_CHANNELS
 
+# A file that lacks parameters is a part of a model, or the whole of another one.
+COMPLETE_OR_OWN_CODE = (
+    "give a complete checkpoint; if it is complete, another branch of the training code made it: let that "
+    "code build the model, --model package.module:factory"
+)
+
 
 class WeightShapes:
     """The shapes of one checkpoint's parameters."""
@@ -28,7 +34,7 @@ class WeightShapes:
             raise WeightsMismatchError(
                 f"{self.path}: parameter {parameter} {what}, so the model's size cannot be read",
                 expected=f"a tensor with {axes} axes",
-                fix="give a complete checkpoint of the model",
+                fix=COMPLETE_OR_OWN_CODE,
             )
         return tuple(tensor.shape)
 
@@ -40,7 +46,7 @@ class WeightShapes:
                 f"{self.path}: layers are missing under {prefix}",
                 received=f"layers {', '.join(map(str, found[:20])) or 'none'}",
                 expected="every layer from 0 up",
-                fix="give a complete checkpoint of the model",
+                fix=COMPLETE_OR_OWN_CODE,
             )
         return len(found)
 

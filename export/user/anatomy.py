@@ -45,7 +45,7 @@ def study(
     tensors = {name: torch.from_numpy(batch[name]) for name in input_names}
     returned = _call(model, tensors)
     predictions = _predictions(returned, tensors)
-    places = find_places(model, fusion, tensors)
+    places, stream = find_places(model, fusion, tensors)
     axes: dict[str, Axes] = {
         name: (
             "batch",
@@ -54,7 +54,7 @@ def study(
         )
         for name, value in tensors.items()
     }
-    anatomy = Anatomy(places, _ranges(model, fusion, places, tensors), predictions, axes)
+    anatomy = Anatomy(places, _ranges(model, fusion, places, tensors), predictions, axes, stream.channels)
     seen = gating_of(anatomy)
     if gating is not None and gating != seen:
         raise UnsupportedModelError(

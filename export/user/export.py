@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ...runtime.errors import UnknownFactError, UsageError
@@ -24,10 +22,11 @@ from ..graph.manifest import Format, package_versions, trained_with
 from ..graph.onnx_graph import OPSET
 from ..graph.variant import GATE_OUTPUTS, SUMMARIES, Variant
 from ..live.find import acts_as
+from ..live.fingerprint import fingerprint
 from ..proof.causes import Cause, preprocessing_causes
 from ..proof.verify import VerifyRequest, refuse_bad_request, verify
 from ..reading.checkpoint import Checkpoint, load_checkpoint
-from ..reading.options import Options
+from ..reading.options import Options, whole
 from ..reading.preprocessing import TEF_CHANNELS, find_preprocessing
 from .anatomy import depends_on_batch, gating_of, needed_inputs, study
 from .factory import build_model
@@ -61,6 +60,7 @@ def export_with_factory(
     tell(f"building the model with {factory}")
     model = build_model(factory, read)
     options = Options(read.path, read.options, read.options_source)
+    options.warnings += read.notes
     recipe = find_preprocessing(options, wanted, widths=_widths(read, options), max_words=32)
     return _export(
         _Study(
@@ -121,7 +121,7 @@ def export_model(
     video, audio, text = (int(example_inputs[name].shape[-1]) for name, _ in _WIDTHS)
     wanted = Choices(gating=gating_type)
     recipe = find_preprocessing(read, wanted, widths=(video, audio, text), max_words=32)
-    study = _Study(model, _weights_hash(model), read, recipe, f"the live {type(model).__name__}")
+    study = _Study(model, fingerprint(model), read, recipe, f"the live {type(model).__name__}")
     return _export(
         replace(study, input_names=tuple(name for name in FULL_SET if name in example_inputs)),
         target,
@@ -213,8 +213,8 @@ def _manifest(study_: _Study, graph: UserGraph, kind: Format, opset: int | None)
     anatomy, variant, options = graph.anatomy, graph.variant, study_.options
     facts = dict(options.facts)
     facts["gating"] = Fact(gating_of(anatomy), "model")
-    facts["hidden_dim"] = Fact(anatomy.places["attention"][0].channels, "model")
-    batch = options.get("eval_bsz")
+    facts["hidden_dim"] = Fact(anatomy.hidden_dim, "model")
+    batch = whole(options.get("eval_bsz"))
     return Manifest(
         family=FAMILY,
         gating=gating_of(anatomy),
@@ -252,7 +252,7 @@ def _manifest(study_: _Study, graph: UserGraph, kind: Format, opset: int | None)
         depends_on_text=True,
         format=kind,
         summaries=dict(SUMMARIES) if variant.outputs == "summary" else {},
-        eval_batch_size=batch if isinstance(batch, int) and batch > 0 else None,
+        eval_batch_size=batch if batch is not None and batch > 0 else None,
         warnings=tuple(options.warnings),
         forward=Forward("code", branch=study_.branch),
         training=study_.training,
@@ -262,25 +262,16 @@ def _manifest(study_: _Study, graph: UserGraph, kind: Format, opset: int | None)
 def _widths(checkpoint: Checkpoint, options: Options) -> tuple[int, int, int]:
     """Input channels as training recorded them, TEF included."""
     tef = "tef" in str(options.get("ctx_mode") or "video_tef")
-    widths: list[int] = []
-    for name, key in _WIDTHS:
-        said = options.get(key)
-        if not isinstance(said, int) or said < 1:
-            raise UnknownFactError(
-                f"{checkpoint.path} does not record the width of {name}",
-                received=f"{key} = {said!r}",
-                expected="the options of the training run, inside the checkpoint or in opt.json beside it",
-            )
-        # opt.json is written before training adds TEF's two channels to the video's width.
-        early = key == "v_feat_dim" and options.source == "opt.json" and tef
-        widths.append(said + (TEF_CHANNELS if early else 0))
-    return widths[0], widths[1], widths[2]
-
-
-def _weights_hash(model: nn.Module) -> str:
-    """A hash of a live model's parameters, which stands for the checkpoint it has none of."""
-    digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    said = {key: whole(options.get(key)) for _, key in _WIDTHS}
+    unknown = [key for key, width in said.items() if width is None or width < 1]
+    if unknown:
+        names = " and ".join(name for name, key in _WIDTHS if key in unknown)
+        raise UnknownFactError(
+            f"{checkpoint.path} does not record the width of {names}",
+            received=", ".join(f"{key} = {options.get(key)!r}" for key in unknown),
+            expected="the options of the training run, inside the checkpoint or in opt.json beside it",
+        )
+    # opt.json is written before training adds TEF's two channels to the video's width.
+    early = {"v_feat_dim": TEF_CHANNELS if options.source == "opt.json" and tef else 0}
+    video, audio, text = ((said[key] or 0) + early.get(key, 0) for _, key in _WIDTHS)
+    return video, audio, text

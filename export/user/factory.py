@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +47,22 @@ def build_model(spec: str, checkpoint: Checkpoint) -> nn.Module:
             received=type(built).__name__,
             expected="a torch.nn.Module, or a tuple whose first item is one",
         )
-    load_weights(model, checkpoint.weights)
+    load_weights(model, checkpoint.weights, checkpoint.wrappers)
     return model.to("cpu").eval().requires_grad_(False)
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Put ``weights`` into ``model``; every parameter must fit."""
-    refuse_misfits(model.state_dict(), weights)
-    model.load_state_dict(weights, strict=True)
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], wrappers: Sequence[str] = ()) -> None:
+    """Put ``weights`` into ``model``; every parameter must fit.
+
+    ``wrappers`` were taken off the parameters' names when they were read. A model whose own names begin with
+    some of them (a wrapper of its own) gets those back.
+    """
+    wanted = model.state_dict()
+    fronts = ["".join(wrappers[first:]) for first in range(len(wrappers))]
+    front = next((one for one in fronts if wanted and all(name.startswith(one) for name in wanted)), "")
+    named = {f"{front}{name}": value for name, value in weights.items()}
+    refuse_misfits(wanted, named)
+    model.load_state_dict(named, strict=True)
 
 
 def _find(spec: str) -> Any:

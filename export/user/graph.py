@@ -32,12 +32,14 @@ class Anatomy:
     - ``places``: by kind, each layer's gate. ``ranges``: by kind, each layer's smallest and largest value.
     - ``predictions``: axes of those predictions it returns.
     - ``input_axes``: axes of the inputs its forward takes by keyword, features with their widths.
+    - ``hidden_dim``: channels of the stream that the gates act on.
     """
 
     places: dict[str, tuple[GatePlace, ...]]
     ranges: dict[str, tuple[tuple[float, float], ...]]
     predictions: dict[str, Axes]
     input_axes: dict[str, Axes]
+    hidden_dim: int
 
     @property
     def layers(self) -> int:

@@ -43,8 +43,8 @@ class GatePlace:
 
 def find_places(
     model: nn.Module, fusion: GatedFusion, batch: Mapping[str, Tensor]
-) -> dict[str, tuple[GatePlace, ...]]:
-    """By kind, where each layer's gate is, seen in one forward pass of ``model`` on ``batch``.
+) -> tuple[dict[str, tuple[GatePlace, ...]], Stream]:
+    """By kind, where each layer's gate is, seen in one forward pass of ``model`` on ``batch``; the stream.
 
     ``batch`` must have different, unequal-to-one numbers of samples and clips. Raises
     :class:`UnsupportedModelError` where a layer returns no gates.
@@ -86,7 +86,7 @@ def find_places(
                 received="; ".join(f"{p.owner}: {p.axes}" for p in places),
                 expected="the same in every layer",
             )
-    return found
+    return found, streams[fusion.layers[0].name]
 
 
 def _places_of(

@@ -14,6 +14,7 @@ import torch
 
 from gatescope.export import export_checkpoint, load_checkpoint
 from gatescope.export.graph.archives import save_pt2
+from gatescope.export.user.factory import load_weights
 from gatescope.runtime.errors import CheckpointError, UnsafeCheckpointError, WeightsMismatchError
 from tests.export import small
 
@@ -27,16 +28,113 @@ def test_training_layout(tmp_path) -> None:
     assert len(read.sha256) == 64
 
 
+WRAPPERS = {
+    "": "",
+    "module.": "DataParallel",
+    "_orig_mod.": "torch.compile",
+    "module._orig_mod.": "compiled, then parallel",
+    "_orig_mod.module.": "parallel, then compiled",
+    "module.module.": "parallel twice",
+    "model.": "Lightning",
+    "model.module._orig_mod.": "all of them",
+}
+
+
 @pytest.mark.parametrize("key", ["model", "state_dict", None])
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_layouts_and_parallel_prefix(tmp_path, key, prefix) -> None:
-    state = small.weights()
+@pytest.mark.parametrize("prefix", WRAPPERS)
+def test_layouts_and_the_names_of_wrappers(tmp_path, key, prefix) -> None:
+    state = {
+        name: small.weights()[name] for name in ("class_embed.bias", "fusion.fusion_layers.0.norm1.bias")
+    }
     named = {prefix + name: value for name, value in state.items()}
     torch.save(named if key is None else {key: named}, tmp_path / "m.pth")
     read = load_checkpoint(tmp_path / "m.pth")
     assert list(read.weights) == list(state)
     assert torch.equal(read["model"]["class_embed.bias"], state["class_embed.bias"])
     assert read.options_source is None
+    assert "".join(read.wrappers) == prefix
+    # DataParallel's is everywhere; of the others people want to know.
+    assert bool(read.notes) == (prefix not in ("", "module.")) and all(prefix in note for note in read.notes)
+
+
+def test_averaged_models_of_torch(tmp_path) -> None:
+    linear = torch.nn.Linear(2, 3)
+    averaged = torch.optim.swa_utils.AveragedModel(linear)
+    averaged.update_parameters(linear)
+    torch.save({"model": averaged.state_dict()}, tmp_path / "m.pth")
+    read = load_checkpoint(tmp_path / "m.pth")
+    assert list(read.weights) == ["weight", "bias"]
+    assert any("averages" in note and "1 states" in note for note in read.notes)
+
+
+@pytest.mark.parametrize("name", ["ema", "model_ema", "ema_state_dict"])
+def test_averages_beside_the_weights_and_alone(tmp_path, name) -> None:
+    torch.save({"model": {"a": torch.zeros(1)}, name: {"a": torch.ones(1)}}, tmp_path / "m.pth")
+    read = load_checkpoint(tmp_path / "m.pth")
+    assert read.weights["a"] == 0 and f"also holds averaged weights ('{name}')" in read.notes[0]
+    torch.save({name: {"a": torch.ones(1)}, "epoch": 3}, tmp_path / "m.pth")
+    read = load_checkpoint(tmp_path / "m.pth")
+    assert read.weights["a"] == 1 and f"the averages under '{name}'" in read.notes[0]
+
+
+def test_lightning_keeps_the_criterion_beside_the_model(tmp_path) -> None:
+    saved = {"model.a": torch.zeros(1), "criterion.empty_weight": torch.ones(2)}
+    torch.save({"state_dict": saved}, tmp_path / "m.pth")
+    read = load_checkpoint(tmp_path / "m.pth")
+    assert list(read.weights) == ["a"]
+    assert any("criterion.*" in note for note in read.notes)
+
+
+def test_compiled_parts_and_a_name_that_stands_for_two(tmp_path) -> None:
+    torch.save({"a._orig_mod.b": torch.zeros(1), "c": torch.ones(1)}, tmp_path / "m.pth")
+    assert list(load_checkpoint(tmp_path / "m.pth").weights) == ["a.b", "c"]
+    torch.save({"a._orig_mod.b": torch.zeros(1), "a.b": torch.ones(1)}, tmp_path / "m.pth")
+    with pytest.raises(CheckpointError, match="two parameters of one name"):
+        load_checkpoint(tmp_path / "m.pth")
+
+
+def test_a_prefix_that_only_some_carry_is_a_name(tmp_path) -> None:
+    torch.save({"model.a": torch.zeros(1), "b": torch.ones(1)}, tmp_path / "m.pth")
+    assert list(load_checkpoint(tmp_path / "m.pth").weights) == ["model.a", "b"]
+
+
+def test_own_code_whose_names_begin_like_a_wrapper_gets_them_back() -> None:
+    class Own(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = torch.nn.Linear(1, 1)
+
+    own, weights = Own(), {"weight": torch.ones(1, 1), "bias": torch.ones(1)}
+    load_weights(own, weights, ("module.", "model."))
+    assert own.model.weight == 1
+    load_weights(torch.nn.Linear(1, 1), weights, ("module.", "model."))
+
+
+def test_what_is_no_checkpoint_is_said_by_name(tmp_path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text("{}")
+    cases = {
+        run: ("is a run folder", "gatescope analyze"),
+        tmp_path / "opt.json": ("the options of a training run", "in the same folder"),
+        tmp_path / "best_hl_val_preds.jsonl": ("predictions", "--verify"),
+        tmp_path / "val.jsonl": ("annotations", "--annotations"),
+        tmp_path / "m.onnx": ("is an exported model, not a checkpoint", "it was exported from"),
+        tmp_path / "m.pt2": ("is an exported model, not a checkpoint", "it was exported from"),
+    }
+    (tmp_path / "opt.json").write_text(json.dumps(small.OPTIONS, indent=1))
+    (tmp_path / "best_hl_val_preds.jsonl").write_text(
+        '{"qid": 1, "query": "a", "pred_relevant_windows": []}\n{}'
+    )
+    (tmp_path / "val.jsonl").write_text('{"qid": 1, "query": "a", "vid": "b"}\n')
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x0a\x12\x07pytorch")
+    with zipfile.ZipFile(tmp_path / "m.pt2", "w") as archive:
+        archive.writestr("m/archive_format", "pt2")
+    for path, wanted in cases.items():
+        with pytest.raises(CheckpointError) as caught:
+            load_checkpoint(path)
+        assert all(text in str(caught.value) for text in wanted), str(caught.value)
+        assert "torch says" not in str(caught.value)
 
 
 def test_options_beside_the_file(tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import torch
 
 from gatescope.export import Checkpoint, Choices, load_checkpoint
 from gatescope.export.model.config import SsmConfig
-from gatescope.export.reading.facts import Description, describe
+from gatescope.export.reading.facts import FLAGS, Description, describe
 from gatescope.export.reading.rebuild import rebuild
 from gatescope.runtime.errors import (
     CheckpointError,
@@ -104,6 +105,68 @@ def test_unknown_gating_word(described) -> None:
 def test_what_weights_cannot_tell_must_be_said(described, missing, flag) -> None:
     with pytest.raises(UnknownFactError, match=flag):
         described(**{missing: ...})
+
+
+def test_all_that_weights_cannot_tell_is_asked_for_at_once(described) -> None:
+    with pytest.raises(UnknownFactError) as caught:
+        described(gating_type=..., nheads=..., fusion_n_heads=...)
+    assert caught.value.facts == ("gating", "heads", "fusion_heads")
+    assert all(flag in str(caught.value.fix) for flag in FLAGS.values())
+    with pytest.raises(UnknownFactError) as caught:
+        described(nheads=..., fusion_n_heads=..., choices=Choices(heads=8))
+    assert caught.value.facts == ("fusion_heads",)
+
+
+@pytest.mark.parametrize("key", ["dset_name", "v_feat_dirs", "clip_length", "max_v_l", "ctx_mode"])
+@pytest.mark.parametrize("lost", [..., None], ids=["absent", "none"])
+def test_options_that_lack_what_preprocessing_needs_are_named(described, key, lost) -> None:
+    assert described().warnings == ()
+    (warning,) = described(**{key: lost}).warnings
+    assert f"do not record {key}:" in warning and f"{key} = " in warning
+
+
+def adam(state, untouched: str) -> dict[str, object]:
+    """What Adam keeps of a training in which parameters that begin with ``untouched`` got no gradient."""
+    kept = {
+        number: {"step": torch.tensor(1.0), "exp_avg": torch.zeros_like(value)}
+        for number, (name, value) in enumerate(state.items())
+        if not untouched or not name.startswith(untouched)
+    }
+    return {"state": kept, "param_groups": [{"params": list(range(len(state)))}]}
+
+
+@pytest.mark.parametrize(
+    ("untouched", "recorded", "chosen", "wanted"),
+    [
+        ("txt_position_embed", ..., None, (False, "optimizer")),
+        ("", ..., None, (True, "optimizer")),
+        ("", False, None, (False, "opt")),
+        ("txt_position_embed", ..., True, (True, "flag")),
+        (None, ..., None, (False, "default")),
+    ],
+)
+def test_positions_of_words_are_told_by_the_optimizer_or_a_flag(
+    tmp_path, untouched, recorded, chosen, wanted
+) -> None:
+    state = small.weights()
+    options = {
+        key: value for key, value in (small.OPTIONS | {"use_txt_pos": recorded}).items() if value != ...
+    }
+    content = {"model": state, "opt": argparse.Namespace(**options)}
+    if untouched is not None:
+        content["optimizer"] = adam(state, untouched)
+    torch.save(content, tmp_path / "m.ckpt")
+    found = describe(load_checkpoint(tmp_path / "m.ckpt"), Choices(text_positions=chosen))
+    fact = found.facts["text_positions"]
+    assert (fact.value, fact.source) == wanted and found.config.text_positions is wanted[0]
+
+
+def test_an_unknown_branch_is_pointed_to_own_code(described) -> None:
+    state = {name: value for name, value in small.weights().items() if "input_vid_proj" not in name}
+    with pytest.raises(WeightsMismatchError, match="--model package"):
+        described(state)
+    with pytest.raises(CheckpointError, match="--model package"):
+        described({"backbone.weight": torch.zeros(3, 3)})
 
 
 def test_flags_tell_what_options_do_not(tmp_path) -> None:

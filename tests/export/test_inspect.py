@@ -74,10 +74,22 @@ def test_facts_recorded_nowhere_are_unknown_and_the_command_asks_for_them(tmp_pa
 @pytest.mark.parametrize(
     ("changes", "options", "questions"),
     [
-        ({}, {"gating_type": "global"}, ["gating", "attention_activation", "heads", "fusion_heads"]),
-        ({}, {"gating_type": "clipwise"}, ["gating", "heads", "fusion_heads"]),
-        ({"gating": "elementwise"}, {"gating_type": "elementwise"}, ["heads", "fusion_heads"]),
-        ({"family": "sigmoid"}, {"gating_type": "global"}, ["gating", "heads", "fusion_heads"]),
+        (
+            {},
+            {"gating_type": "global"},
+            ["gating", "attention_activation", "heads", "fusion_heads", "text_positions"],
+        ),
+        ({}, {"gating_type": "clipwise"}, ["gating", "heads", "fusion_heads", "text_positions"]),
+        (
+            {"gating": "elementwise"},
+            {"gating_type": "elementwise"},
+            ["heads", "fusion_heads", "text_positions"],
+        ),
+        (
+            {"family": "sigmoid"},
+            {"gating_type": "global"},
+            ["gating", "heads", "fusion_heads", "text_positions"],
+        ),
     ],
 )
 def test_what_the_weights_cannot_show_is_pointed_out(
