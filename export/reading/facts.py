@@ -36,9 +36,6 @@ FLAGS = {
 # Ends a warning that a passed verification makes pointless.
 TOLD_BY_VERIFY = "--verify tells which it is"
 
-# For the time being, where the gating is recorded nowhere.
-_MEANWHILE = cast(Gating, "clipwise")
-
 _Found = TypeVar("_Found")
 
 
@@ -72,7 +69,7 @@ def describe(checkpoint: Checkpoint, choices: Choices) -> Description:
     _refuse_unsupported(weights, options)
     sizes = find_sizes(family, weights, options)
     unknown = _Unknown()
-    gating = unknown.ask(lambda: _gating(family, weights, options, choices), _MEANWHILE)
+    gating: Gating = unknown.ask(lambda: _gating(family, weights, options, choices), "clipwise")
     heads = unknown.ask(lambda: _heads(options, "heads", "nheads", choices.heads, "--heads"), 1)
     fusion_heads = unknown.ask(lambda: _fusion_heads(family, options, choices), 1)
     unknown.refuse(checkpoint)
