@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import GatescopeError
 from .lazy import lazy_names
 
 if TYPE_CHECKING:
     from .data.batches import batches
     from .data.prepare import Sample, prepare
+    from .errors import GatescopeError
     from .manifest import Manifest
     from .model_file import read_manifest
     from .monitor.serving.monitor import Monitor
@@ -35,6 +35,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "GateSession": ".session",
+        "GatescopeError": ".errors",
         "Manifest": ".manifest",
         "Monitor": ".monitor.serving.monitor",
         "MonitoredSession": ".monitor.serving.session",

@@ -6,12 +6,16 @@ import ast
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("runtime", "export", "analysis")
+# What ``import gatescope`` itself gives. The folder has another name than the package, so that an installed
+# gatescope is not hidden by a checkout that Python happens to be started in.
+FRONT = "front"
 MAY_IMPORT = {"runtime": {"runtime"}, "export": {"export", "runtime"}, "analysis": {"analysis", "runtime"}}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
@@ -46,13 +50,14 @@ def imports(path: Path) -> list[tuple[int, str]]:
 
 def test_every_folder_with_code_is_a_listed_package() -> None:
     there = {f"gatescope.{'.'.join(path.parent.relative_to(ROOT).parts)}" for path in modules()}
-    assert there == set(PROJECT["tool"]["setuptools"]["packages"])
-    assert PROJECT["tool"]["setuptools"]["package-dir"] == {f"gatescope.{room}": room for room in ROOMS}
+    assert there | {"gatescope"} == set(PROJECT["tool"]["setuptools"]["packages"])
+    places = {"gatescope": FRONT, **{f"gatescope.{room}": room for room in ROOMS}}
+    assert PROJECT["tool"]["setuptools"]["package-dir"] == places
 
 
-def test_every_package_has_an_init_and_every_room_its_type_marker() -> None:
+def test_every_package_has_an_init_and_the_whole_is_marked_as_typed() -> None:
     assert [str(p.parent) for p in modules() if not (p.parent / "__init__.py").exists()] == []
-    assert all((ROOT / room / "py.typed").exists() for room in ROOMS)
+    assert (ROOT / FRONT / "py.typed").exists()
 
 
 def test_text_files_are_written_and_read_alike_in_every_locale() -> None:
@@ -90,6 +95,7 @@ HEAVY = ("torch", "onnxruntime", "polars", "matplotlib", "sklearn", "onnx", "num
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
+        ("import gatescope; dir(gatescope), gatescope.__version__, gatescope.runtime", HEAVY),
         ("import gatescope.runtime", HEAVY),
         ("import gatescope.export", HEAVY),
         ("import gatescope.analysis", HEAVY),
@@ -119,9 +125,34 @@ def test_direct_dependencies_are_pinned() -> None:
 
 
 def test_public_names_can_be_loaded() -> None:
-    import gatescope.analysis
-    import gatescope.export
-    import gatescope.runtime
+    import gatescope
 
-    for room in (gatescope.runtime, gatescope.export, gatescope.analysis):
-        assert all(getattr(room, name) is not None for name in room.__all__)
+    for place in (gatescope, gatescope.runtime, gatescope.export, gatescope.analysis):
+        assert all(getattr(place, name) is not None for name in place.__all__)
+        assert set(dir(place)) >= set(place.__all__)
+        with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+            place.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("place", [FRONT, *ROOMS])
+def test_type_checkers_see_the_public_names(place: str) -> None:
+    """Names are loaded when they are asked for; a type checker and an editor read the imports alone."""
+    path = ROOT / place / "__init__.py"
+    told = {
+        name.name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+    } | {"__version__"}
+    public = import_module("gatescope" + ("" if place == FRONT else f".{place}"))
+    assert set(public.__all__) <= told
+
+
+def test_the_front_door_leads_to_public_names_of_rooms() -> None:
+    import gatescope
+
+    rooms = {getattr(gatescope, room) for room in ROOMS}
+    for name in set(gatescope.__all__) - {"__version__", *ROOMS}:
+        assert any(name in room.__all__ and getattr(room, name) is getattr(gatescope, name) for room in rooms)
+    assert gatescope.__version__ == PROJECT["project"]["version"]
+    assert "gatescope.runtime" in (gatescope.__doc__ or "")
