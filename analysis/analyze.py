@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from ..runtime.brief import one_line
 from ..runtime.errors import UsageError
 from ..runtime.files import local
 from ..runtime.runs.reader import Run, open_run
@@ -47,6 +51,24 @@ class AnalysisResult:
     summary: GateSummary
     document: dict[str, Any]
     warnings: tuple[str, ...]
+
+    @property
+    def page(self) -> Path:
+        """The report as one page that a browser opens."""
+        return self.output / PAGE
+
+    def __repr__(self) -> str:
+        warned = counted(len(self.warnings), "warning") if self.warnings else ""
+        samples = counted(self.summary.samples, "sample")
+        return one_line(self, str(self.page), samples, counted(len(self.files), "file"), warned)
+
+    def _repr_html_(self) -> str:
+        """In a notebook: a link to the report, and what to know before believing it."""
+        link = quote(os.path.relpath(self.page))  # a notebook opens what lies below its own folder
+        warned = "".join(f"<li>{escape(warning)}</li>" for warning in self.warnings)
+        told = f'<a href="{link}" target="_blank">{escape(str(self.page))}</a>'
+        samples = counted(self.summary.samples, "sample")
+        return f"<p>{told}: {samples}</p>" + (f"<ul>{warned}</ul>" if warned else "")
 
 
 def analyze_run(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
+from ..runtime.brief import counted, one_line
 from ..runtime.errors import UsageError
+from ..runtime.progress import in_notebook, steps_progress
 from ..runtime.runs.reader import Run
 from ..runtime.tracking.ids import id_text
 from ..runtime.tracking.recorded import RecordedGates
@@ -53,24 +54,49 @@ class GateAnalyzer:
         """The run that is analysed; of a tracker, what it holds now."""
         return self.model.as_run()
 
-    def analyze_all_samples(self, output: str | Path, **options: Any) -> AnalysisResult:
+    def analyze_all_samples(
+        self,
+        output: str | Path,
+        *,
+        annotations: str | Path | None = None,
+        subsets: Mapping[str, Iterable[Hashable]] | None = None,
+        samples: str | Iterable[Hashable] | None = None,
+        compare: str | Iterable[Hashable] | None = None,
+        raw: bool = False,
+        plugins: Sequence[str | Path] = (),
+        progress: bool | None = None,
+    ) -> AnalysisResult:
         """Write report, statistics and figures of all samples into ``output``; see :func:`analyze_run`.
 
-        ``options`` are the fields of :class:`~gatescope.analysis.context.Options`: ``annotations``,
-        ``samples=["12", "15"]`` (or ``"all"``), ``compare=[]``, ``raw=True``, ….
+        - ``annotations``: the benchmark's JSONL, for everything that needs ground truth.
+        - ``subsets``: by name, the qids that belong to it.
+        - ``samples``: ids to show one by one, sample_ids or qids, ``"all"`` for every sample; by default a
+          few that say most. ``compare``: ids to set side by side, ``[]`` for the first five; by default none.
+        - ``raw``: write the gates of these samples as ``.npy`` files too.
+        - ``plugins``: files of Python code that register statistics and figures.
+        - ``progress``: whether to show on stderr how far it is; by default in a notebook only.
         """
-        return analyze_run(self.run, output, options=_options(options))
+        options = Options(
+            annotations=None if annotations is None else Path(annotations),
+            subsets={name: frozenset(_texts(ids)) for name, ids in (subsets or {}).items()},
+            samples=None if samples is None else _texts(samples),
+            compare=None if compare is None else _texts(compare),
+            raw=raw,
+            plugins=tuple(Path(one) for one in plugins),
+        )
+        if not (in_notebook() if progress is None else progress):
+            return analyze_run(self.run, output, options=options)
+        with steps_progress("analysing") as show:
+            return analyze_run(self.run, output, options=options, progress=show)
+
+    def __repr__(self) -> str:
+        source = self.model
+        if isinstance(source, RecordedGates | FrameGates):
+            return one_line(self, "a table" if isinstance(source, FrameGates) else repr(source.as_run()))
+        kind = type(source).__name__
+        return one_line(self, kind, f"{counted(len(source.gate_history), 'id')} tracked")
 
 
-def _options(given: Mapping[str, Any]) -> Options:
-    """The options with ids of any type as text, and paths as such."""
-    options = dict(given)
-    for name in ("samples", "compare"):
-        if options.get(name) is not None:
-            ids: str | Iterable[Any] = options[name]
-            options[name] = (ids,) if isinstance(ids, str) else tuple(id_text(one) for one in ids)
-    if options.get("annotations") is not None:
-        options["annotations"] = Path(options["annotations"])
-    if "plugins" in options:
-        options["plugins"] = tuple(Path(one) for one in options["plugins"])
-    return Options(**options)
+def _texts(ids: str | Iterable[Hashable]) -> tuple[str, ...]:
+    """Ids of any type as text; a text is one id."""
+    return (ids,) if isinstance(ids, str) else tuple(id_text(one) for one in ids)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from ..runtime.brief import brief
 from ..runtime.errors import ExportError, UsageError
 from ..runtime.files import local, new_file
 from ..runtime.manifest import Manifest, Verification
@@ -45,6 +46,9 @@ class ExportResult:
     path: Path
     manifest: Manifest
     bytes: int
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 # What a format's files are called.

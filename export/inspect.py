@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
+from ..runtime.brief import counted
 from ..runtime.errors import CheckpointError, GatescopeError, UnknownFactError
 from ..runtime.files import local
-from ..runtime.inspection.inspection import Inspection, Row, Section, counted, rows_of, size_of
+from ..runtime.inspection.inspection import Inspection, Row, Section, rows_of, size_of
 from ..runtime.manifest import Fact
 from .choices import Choices
 from .model.config import Family

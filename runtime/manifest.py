@@ -17,6 +17,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from .brief import counted, one_line
 from .errors import ManifestError
 
 FORMAT_VERSION = 2
@@ -401,6 +402,15 @@ class Manifest:
             raise ManifestError(
                 f"the manifest of {origin} is damaged", received=str(error), fix="export the model again"
             ) from error
+
+    @property
+    def in_words(self) -> str:
+        """Gating, layers and what the graph returns, such as ``clipwise, 4 layers, tracked``."""
+        return f"{self.gating}, {counted(self.layers, 'layer')}, {self.outputs_kind}"
+
+    def __repr__(self) -> str:
+        kinds = " and ".join(self.gate_kinds) or "no"
+        return one_line(self, self.family, self.in_words, f"{kinds} gates", self.batching, self.format)
 
 
 def _from_format_1(raw: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, now and then a plain line in a log."""
+"""Progress on stderr: a bar on a terminal or in a notebook, now and then a plain line in a log."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Any
 
 from tqdm import tqdm
 
@@ -43,11 +44,18 @@ def steps_progress(what: str) -> Generator[Callable[[int, int], None]]:
         yield show
 
 
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython: Any = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and "IPKernelApp" in shell.config
+
+
 @contextmanager
 def _shown(
     what: str, unit: str, total: int, done: int, note: Callable[[], str] | None
 ) -> Generator[Callable[[int, int], None]]:
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() or in_notebook():
         with tqdm(total=total, initial=done, desc=what, unit=f" {unit}", file=sys.stderr) as bar:
 
             def update(count: int, of: int) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backends.backend import Backend, open_backend
+from .brief import brief, one_line
 from .device import Device, DeviceOptions
 from .errors import GatescopeError
 from .inputs import check_batch
@@ -49,6 +50,9 @@ class Outputs:
     raw: dict[str, NDArray[Any]]
     contributions: dict[str, NDArray[np.float32]] = field(default_factory=dict[str, NDArray[np.float32]])
     summaries: dict[str, NDArray[np.float32]] = field(default_factory=dict[str, NDArray[np.float32]])
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 class GateSession:
@@ -207,6 +211,10 @@ class GateSession:
             summaries=pick(summaries),
             raw=raw,
         )
+
+    def __repr__(self) -> str:
+        state = f"on {self.device}" if self._backend is not None else "closed"
+        return one_line(self, str(self.path), self.manifest.in_words, state)
 
 
 def _float32(array: NDArray[Any]) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ...runtime.brief import brief
 from ...runtime.data.annotations import Annotation, read_annotations
 from ...runtime.data.batches import batches
 from ...runtime.data.check import check_samples
@@ -71,6 +72,9 @@ class AblationResult:
     document: dict[str, Any]
     skipped: tuple[Skipped, ...]
     warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 def ablate(

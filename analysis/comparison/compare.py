@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from ...runtime.brief import brief
 from ...runtime.errors import NoGroundTruthError, UsageError
 from ...runtime.files import local
 from ...runtime.runs.atomic import write_together
@@ -55,6 +56,9 @@ class ComparisonResult:
     metrics: pl.DataFrame
     document: dict[str, Any]
     warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 def compare_runs(

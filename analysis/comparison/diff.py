@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from ...runtime.brief import brief
 from ...runtime.errors import UsageError
 from ...runtime.runs.reader import Run, open_run
 from .gate_differences import GateDifference, channels_of, gate_differences
@@ -55,6 +56,9 @@ class RunDifference:
             "settings": [dict(zip(("what", "one", "other"), row, strict=True)) for row in self.settings],
             "within_tolerance": self.within,
         }
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 def diff_runs(

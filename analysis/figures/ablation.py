@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .style import INK, MISSING, QUIET, grid, heading, kind_colour, new_figure, short, style
+from .style import INK, MISSING, QUIET, Figure, grid, heading, kind_colour, new_figure, short, style
 
 # Audio has a colour that no kind of gate has.
 _AUDIO = "#7a5195"

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from .style import MARKERS, QUIET, grid, heading, kind_name, new_figure, series_colour, short, style
+from .style import MARKERS, QUIET, Figure, grid, heading, kind_name, new_figure, series_colour, short, style
 
 _NAMED = 12  # points beside which there is room for a name
 

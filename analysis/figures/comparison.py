@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib import colormaps
-from matplotlib.figure import Figure
 
-from .style import QUIET, grid, heading, kind_name, new_figure, png, short, style
+from .style import QUIET, Figure, grid, heading, kind_name, new_figure, png, short, style
 
 _KINDS = {"att_means": "attention", "ffn_means": "ffn"}
 # Beyond it bars are thinner than a line and names cannot be read.

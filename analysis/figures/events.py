@@ -8,9 +8,20 @@ from itertools import pairwise
 
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from .style import EVENT, QUIET, grid, heading, kind_colour, kind_name, new_figure, shades, short, style
+from .style import (
+    EVENT,
+    QUIET,
+    Figure,
+    grid,
+    heading,
+    kind_colour,
+    kind_name,
+    new_figure,
+    shades,
+    short,
+    style,
+)
 
 
 def event_figure(

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from .style import (
     MARKERS,
     QUIET,
+    Figure,
     grid,
     heading,
     kind_colour,

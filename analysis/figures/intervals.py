@@ -7,10 +7,9 @@ from typing import Any
 
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ..statistics.bootstrap import FEW_VIDEOS
-from .style import INK, QUIET, grid, heading, kind_colour, new_figure, short, style
+from .style import INK, QUIET, Figure, grid, heading, kind_colour, new_figure, short, style
 
 
 def interval_figure(

@@ -6,10 +6,9 @@ import math
 
 import polars as pl
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from .style import QUIET, grid, heading, kind_colour, kind_name, new_figure, style
+from .style import QUIET, Figure, grid, heading, kind_colour, kind_name, new_figure, style
 
 #: With more samples than this, points hide each other: hexagons count them.
 _POINTS = 400

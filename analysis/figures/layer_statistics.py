@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from .style import INK, QUIET, grid, heading, kind_colour, kind_name, new_figure, style
+from .style import INK, QUIET, Figure, grid, heading, kind_colour, kind_name, new_figure, style
 
 _ROWS = {"mean": "mean gate", "mean_abs": "mean |g|"}
 _WHISKERS = (5, 25, 50, 75, 95)

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import polars as pl
-from matplotlib.figure import Figure
 
-from .style import INK, QUIET, grid, heading, kind_colour, kind_name, new_figure, percent_axis, signed, style
+from .style import (
+    INK,
+    QUIET,
+    Figure,
+    grid,
+    heading,
+    kind_colour,
+    kind_name,
+    new_figure,
+    percent_axis,
+    signed,
+    style,
+)
 
 
 def layer_figure(by_layer: pl.DataFrame, distribution: pl.DataFrame, subtitle: str) -> Figure:

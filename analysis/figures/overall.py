@@ -6,9 +6,20 @@ from typing import Any
 
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from .style import INK, QUIET, grid, heading, kind_colour, kind_name, new_figure, percent_axis, signed, style
+from .style import (
+    INK,
+    QUIET,
+    Figure,
+    grid,
+    heading,
+    kind_colour,
+    kind_name,
+    new_figure,
+    percent_axis,
+    signed,
+    style,
+)
 
 _TICKS = 16  # as many layers can be named side by side
 

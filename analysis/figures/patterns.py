@@ -11,9 +11,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 
-from .style import INK, MISSING, heading, kind_name, new_figure, short, signed, style, value_scale
+from .style import INK, MISSING, Figure, heading, kind_name, new_figure, short, signed, style, value_scale
 
 _LABELLED = 40
 _WRITTEN = 12

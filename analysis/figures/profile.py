@@ -8,7 +8,6 @@ from itertools import groupby
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import (
     FixedLocator,
     FuncFormatter,
@@ -18,10 +17,10 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from ...runtime.inspection.inspection import counted
+from ...runtime.brief import counted
 from ...runtime.profiling.parts import OTHER
 from ...runtime.profiling.results import Profile, Row, Trace, Unavailable
-from .style import INK, MISSING, grid, heading, new_figure, png, series_colour, short, style
+from .style import INK, MISSING, Figure, grid, heading, new_figure, png, series_colour, short, style
 
 # Which of the series' colours a kind of part has, where it is not the first.
 _KINDS = {"gates": 1, "t2v": 2, "encoder": 2, "decoder": 2, "heads": 2, "projection": 4}

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from .style import INK, QUIET, grid, heading, kind_colour, kind_name, new_figure, short, signed, style
+from .style import INK, QUIET, Figure, grid, heading, kind_colour, kind_name, new_figure, short, signed, style
 
 _NAME = 16
 

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .style import INK, grid, heading, kind_name, new_figure, series_colour, short, style
+from .style import INK, Figure, grid, heading, kind_name, new_figure, series_colour, short, style
 
 _DRAWN = {
     "MR-full-mAP": "mAP",

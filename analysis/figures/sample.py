@@ -12,12 +12,23 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from .style import INK, MISSING, QUIET, grid, kind_colour, kind_name, new_figure, short, style, value_scale
+from .style import (
+    INK,
+    MISSING,
+    QUIET,
+    Figure,
+    grid,
+    kind_colour,
+    kind_name,
+    new_figure,
+    short,
+    style,
+    value_scale,
+)
 
 # In inches: a figure whose panels never move needs no layout to be worked out, which takes most of the time.
 _WIDTH = 11.0

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize, to_rgb
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as PlainFigure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import FuncFormatter
 
@@ -65,6 +65,17 @@ def style() -> Generator[None]:
         yield
 
 
+class Figure(PlainFigure):
+    """A matplotlib figure that shows itself in a notebook.
+
+    Figures of pyplot do so too; pyplot has no part in ours, so that making one leaves nothing behind in a
+    process that serves, and the last line of a cell would print ``<Figure size …>`` alone.
+    """
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, ``width`` × ``height`` inches, with no part in pyplot's global state."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
@@ -72,7 +83,7 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def png(figure: Figure) -> bytes:
+def png(figure: PlainFigure) -> bytes:
     """The figure as a PNG file; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     with style():

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from .style import EVENT, INK, QUIET, grid, heading, kind_colour, kind_name, new_figure, style
+from .style import EVENT, INK, QUIET, Figure, grid, heading, kind_colour, kind_name, new_figure, style
 
 _WINDOWS = 5
 _ROW = 0.95

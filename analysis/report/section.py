@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from ...runtime.brief import brief
+
 
 class Section(NamedTuple):
     """A heading and what stands under it. A plain tuple of the first three does as well.
@@ -24,3 +26,6 @@ class Section(NamedTuple):
     document: Mapping[str, Any] = {}
     files: Mapping[str, bytes] = {}
     stream: Iterable[tuple[str, bytes]] = ()
+
+    def __repr__(self) -> str:
+        return brief(self)

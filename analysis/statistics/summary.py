@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ...runtime.brief import brief
 from ...runtime.errors import RunFolderError
 from ...runtime.manifest import Manifest
 from ...runtime.runs.reader import Run
@@ -80,6 +81,9 @@ class GateSummary:
     def samples(self) -> int:
         """How many samples the gates belong to."""
         return self.per_sample["sample_id"].n_unique()
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 def summarise(run: Run, *, progress: Callable[[], object] | None = None) -> GateSummary:

@@ -19,6 +19,7 @@ from typing import Any, Literal, cast
 
 import torch
 
+from ...runtime.brief import one_line
 from ...runtime.errors import CheckpointError, UnsafeCheckpointError
 from ...runtime.files import local
 from ...runtime.model_file import file_sha256
@@ -63,6 +64,11 @@ class Checkpoint(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self.content)
+
+    def __repr__(self) -> str:
+        options = f"options of {self.options_source}" if self.options_source else "no options"
+        weights = f"{len(self.weights)} parameters"
+        return one_line(self, str(self.path), weights, options, f"keys {', '.join(map(str, self.content))}")
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

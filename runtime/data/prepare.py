@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..brief import brief
 from ..errors import InputError
 from ..inputs import as_numbers
 from ..manifest import Manifest, Preprocessing, Source
@@ -56,6 +57,9 @@ class Sample:
     def as_batch(self) -> dict[str, Features]:
         """A batch of this sample alone, for ``GateSession.run``."""
         return collate([self])
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 def prepare(

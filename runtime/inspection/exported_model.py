@@ -11,11 +11,12 @@ from typing import Any
 
 import onnx
 
+from ..brief import counted
 from ..device import DeviceOptions
 from ..errors import DeviceError, GatescopeError, ModelFileError
 from ..manifest import Manifest, Tensor
 from ..model_file import ModelFile, read_model_file
-from .inspection import Inspection, Row, Section, counted, rows_of, size_of
+from .inspection import Inspection, Row, Section, rows_of, size_of
 
 _FACTS = (
     ("heads", "heads"),

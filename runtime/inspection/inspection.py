@@ -90,12 +90,6 @@ def size_of(count: int) -> str:
     return f"{count} bytes"
 
 
-def counted(count: int, noun: str) -> str:
-    """A number with its noun, in the plural where it is not one."""
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{count:,} {noun if count == 1 else plural}"
-
-
 def _section(section: Section) -> str:
     names = max(len(row.name) for row in section.rows)
     values = max((len(row.value) for row in section.rows if row.source), default=0)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from ..brief import counted
 from ..errors import RunFolderError
 from ..model_file import file_sha256
 from ..runs.info import FileRef, RunInfo, Timings, read_info
 from ..runs.reader import open_run
 from ..runs.writer import finished_parts
-from .inspection import Inspection, Row, Section, counted
+from .inspection import Inspection, Row, Section
 
 _SHOWN = 5
 

@@ -7,6 +7,8 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from ..brief import brief
+
 #: What can go wrong, each watched by a detector of its own.
 Kind = Literal[
     "drift", "level", "saturation", "collapse", "constant", "frozen", "nan", "stale", "missing", "loss"
@@ -91,3 +93,6 @@ class Alarm:
     def to_json(self) -> str:
         """One line."""
         return msgspec.json.encode(self).decode()
+
+    def __repr__(self) -> str:
+        return brief(self)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..inspection.inspection import counted, size_of
+from ..brief import counted
+from ..inspection.inspection import size_of
 from .parts import OTHER
 from .results import Comparison, Machine, Profile, Ratio, Recommendation, Row, Start, Trace, Unavailable
 

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ..brief import counted, one_line
 from ..errors import RunFolderError
 from ..files import local
 from ..manifest import Manifest
@@ -198,6 +199,23 @@ class Run:
     @cached_property
     def _sample_of_qid(self) -> dict[str, str]:
         return dict(zip(self._index["qid"].to_list(), self._index["sample_id"].to_list(), strict=True))
+
+    def __repr__(self) -> str:
+        there, planned = self.record.samples_in(self.parts), self.record.samples
+        manifest = self.manifest
+        state = "finished" if self.finished else f"unfinished, {there:,} of {planned:,} done"
+        layers = counted(manifest.layers, "layer")
+        return one_line(self, str(self.path), self._in_words, manifest.gating, layers, state)
+
+    @cached_property
+    def _in_words(self) -> str:
+        """How many queries of how many videos there are; empty where the table of samples is gone."""
+        try:
+            counts = self.samples.select(pl.len(), pl.col("vid").n_unique().alias("videos")).collect()
+        except (OSError, pl.exceptions.PolarsError, RunFolderError):
+            return ""
+        queries, videos = counts.row(0)
+        return f"{counted(queries, 'query')} of {counted(videos, 'video')}"
 
 
 def planned_samples(folder: Path) -> pl.DataFrame:

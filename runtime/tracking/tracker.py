@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import plugins
+from ..brief import counted, one_line
 from ..errors import GatescopeError
 from ..files import local
 from .batch import TrackedBatch
@@ -250,6 +251,10 @@ class GateTracker:
             received=f"gate tracking is {'on' if self.track_gates else 'off'}, the history is empty",
             fix="enable_gate_tracking(), set_current_sample_id(id), then run the model",
         )
+
+    def __repr__(self) -> str:
+        state = "tracking" if self.track_gates else "off"
+        return one_line(self, state, counted(len(self.gate_history), "id"))
 
 
 def _figure() -> Callable[[dict[str, dict[str, list[float]]]], bytes] | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from ...brief import brief
 from ...errors import BaselineError
 from ..counting.layout import GateLayout
 from ..counting.totals import GateTotals
@@ -97,6 +98,9 @@ class Baseline:
 
     def _rate(self, slice_: str) -> float:
         return self.false_alarms / len(self.slices) if slice_ else self.false_alarms
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 def make_baseline(

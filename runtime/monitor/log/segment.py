@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from ...brief import brief
 from ...errors import GateLogError
 from ..observed import ObservedVideo
 from .frames import (
@@ -36,6 +37,9 @@ class LoggedVideo:
     segment: str
     offset: int
     video: ObservedVideo
+
+    def __repr__(self) -> str:
+        return brief(self)
 
 
 @dataclass

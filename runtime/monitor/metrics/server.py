@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from ...brief import one_line
 from ...errors import MissingExtraError, MonitorError
 from ...files import new_file
 from .snapshot import MetricsSnapshot
@@ -65,6 +66,9 @@ class MetricsServer:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        return one_line(self, self.url)
 
 
 def exposition(snapshot: MetricsSnapshot) -> str:

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from numpy.typing import NDArray
 
+from ...brief import one_line
 from ...errors import MonitorError
 from ...files import local
 from ...manifest import Manifest
@@ -283,6 +284,11 @@ class Monitor:
         if worker is not None:
             self._abandoned.detach()
             worker.disown()
+
+    def __repr__(self) -> str:
+        log = "no log" if self.folder is None else f"log {self.folder}"
+        baseline = "no baseline" if self.baseline is None else "a baseline"
+        return one_line(self, log, baseline, "closed" if self._closed else "")
 
 
 def _ids(ids: object, samples: int) -> tuple[str, ...] | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
+from ...brief import one_line
 from .monitor import Monitor
 from .taps import tap_of
 
@@ -70,3 +71,8 @@ class MonitoredSession:
         close = getattr(self._session, "close", None)
         if callable(close):
             close()
+
+    def __repr__(self) -> str:
+        session: object = self._session
+        plain = type(session).__repr__ is object.__repr__  # a class and an address
+        return one_line(self, type(session).__name__ if plain else repr(session), repr(self._monitor))
