@@ -9,6 +9,7 @@ import polars as pl
 
 from ..runtime.brief import counted, one_line
 from ..runtime.errors import UsageError
+from ..runtime.files import local
 from ..runtime.progress import in_notebook, steps_progress
 from ..runtime.runs.reader import Run
 from ..runtime.tracking.ids import id_text
@@ -77,12 +78,12 @@ class GateAnalyzer:
         - ``progress``: whether to show on stderr how far it is; by default in a notebook only.
         """
         options = Options(
-            annotations=None if annotations is None else Path(annotations),
+            annotations=None if annotations is None else local(annotations),
             subsets={name: frozenset(_texts(ids)) for name, ids in (subsets or {}).items()},
             samples=None if samples is None else _texts(samples),
             compare=None if compare is None else _texts(compare),
             raw=raw,
-            plugins=tuple(Path(one) for one in plugins),
+            plugins=tuple(local(one) for one in plugins),
         )
         if not (in_notebook() if progress is None else progress):
             return analyze_run(self.run, output, options=options)

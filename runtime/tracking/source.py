@@ -70,9 +70,17 @@ def run_of(source: Run | RunSource | str | Path) -> Run:
     # Callers are not all type-checked.
     if isinstance(source, RunSource):  # pyright: ignore[reportUnnecessaryIsInstance]
         return source.as_run()
+    if type(source).__module__.partition(".")[0] == "pandas":
+        raise UsageError(
+            "a pandas frame cannot be analysed as it is",
+            received=f"a pandas {type(source).__name__}",
+            expected="a polars LazyFrame or DataFrame: sample_id, layer, gate, clip, value",
+            fix="polars.from_pandas(frame) makes one of it",
+        )
     raise UsageError(
         "this holds no tracked gates",
         received=f"a {type(source).__name__}",
-        expected="a run folder, a tracker, or the fusion module of an adapted model",
+        expected="a run folder, a tracker, or the fusion module of an adapted model; a GateAnalyzer "
+        "also takes a polars LazyFrame",
         fix="gatescope.export.adapt_legacy_model(model) makes a PyTorch model's fusion track its gates",
     )
