@@ -14,8 +14,9 @@ BENCH_ARGS ?=
 BENCH  := $(BIN)/python -m tests.benchmarks
 TORTURE_ARGS ?=
 CONDITIONS ?=
+MATRIX_ARGS ?=
 
-.PHONY: demo test quick check format clean setup bench bench-rewrites bench-precision bench-cuda bench-smoke torture conditions
+.PHONY: demo test quick check format clean setup bench bench-rewrites bench-precision bench-cuda bench-smoke torture conditions matrix
 
 setup: $(STAMP)
 
@@ -60,6 +61,9 @@ bench-smoke: $(STAMP)  ## the benchmarks at tiny sizes, so that they cannot rot;
 
 torture: $(STAMP)  ## every promise of the monitor at full size; about an hour. TORTURE_ARGS: names, --short
 	$(BIN)/python -m tests.torture $(TORTURE_ARGS)
+
+matrix: $(STAMP)  ## export, run and verify under every release of torch; builds 5 GB each. MATRIX_ARGS: --only, --python
+	$(BIN)/python -m tests.matrix $(MATRIX_ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

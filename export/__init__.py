@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..runtime.lazy import lazy_names
+from ..runtime.torch_range import refuse_old_torch
 
 if TYPE_CHECKING:
     from .choices import Choices
@@ -29,6 +30,9 @@ __all__ = [
     "load_legacy_model_with_gate_tracking",
     "restore_legacy_model",
 ]
+
+# Before any of the room's modules is imported: they ask PyTorch for what an old one lacks.
+refuse_old_torch()
 
 __getattr__, __dir__ = lazy_names(
     __name__,

@@ -21,6 +21,7 @@ from ..runtime.manifest import Manifest, Verification
 from ..runtime.model_file import write_manifest_onnx
 from ..runtime.profiling.samples import random_batch
 from ..runtime.session import GateSession
+from ..runtime.torch_range import untested_torch
 from .choices import Choices
 from .graph.archives import save_pt2, save_torchscript, to_torchscript
 from .graph.capture import TRACE_LENGTHS, capture
@@ -131,6 +132,8 @@ def write_certified(
     ``captured`` is what goes into the file where that is another way to the same numbers. ``verification``
     is called with the manifest, a function that runs the file, and ``tell``.
     """
+    if note := untested_torch():
+        manifest = replace(manifest, warnings=(*manifest.warnings, note))
     tell("capturing the graph")
     write = _writer(captured or graph, _example(manifest, graph), manifest)
     with new_file(target) as unfinished:

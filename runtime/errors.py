@@ -3,6 +3,7 @@
 GatescopeError                  exit code 1
 ├── UsageError                  exit code 2: flags that contradict each other or the input
 ├── MissingExtraError           an optional dependency is not installed
+├── UnsupportedTorchError       the installed PyTorch is older than any that works
 ├── CheckpointError             the checkpoint cannot be read, or is not one
 │   ├── UnsafeCheckpointError   it asks to load something other than tensors and options
 │   ├── WeightsMismatchError    parameters missing, unexpected, misshapen or not finite
@@ -78,6 +79,10 @@ class MissingExtraError(GatescopeError):
         )
         self.module = module
         self.extra = extra
+
+
+class UnsupportedTorchError(GatescopeError):
+    """The installed PyTorch is older than any that gatescope works with; raised before it is imported."""
 
 
 class CheckpointError(GatescopeError):

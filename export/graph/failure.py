@@ -1,4 +1,4 @@
-"""Where in whose code a model failed: the user's line and module, not PyTorch's."""
+"""Where in whose code a model failed: the user's line and module, not PyTorch's; and ours is not theirs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,26 @@ import torch
 from torch import nn
 
 from ...runtime.errors import ExportError
+from ...runtime.torch_range import tested_releases
 
+_PACKAGE = __name__.split(".")[0]
 _LIBRARIES = Path(torch.__file__).parent.parent
 
 
 def failed_in(model: nn.Module, doing: str, error: BaseException) -> ExportError:
-    """The error for ``model`` having raised ``error`` while ``doing``; names module, line and remedy."""
+    """The error for ``model`` having raised ``error`` while ``doing``; names module, line and remedy.
+
+    Where no part of the model is a user's code, none of it is told to change: then the fault is ours.
+    """
     text = next((line for line in str(error).splitlines() if line.strip()), "")
+    if _is_ours(model):
+        return ExportError(
+            f"gatescope's own model failed while {doing}; your checkpoint and code have no part in it",
+            received=f"{type(error).__name__}: {text} (torch {torch.__version__})",
+            expected=f"an export that works with {tested_releases()}",
+            fix="try another --format, --optimize none, or another release of torch, and report this with "
+            "what --debug shows: it is a fault of gatescope",
+        )
     where, line = _user_code(model, error)
     received = f"{type(error).__name__}: {text}" + (f"\n    {where}: {line}" if where else "")
     return ExportError(
@@ -25,6 +38,11 @@ def failed_in(model: nn.Module, doing: str, error: BaseException) -> ExportError
         expected="a forward pass that takes the six inputs as keywords and can be captured as a graph",
         fix=_remedy(line, str(error)),
     )
+
+
+def _is_ours(model: nn.Module) -> bool:
+    """Whether every module's class is gatescope's or PyTorch's."""
+    return {type(module).__module__.split(".")[0] for module in model.modules()} <= {_PACKAGE, "torch"}
 
 
 def _user_code(model: nn.Module, error: BaseException) -> tuple[str | None, str]:
@@ -55,4 +73,4 @@ def _remedy(line: str, message: str) -> str:
         return "that line's course depends on a tensor's values: compute both ways, choose by torch.where"
     if "Constraints violated" in message or "specialized" in message:
         return "that code fixes an axis that must stay free (batch, clips or words): keep shapes as they come"
-    return "mend that line, or run again with --debug for PyTorch's own report"
+    return "change that line, or run again with --debug for PyTorch's own report"

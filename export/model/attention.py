@@ -24,7 +24,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor) 
 
 
 def weigh(scores: Tensor, mask: Tensor) -> Tensor:
-    """Softmax weights of scores (B, heads, Q, S) under a mask as in :func:`attend`; same shape, sums of 1."""
+    """Softmax weights of scores (…, S) under a mask that broadcasts to them, of either kind that
+    :func:`attend` takes; same shape, sums of 1."""
     scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
     return scores.softmax(-1)
 

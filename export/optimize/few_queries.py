@@ -45,8 +45,9 @@ class ClipReading(nn.Module):
             position = position + content
         sought = torch.cat((content @ self.keys, position @ self.position_keys), -1).flatten(1, 2)
         scores = sought @ torch.cat((memory, pos), -1).transpose(1, 2)
-        weights = weigh(scores.unflatten(1, (self.heads, -1)), allowed)
-        read = (weights.flatten(1, 2) @ memory).unflatten(1, (self.heads, -1))
+        # Heads and queries stay one axis: every query sees the same clips. Parting and joining them again
+        # would have PyTorch 2.9 to 2.12 fix the number of clips when the graph is captured.
+        read = (weigh(scores, allowed[:, 0]) @ memory).unflatten(1, (self.heads, -1))
         return (read @ self.values).transpose(1, 2).flatten(-2) + self.value_bias
 
     def _split(self, query: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from ..device import Device, DeviceOptions
 from ..errors import ModelFileError
 from ..extras import missing_extra
 from ..model_file import ModelFile
+from ..torch_range import refuse_old_torch
 
 
 class Backend(Protocol):
@@ -54,9 +55,12 @@ def open_backend(model: ModelFile, wanted: DeviceOptions) -> Backend:
 
     Only the library that the file needs is imported. Raises
     :class:`~gatescope.runtime.errors.UsageError`, :class:`~gatescope.runtime.errors.DeviceError`,
-    :class:`~gatescope.runtime.errors.ModelFileError` where the library refuses the model, and
+    :class:`~gatescope.runtime.errors.ModelFileError` where the library refuses the model,
+    :class:`~gatescope.runtime.errors.UnsupportedTorchError` where it is a PyTorch that is too old, and
     :class:`~gatescope.runtime.errors.MissingExtraError` where it is not installed.
     """
+    if model.manifest.format in ("torchscript", "pt2"):
+        refuse_old_torch()
     try:
         match model.manifest.format:
             case "onnx":

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import torch.export
 from torch.export.passes import move_to_device_pass
+from torch.utils._pytree import tree_unflatten
 
 from ..device import DeviceOptions
 from ..errors import ModelFileError
@@ -67,8 +68,10 @@ def _load(model: ModelFile, device: str) -> torch.nn.Module:
 
 def _input_names(program: Any) -> tuple[str, ...]:
     """Names of the keyword inputs; a positional one counts as nameless."""
-    positional, keywords = program.call_spec.in_spec.children()
-    return ("(positional)",) * positional.num_children + tuple(keywords.context)
+    wanted = program.call_spec.in_spec
+    # What a tree's own attributes are called differs between releases of PyTorch; taking it apart does not.
+    positional, keywords = tree_unflatten(range(wanted.num_leaves), wanted)
+    return ("(positional)",) * len(positional) + tuple(keywords)
 
 
 @contextmanager
