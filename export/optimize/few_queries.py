@@ -46,7 +46,7 @@ class ClipReading(nn.Module):
         sought = torch.cat((content @ self.keys, position @ self.position_keys), -1).flatten(1, 2)
         scores = sought @ torch.cat((memory, pos), -1).transpose(1, 2)
         # Heads and queries stay one axis: every query sees the same clips. Parting and joining them again
-        # would have PyTorch 2.9 to 2.12 fix the number of clips when the graph is captured.
+        # would have PyTorch 2.11 fix the number of clips when the graph is captured.
         read = (weigh(scores, allowed[:, 0]) @ memory).unflatten(1, (self.heads, -1))
         return (read @ self.values).transpose(1, 2).flatten(-2) + self.value_bias
 
