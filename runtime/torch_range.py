@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from .errors import UnsupportedTorchError
 
 OLDEST = (2, 9)
-NEWEST_TESTED = (2, 14)
+NEWEST_TESTED = (2, 15)
 
 
 def refuse_old_torch() -> None:
