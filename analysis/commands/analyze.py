@@ -15,8 +15,9 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "run",
         nargs="+",
-        metavar="RUN",
-        help="a folder that `gatescope run` wrote; several are compared, each with the first one",
+        metavar="[NAME=]RUN",
+        help="a folder that `gatescope run` wrote; several are compared, each with the first one, under the "
+        "names given or names from their paths",
     )
     parser.add_argument(
         "--output", type=file_path, required=True, metavar="DIR", help="the folder for the report"
@@ -61,13 +62,15 @@ def _run(options: Namespace) -> int:
     from ...runtime.runs.reader import open_run
     from ..analyze import analyze_run
     from ..comparison.compare import compare_runs
+    from ..comparison.names import named_run
     from ..context import Options
     from ..plugins.chapter import failed_line, value_lines
     from ..report.document import to_json
     from ..report.markdown import counted
     from ..subsets import read_subsets
 
-    runs = [open_run(path) for path in options.run]
+    given = [named_run(text) for text in options.run]
+    runs = [open_run(path) for _, path in given]
     qids = [qid for run in runs for qid in run.samples.select("qid").collect()["qid"]]
     subsets = read_subsets(options.subset, qids)
     chosen = Options(
@@ -80,7 +83,8 @@ def _run(options: Namespace) -> int:
     )
     with steps_progress("analysing") as show:
         if len(runs) > 1:
-            result = compare_runs(runs, options.output, options=chosen, progress=show)
+            names = [name for name, _ in given]
+            result = compare_runs(runs, options.output, names=names, options=chosen, progress=show)
             told, own = f"{len(runs)} runs compared", [one.document for one in result.runs.values()]
         else:
             result = analyze_run(runs[0], options.output, options=chosen, progress=show)

@@ -27,7 +27,7 @@ from ..report.document import to_json
 from ..samples.choice import ALL, asked_for, known_to
 from ..statistics.videos import videos_of
 from ..steps import Progress, after, reading_steps
-from .names import run_names
+from .names import chosen_names
 from .report import FIGURE, comparison_report
 from .run_gates import compare_gates
 from .run_metrics import compare_metrics
@@ -65,6 +65,7 @@ def compare_runs(
     runs: Sequence[Run | str | Path],
     output: str | Path,
     *,
+    names: Sequence[str | None] | None = None,
     options: Options | None = None,
     progress: Progress | None = None,
 ) -> ComparisonResult:
@@ -73,15 +74,15 @@ def compare_runs(
 
     ``output`` gets ``COMPARISON.md``, ``comparison.json`` and ``run_comparison.png``, and a folder for each
     run with the report of :func:`~gatescope.analysis.analyze.analyze_run`, which takes ``options`` and
-    ``progress``. Runs of different models, gatings, layers or samples are compared as far as they have
-    something in common, and the report says what differs. Raises
-    :class:`~gatescope.runtime.errors.UsageError` for fewer than two runs, the same run twice or an output
-    that cannot hold a report, and what ``analyze_run`` raises.
+    ``progress``. ``names``: what each run is called, None for a name from its path. Runs of different models,
+    gatings, layers or samples are compared as far as they have something in common, and the report says what
+    differs. Raises :class:`~gatescope.runtime.errors.UsageError` for fewer than two runs, the same run twice,
+    a name that cannot name a folder or an output that cannot hold a report, and what ``analyze_run`` raises.
     """
     opened = [run if isinstance(run, Run) else open_run(run) for run in runs]
     folder, chosen = local(output), options or Options()
     _check(opened, folder)
-    names = run_names([run.path for run in opened])
+    names = chosen_names([run.path for run in opened], names or [None] * len(opened))
     truth = _ground_truth(chosen.annotations)
     asked = tuple(one for one in chosen.samples or () if one != ALL)
     asked_for((*asked, *(chosen.compare or ())), pl.concat(run.samples.collect() for run in opened))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Generator, Sequence
+import logging
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, cast
@@ -14,7 +15,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure as PlainFigure
-from matplotlib.font_manager import findfont, get_font
+from matplotlib.font_manager import findfont, fontManager, get_font
 from matplotlib.ticker import FuncFormatter
 
 DPI = 150
@@ -31,8 +32,14 @@ MARKERS = "os^DvPX*"
 # Fractions of a gate's range at which a colour scale may end.
 _SCALE_ENDS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 _FONT = "DejaVu Sans"  # comes with matplotlib
+# What else can draw Hangul, kana and Han characters, as it is called on Linux, Windows and macOS. Of a
+# collection of fonts matplotlib knows the first alone, which is the Japanese one of Noto's.
+_FALLBACKS = (
+    *("Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "Malgun Gothic", "Apple SD Gothic Neo"),
+    *("Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans KR", "Microsoft YaHei", "Yu Gothic"),
+    *("PingFang SC", "Hiragino Sans", "WenQuanYi Micro Hei", "Arial Unicode MS"),
+)
 _RC: dict[str, Any] = {
-    "font.family": _FONT,
     "font.size": 9,
     "text.color": INK,
     "text.parse_math": False,  # an id with two dollar signs is not a formula
@@ -58,11 +65,34 @@ _RC: dict[str, Any] = {
 }
 
 
+def font_families(installed: Collection[str]) -> list[str]:
+    """The figures' font and, for what it cannot draw, those of the fallbacks that are ``installed``.
+
+    One that is not there must not be named: matplotlib would complain of it at every text.
+    """
+    return [_FONT, *(name for name in _FALLBACKS if name in installed)]
+
+
+@cache
+def _families() -> list[str]:
+    return font_families(set(fontManager.get_font_names()))
+
+
 @contextmanager
 def style() -> Generator[None]:
     """Within it, figures are made in gatescope's style; the caller's own settings are left as they were."""
-    with mpl.rc_context(cast(Any, _RC)):
-        yield
+    logger = logging.getLogger("matplotlib.font_manager")
+
+    def worth_telling(record: logging.LogRecord) -> bool:
+        # Not that a fallback font has no bold face, and its next heavier one is taken.
+        return "font weight" not in record.getMessage()
+
+    logger.addFilter(worth_telling)
+    try:
+        with mpl.rc_context(cast(Any, {**_RC, "font.family": _families()})):
+            yield
+    finally:
+        logger.removeFilter(worth_telling)
 
 
 class Figure(PlainFigure):
@@ -154,7 +184,7 @@ def signed(value: float) -> str:
 
 
 def short(label: str, longest: int = 18) -> str:
-    """``label`` cut in its middle to ``longest`` characters; what the font cannot draw becomes □."""
+    """``label`` cut in its middle to ``longest`` characters; what no font can draw becomes □."""
     if len(label) > longest:
         half = (longest - 1) // 2
         label = f"{label[:half]}…{label[-half:]}"
@@ -164,5 +194,5 @@ def short(label: str, longest: int = 18) -> str:
 
 @cache
 def _glyphs() -> frozenset[int]:
-    """The code points that the figures' font can draw."""
-    return frozenset(get_font(findfont(_FONT)).get_charmap())
+    """The code points that the figures' fonts can draw."""
+    return frozenset(code for name in _families() for code in get_font(findfont(name)).get_charmap())

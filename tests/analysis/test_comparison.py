@@ -243,10 +243,46 @@ def test_the_figure(compared: ComparisonResult, count: int, metrics: bool) -> No
         (["한국/a b$c", "한국/a b%c"], ["1-a-b-c", "2-a-b-c"]),
         (["p/.hidden", "p/" + "x" * 300], ["hidden", "x" * 60]),
         (["p/run", "q/s/run"], ["p", "s"]),
+        (["run", "my_report/run"], ["run", "my_report"]),
+        (["report/run", "old"], ["report", "old"]),
+        (["report/run", "d/run5"], ["report", "run5"]),
+        (["exp/run", "exp/run2"], ["run", "run2"]),
     ],
 )
 def test_names(tmp_path: Path, paths: list[str], names: list[str]) -> None:
     assert run_names([tmp_path / path for path in paths]) == names
+
+
+def test_the_working_folders_name_is_no_runs_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "QD-DETR"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    assert run_names([Path("run"), Path("my_report/run")]) == ["run", "my_report"]
+    assert run_names([home / "run", tmp_path / "other" / "run"]) == ["run", "other"]
+
+
+def test_runs_are_called_as_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten(monkeypatch)
+    paths = [tmp_path / name / "run" for name in ("a", "b=c", "d")]
+    for seed, path in enumerate(paths):
+        write_run(path, random_gates(3, seed=seed))
+    words = [f"seed-1={paths[0]}", str(paths[1]), f"last={paths[2]}"]
+    assert main(["analyze", *words, "--output", str(tmp_path / "out")]) == 0
+    document = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert [*document["runs"]] == ["seed-1", "b-c", "last"]
+    assert (tmp_path / "out" / "seed-1" / "ANALYSIS_REPORT.md").is_file()
+    assert "**last** against seed-1" in (tmp_path / "out" / "COMPARISON.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [(["a/b", None], "cannot be the name"), (["", "x"], "cannot be the name"), (["x", "X"], "the same name")],
+)
+def test_names_that_no_run_can_have(tmp_path: Path, names: list[str | None], told: str) -> None:
+    runs = [write_run(tmp_path / str(seed), random_gates(2, seed=seed)) for seed in range(2)]
+    with pytest.raises(UsageError, match=told):
+        compare_runs(runs, tmp_path / "out", names=names)
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_usage(compared: ComparisonResult, heard_runs: tuple[Path, list[Path]], tmp_path: Path) -> None:
