@@ -1,6 +1,6 @@
 """The suite under conditions that other machines have: ``python -m tests.conditions [NAME …] [-- PYTEST …]``.
 
-- ``avx2``: the kernels of a CPU without AVX-512; a locale without UTF-8.
+- ``avx2``: the kernels of a CPU without AVX-512; the C locale.
 - ``plain``: the kernels of a CPU without AVX2, one thread, and the modules in random order.
 - ``one-core``: a single core.
 - ``busy``: next to a busy loop on every core.
@@ -52,8 +52,6 @@ CONDITIONS = {
             "MKL_ENABLE_INSTRUCTIONS": "AVX2",
             "ONEDNN_MAX_CPU_ISA": "AVX2",
             "LC_ALL": "C",
-            "PYTHONUTF8": "0",
-            "PYTHONCOERCECLOCALE": "0",
         }
     ),
     "plain": Condition(

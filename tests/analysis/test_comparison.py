@@ -93,7 +93,11 @@ def test_gates_are_means_over_videos(tmp_path: Path) -> None:
         levels = [
             [
                 np.mean(
-                    [size(own[name][row["gate"]][row["layer"]]).mean() for name in own if videos[name] == vid]
+                    [
+                        size(own[name][row["gate"]][row["layer"]]).mean(dtype=float)
+                        for name in own
+                        if videos[name] == vid
+                    ]
                 )
                 for vid in ("v0", "v1", "v2")
             ]
@@ -121,7 +125,12 @@ def test_only_what_both_have_is_compared(tmp_path: Path) -> None:
     assert found["layer"].to_list() == [0, 1, 2]
     assert found["shared_videos"].to_list() == [3, 3, None]
     assert found["difference"][2] is None
-    want = np.mean([deeper[name]["ffn"][0].mean() - gates[name]["ffn"][0].mean() for name in names[1:4]])
+    want = np.mean(
+        [
+            deeper[name]["ffn"][0].mean(dtype=float) - gates[name]["ffn"][0].mean(dtype=float)
+            for name in names[1:4]
+        ]
+    )
     assert found["difference"][0] == pytest.approx(want)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import shutil
 from collections.abc import Iterator
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.figure import Figure
 from playwright.sync_api import Page, Route, sync_playwright
 
 from gatescope.analysis import Section, analyze_run
 
+from ..undrawn import undrawn
 from .runs import random_gates, write_run
 
 CHROMIUM = shutil.which("chromium")
@@ -37,10 +36,6 @@ HOSTILE = [
     "line\nbreak\x00 & &amp; {{DATA}}",
 ]
 SAMPLES = 60
-DOT = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
-
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
 
@@ -71,8 +66,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     annotations = folder / "a.jsonl"
     annotations.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     mine = Section("<i>Mine</i>", "> quoted <b>bold</b>\n\n1. one\n\n![far](http://example.org/x.png) `code`")
-    with pytest.MonkeyPatch.context() as patch:  # drawing takes most of an analysis; test_figures.py draws
-        patch.setattr(Figure, "savefig", lambda _, file, **__: file.write(DOT))
+    with undrawn():
         analyze_run(run, folder / "report", annotations=annotations, sections=[mine])
     return folder / "report" / "report.html"
 

@@ -24,7 +24,7 @@ def run(tmp_path_factory, exported, dataset):
     code = main(
         [
             "run",
-            str(exported("dataset_clipwise")),
+            str(exported("dataset_clipwise", suffix=".ts")),
             f"--annotations={annotations}",
             f"--features={annotations.parent}",
             f"--output={folder}",

@@ -27,6 +27,7 @@ from gatescope.runtime.data.annotations import read_annotations
 from gatescope.runtime.errors import UsageError
 from gatescope.runtime.predictions import read_predictions
 from tests.golden.case import load_case
+from tests.undrawn import undrawn
 
 VIDEOS = 32
 ATTENTION, FFN = "gate_attention", "gate_ffn"
@@ -271,7 +272,7 @@ def test_the_whole_demo_in_the_place_of_an_earlier_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With fewer videos than users get: trying every gate takes most of the time."""
-    monkeypatch.setattr("gatescope.export.demo.demo.make_demo", partial(make_demo, videos=24))
+    monkeypatch.setattr("gatescope.export.demo.demo.make_demo", partial(make_demo, videos=12))
     folder = tmp_path / "demo"
     earlier = [
         folder / name
@@ -290,7 +291,8 @@ def test_the_whole_demo_in_the_place_of_an_earlier_one(
     (folder / "demo.json").write_text("{}")
     (folder / "notes.txt").write_text("mine")
 
-    assert main(["demo", "--output", str(folder), "--json"]) == 0
+    with undrawn():
+        assert main(["demo", "--output", str(folder), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     gates = {(gate["layer"], gate["gate"]): gate for gate in told["gates"]}
     assert gates[0, "attention"]["auc"] > 0.94

@@ -32,7 +32,7 @@ SUBMISSION = FOLDER / "dataset_clipwise.jsonl"
 def try_verify(tmp_path, dataset, exported):
     """Verify the golden dataset's model with changed options; the file is run by PyTorch in its place."""
     case, annotations = dataset
-    manifest = read_manifest(exported("dataset_clipwise"))
+    manifest = read_manifest(exported("dataset_clipwise", suffix=".ts"))
 
     def run(
         choices: Choices | None = None,

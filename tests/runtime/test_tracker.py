@@ -24,6 +24,7 @@ from gatescope.runtime.tracking.ids import distinct_texts, file_name, file_names
 from gatescope.runtime.tracking.source import ModelIdentity, run_of
 from gatescope.runtime.tracking.tracker import GateTracker, GateTrackingWarning
 
+from ..undrawn import undrawn
 from .tiny_model import CHANNELS, Gating, expected, tiny_batch, tiny_manifest, tiny_model
 
 KINDS = ("attention", "ffn")
@@ -442,7 +443,8 @@ def test_the_analyzer_takes_a_tracker(tracker: GateTracker, tmp_path: Path) -> N
     for sample_id, batch in batches.items():
         feed(tracker, sample_id, batch)
     tracker.disable_gate_tracking()
-    analyzer.analyze_all_samples(tmp_path / "report")
+    with undrawn():
+        analyzer.analyze_all_samples(tmp_path / "report")
     found = json.loads((tmp_path / "report" / "overall_statistics.json").read_text())
     values = np.concatenate([np.ravel(batch.gates["ffn"]) for batch in batches.values()]).astype(np.float64)
     assert found["total_samples"] == 3

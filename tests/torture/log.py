@@ -45,7 +45,7 @@ def measure(short: bool, tell: Callable[[str], None]) -> list[Row]:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="gatescope-log-") as folder:
         for writers in (1, 4):
-            kills = killed(Path(folder) / f"{writers}-writers", 8 if short else 500, writers)
+            kills = killed(Path(folder) / f"{writers}-writers", 4 if short else 500, writers)
             tell(f"{writers} writers: {kills}")
             rows.append(
                 Row(
@@ -56,7 +56,7 @@ def measure(short: bool, tell: Callable[[str], None]) -> list[Row]:
                 )
             )
         segment = Path(folder) / "whole.gatelog"
-        written = write_segment(segment, 3 if short else 24)
+        written = write_segment(segment, 2 if short else 24)
         cuts, wrong = cut_off_everywhere(segment, written)
         tell(f"{cuts} cuts")
         rows.append(
@@ -67,7 +67,7 @@ def measure(short: bool, tell: Callable[[str], None]) -> list[Row]:
                 not wrong,
             )
         )
-        flips = flipped(segment, written, 1000 if short else 20_000)
+        flips = flipped(segment, written, 300 if short else 20_000)
         tell(f"{flips}")
         rows.append(Row("random bit flips", "none silently wrong", str(flips), not flips.wrong))
     return rows

@@ -20,6 +20,7 @@ from gatescope.runtime.monitor.log.sealing import apply_retention, maintain, sea
 from gatescope.runtime.runs.reader import open_run
 
 from ....torture.traffic import named
+from ....undrawn import undrawn
 from .logs import MODEL, ROWS, assert_same, logged, segments_of, videos_of, writer_of, written_log
 
 
@@ -53,7 +54,8 @@ def test_a_run_of_whole_gates_can_be_analysed(tmp_path: Path) -> None:
     written_log(tmp_path / "log", videos_of(40, whole_every=1))
     log = open_folder(tmp_path / "log")
     seal_finished(log)
-    assert main(["analyze", str(log.sealed_paths()[0]), "--output", str(tmp_path / "analysis")]) == 0
+    with undrawn():
+        assert main(["analyze", str(log.sealed_paths()[0]), "--output", str(tmp_path / "analysis")]) == 0
 
 
 def test_gates_that_are_no_numbers_are_counted_and_not_kept_whole(tmp_path: Path) -> None:
