@@ -39,6 +39,10 @@ class BoundingFunctions(TorchFunctionMode):
             return None
         return next((found for one, found in reversed(self._outputs) if _memory(one) == memory), None)
 
+    def bounds(self, tensor: Tensor) -> bool:
+        """Whether a function that bounds what it returns made ``tensor`` since this was entered."""
+        return self.range_of(tensor) is not None
+
     def __torch_function__(
         self,
         func: Callable[..., Any],

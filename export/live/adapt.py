@@ -9,7 +9,7 @@ from torch import nn
 
 from ...runtime.errors import UsageError
 from ...runtime.tracking.tracker import GateTrackingWarning
-from .find import find_fusion
+from .find import GatedFusion, find_fusion
 from .manifest import Origin
 from .tracker import LiveGates, LiveTracker, check_gating, tracker_of
 
@@ -34,9 +34,12 @@ def adapt_legacy_model(model: Model, gating_type: str | None = None, *, fusion: 
       the shapes of its gates.
     - ``fusion``: the module's name, where a model has several gated fusions.
 
+    A model that is adapted already keeps its tracking and what was tracked.
+
     Raises :class:`~gatescope.runtime.errors.UnsupportedModelError` where no gated fusion is found, several
     are, or ``gating_type`` contradicts the parameters, and :class:`~gatescope.runtime.errors.UsageError` for
-    what is no model. What shows only while the model runs is raised by its first tracked pass.
+    what is no model, or one adapted with another gating. What shows only while the model runs is raised by
+    its first tracked pass.
     """
     return adapt(model, gating_type, fusion)
 
@@ -48,7 +51,7 @@ def adapt(model: Model, gating: str | None, fusion: str | None = None, origin: O
     found = find_fusion(model, fusion)
     check_gating(gating, found)
     if earlier is not None:
-        if earlier.source.gating == gating and earlier.source.fusion == found:
+        if _keeps(earlier, gating, found):
             return model
         restore_legacy_model(model)
     module = model.get_submodule(found.name)
@@ -68,6 +71,25 @@ def adapt(model: Model, gating: str | None, fusion: str | None = None, origin: O
         )
     LiveTracker(LiveGates(model, found, gating, origin), tuple(holders))
     return model
+
+
+def _keeps(earlier: LiveTracker, gating: str | None, found: GatedFusion) -> bool:
+    """Whether an adapted model stays as it is; raises where something tracked would be lost."""
+    source = earlier.source
+    known = source.known_gating
+    same = source.fusion == found
+    if same and (gating is None or known in (None, gating)):
+        source.gating = gating or source.gating
+        return True
+    if not same and not earlier.track_gates and not len(earlier.gate_history):
+        return False
+    raise UsageError(
+        "this model is already adapted"
+        + (f", with {known} gating" if same else f", with the fusion {source.fusion}"),
+        received=f"gating_type {gating!r}" if same else f"the fusion {found}",
+        expected="the same again, which changes nothing",
+        fix="restore_legacy_model(model) first: what was tracked so far is then given up",
+    )
 
 
 def restore_legacy_model(model: Model) -> Model:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
@@ -21,7 +21,8 @@ from ...runtime.tracking.tracker import GateTrackingWarning
 from .activation import BoundingFunctions, Range
 from .clips import named_arguments
 from .find import GatedFusion, GateLayer
-from .gates import Stream, as_gate, find_gates, shapes_in, stream_of
+from .gates import Stream, as_gate, find_gates, memory_in, needs_order, shapes_in, stream_of
+from .order import time_first
 
 KINDS = ("attention", "ffn")
 
@@ -71,12 +72,16 @@ class _Trace:
     gates: dict[int, tuple[Tensor, ...]] = field(default_factory=dict[int, tuple[Tensor, ...]])
     ranges: dict[int, tuple[Range | None, ...]] = field(default_factory=dict[int, tuple[Range | None, ...]])
     probe: BoundingFunctions | None = None
+    known: set[int] = field(default_factory=set[int])
 
 
 @dataclass
 class _Pass:
     opener: str
     layers: list[_Trace]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    samples: int | None
     calls: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     token: Any = None
     begun: bool = False
@@ -92,6 +97,7 @@ class FusionHooks:
         self._handles: list[Any] = []
         self._probed = False
         self._warned = False
+        self._time_first: bool | None = None
         self._local = threading.local()
 
     def attach(self) -> None:
@@ -138,7 +144,9 @@ class FusionHooks:
     def _open(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         current = self._current
         if current is None:
-            current = _Pass(name, [_Trace() for _ in self._fusion.layers])
+            traces = [_Trace() for _ in self._fusion.layers]
+            samples = _samples(named_arguments(module, args, kwargs)) if name != self._fusion.name else None
+            current = _Pass(name, traces, args, kwargs, samples)
             self._local.current, self._local.depth = current, 0
         elif name == current.opener:
             self._local.depth += 1
@@ -153,7 +161,10 @@ class FusionHooks:
         if current is None or current.layers[place].stream is not None:
             return
         arguments = named_arguments(module, args, kwargs)
-        stream = current.layers[place].stream = stream_of(arguments)
+        stream = current.layers[place].stream = stream_of(arguments, current.samples)
+        current.layers[place].known = memory_in((args, kwargs))
+        if stream is not None and stream.samples != stream.clips:
+            self._time_first = stream.time_first
         if stream is not None and not current.begun:
             current.begun = True
             current.calls.append(arguments)
@@ -162,7 +173,8 @@ class FusionHooks:
     @_not_compiled
     def _watch(self, place: int, *_: Any) -> None:
         current = self._current
-        if current is not None and not self._probed and current.layers[place].probe is None:
+        wanted = not self._probed or self._fusion.layers[place].inline
+        if current is not None and wanted and current.layers[place].probe is None:
             probe = current.layers[place].probe = BoundingFunctions()
             self._local.watching = probe
             probe.__enter__()
@@ -195,9 +207,40 @@ class FusionHooks:
         if stream is None:
             return
         trace.stream = stream
-        found = find_gates(output, stream, self._widths, inline=layer.inline)
+        found = self._find(layer, trace, output)
+        if found is not None and needs_order(found, stream, self._widths):
+            order = self._order(current, stream)
+            trace.stream = replace(stream, time_first=order)
+            found = self._find(layer, trace, output)
         if found is not None:
             self._keep(trace, depth, found)
+
+    def _find(self, layer: GateLayer, trace: _Trace, output: Any) -> tuple[Tensor, Tensor] | None:
+        assert trace.stream is not None
+        bounded = None if trace.probe is None else trace.probe.bounds
+        return find_gates(
+            output, trace.stream, self._widths, inline=layer.inline, known=trace.known, bounded=bounded
+        )
+
+    def _order(self, current: _Pass, stream: Stream) -> bool:
+        """Whether the stream has its clips first, where a batch of as many samples as clips does not show."""
+        if self._time_first is None and current.opener != self._fusion.name:
+            layer = self._model.get_submodule(self._fusion.layers[0].name)
+            module = self._model.get_submodule(current.opener)
+            samples, depth = current.samples or stream.samples, self._local.depth
+            self._local.current = None
+            try:
+                self._time_first = time_first(module, layer, current.args, current.kwargs, samples)
+            finally:
+                self._local.current, self._local.depth = current, depth
+        if self._time_first is None:
+            raise UnsupportedModelError(
+                "which axis of the gates is the batch cannot be told from this batch",
+                received="as many samples as clips",
+                expected="a batch of another size first: its gates then show the order of the axes",
+                fix="run one batch with another number of samples than of clips, then this one",
+            )
+        return self._time_first
 
     @_not_compiled
     def _branch(
@@ -278,7 +321,7 @@ class FusionHooks:
             return trace.gates[outermost], trace.ranges[outermost]
         # Branches run in any order; what is negative is numbered as they were registered.
         branches = sorted((key for key in trace.gates if key < 0), reverse=True)[: len(KINDS)]
-        if len(branches) == len(KINDS) and (self._probed or all(trace.ranges[key][0] for key in branches)):
+        if len(branches) == len(KINDS) and all(trace.ranges[key][0] for key in branches):
             tensors = tuple(trace.gates[key][0] for key in branches)
             return tensors, tuple(trace.ranges[key][0] for key in branches)
         raise _unreadable(layer, trace)
@@ -299,6 +342,12 @@ class FusionHooks:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._local = threading.local()
+
+
+def _samples(arguments: Mapping[str, Any]) -> int | None:
+    """B, where all tensors among a model's arguments agree on it."""
+    found = {len(one) for one in arguments.values() if isinstance(one, Tensor) and one.ndim > 1}
+    return found.pop() if len(found) == 1 else None
 
 
 def _unreadable(layer: GateLayer, trace: _Trace) -> UnsupportedModelError:

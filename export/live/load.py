@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from ..reading.facts import describe
 from ..reading.rebuild import rebuild
 from .adapt import adapt
 from .manifest import Origin
+from .wording import in_python, python_words
 
 PREDICTIONS = ("pred_logits", "pred_spans", "saliency_scores")
 
@@ -92,7 +94,6 @@ def load_legacy_model_with_gate_tracking(
     :class:`~gatescope.runtime.errors.DeviceError`.
     """
     place = _device(device)
-    checkpoint = load_checkpoint(model_path)
     choices = Choices(
         gating=gating_type,
         heads=heads,
@@ -100,10 +101,14 @@ def load_legacy_model_with_gate_tracking(
         attention_activation=attention_activation,
         batching="reference",
     )
-    description = describe(checkpoint, choices)
+    with python_words():
+        checkpoint = load_checkpoint(model_path)
+        found = describe(checkpoint, choices)
+        rebuilt = rebuild(found, checkpoint.weights)
+    description = replace(found, warnings=tuple(map(in_python, found.warnings)))
     for text in description.warnings:
         warnings.warn(text, GateTrackingWarning, stacklevel=2)
-    model = LegacyModel(rebuild(description, checkpoint.weights)).to(place).eval()
+    model = LegacyModel(rebuilt).to(place).eval()
     origin = Origin(FileRef(str(checkpoint.path.resolve()), checkpoint.sha256), description)
     return adapt(model, description.config.gating, origin=origin)
 

@@ -79,6 +79,12 @@ class LiveGates:
         batch = TrackedBatch(gates, clips, found.stream.clips, gating, found.stream.channels)
         self.tracker.record(token, batch)
 
+    @property
+    def known_gating(self) -> str | None:
+        """What the user, the checkpoint or gates of more than one clip said; None before any of them."""
+        seen = self._facts.gating if self._facts is not None and self._facts.longest > 1 else None
+        return self.gating or seen
+
     def identity(self) -> ModelIdentity:
         """The model as it is now: its class, the hash of its weights, what its gates looked like."""
         facts = self._facts

@@ -110,6 +110,15 @@ def test_ranges_are_those_of_the_labs_activations(exported) -> None:
     assert manifest.gate_range("ffn") == (-1.0, 1.0)
 
 
+def test_width_of_the_stream_is_that_of_the_model_and_not_of_its_gates(exported) -> None:
+    with GateSession(exported(".ts")[1], device="cpu") as session:
+        assert session.manifest.facts["hidden_dim"].value == 32
+        session.tracker.enable_gate_tracking()
+        session.tracker.set_current_sample_id("a")
+        session.run(batch(np.random.default_rng(1)))
+        assert session.tracker.gate_history["a"]["layer_info"][0]["hidden_dim"] == 32
+
+
 def test_batching_is_said_as_it_is(exported) -> None:
     exact, mixed = (read_manifest(exported(".ts", **options)[1]) for options in ({}, {"batch_mean": True}))
     assert exact.batching == "exact"
