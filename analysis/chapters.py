@@ -36,7 +36,7 @@ KINDS = "attention_against_ffn.png"
 
 
 def numbers_chapter(context: Context) -> Section:
-    """The first screen: the layer by gate numbers and their picture."""
+    """The layer by gate numbers and their picture."""
     summary = context.summary
     figure = overall_figure(summary.overall, summary.by_layer, summary.distribution, subtitle(summary))
     return gate_numbers(summary, context.spread)._replace(figures={OVERALL: png(figure)})
@@ -87,8 +87,8 @@ def subtitle(summary: GateSummary) -> str:
 
 
 CHAPTERS: list[Chapter] = [
-    numbers_chapter,
     answers_chapter,
+    numbers_chapter,
     saying_chapter,
     limits_chapter,
     beside_means_chapter,

@@ -47,7 +47,7 @@ def interval_figure(
         told = (
             f"None is filled: intervals of fewer than {FEW_VIDEOS} videos are too narrow to be believed."
             if few
-            else f"Filled: the interval excludes {centre:g}, no effect."
+            else f"Filled: the interval excludes {centre:g} ({centre:g} = no effect)."
         )
         heading(figure, title, f"{subtitle}\n{told}")
     return figure

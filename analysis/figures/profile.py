@@ -55,7 +55,7 @@ def profile_figure(profile: Profile) -> Figure:
             throughput.legend(loc="lower right")
         best = max(row.samples_per_second or 0.0 for _, rows in groups for row in rows)
         throughput.set(title="Throughput", ylabel="samples per second", ylim=(0, 1.15 * best))
-        latency.set(title="Latency of a call", ylabel="milliseconds", yscale="log")
+        latency.set(title="Latency of a call", ylabel="milliseconds (log scale)", yscale="log")
         latency.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         latency.yaxis.set_minor_locator(NullLocator())
         latency.yaxis.set_major_formatter(FuncFormatter(_plain))
@@ -159,7 +159,8 @@ def _subtitle(profile: Profile, letters: int) -> str:
     callers = f", {profile.inputs.concurrency} callers at once" if profile.inputs.concurrency > 1 else ""
     sentences = [
         f"{short(Path(subject.path).name, 40)} ({subject.family}, {subject.gating} gating, {subject.outputs} "
-        f"outputs) on {machine.device.upper()}: {short(where or 'unknown', 48)}, {machine.threads} threads"
+        f"outputs) on {machine.device.upper()}: {short(where or 'unknown', 48)}, "
+        f"{counted(machine.threads, 'thread')}"
         f"{callers}.",
         f"Random samples, {'; '.join(short(told, 120) for told in profile.inputs.lengths)}.",
         *_costs(profile),

@@ -33,7 +33,7 @@ def timelines_section(
                 one.gates,
                 ranges,
                 f"Sample {short(one.exemplar.qid, 40)} over time",
-                f"{short(one.exemplar.reasons[0], 110)}. Shaded: the true windows.",
+                _below(one),
                 truth=one.truth,
                 predicted=one.predicted,
                 saliency=one.saliency,
@@ -62,6 +62,13 @@ def timelines_section(
         + table(["query", "video", "text", "why", "timeline"], rows, text_columns=4)
     )
     return Section(TITLE, text, figures)
+
+
+def _below(one: Timeline) -> str:
+    """What stands under a timeline: the query's words, why it is shown, and what shades mean."""
+    words = f"“{short(one.query, 110)}”\n" if one.query else ""
+    surer = "" if one.predicted.is_empty() else " Predicted windows: the darker, the surer."
+    return f"{words}{short(one.exemplar.reasons[0], 110)}. Shaded: the true windows.{surer}"
 
 
 def _most_different(timelines: Sequence[Timeline]) -> list[Timeline]:
