@@ -7,8 +7,12 @@ from .errors import MissingExtraError
 EXTRA_OF_MODULE = {
     "torch": "export",
     "onnxscript": "export",
+    "onnx_ir": "export",
     "matplotlib": "analysis",
     "sklearn": "analysis",
+    "threadpoolctl": "analysis",
+    "markdown_it": "analysis",
+    "PIL": "analysis",
     "prometheus_client": "monitor",
     "onnxruntime": "cpu",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
@@ -25,6 +26,23 @@ def test_help_lists_every_command(capsys) -> None:
     out = capsys.readouterr().out
     assert all(f"\n  {name}" in out for name in COMMANDS)
     assert "cannot be loaded" not in out
+
+
+def options_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """Every option and argument of a command and of its subcommands."""
+    found: list[argparse.Action] = []
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found += [one for own in action.choices.values() for one in options_of(own)]
+        else:
+            found.append(action)
+    return found
+
+
+@pytest.mark.parametrize("name", command_names())
+def test_every_option_has_a_help_text(name) -> None:
+    _, parser = command_parser(name)
+    assert not [action.option_strings or action.dest for action in options_of(parser) if not action.help]
 
 
 def test_no_command_is_bad_usage(capsys) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from gatescope.runtime.extras import EXTRA_OF_MODULE, missing_extra
+
 ROOT = Path(__file__).parent.parent
 ROOMS = ("runtime", "export", "analysis")
 # What ``import gatescope`` itself gives. The folder has another name than the package, so that an installed
@@ -122,6 +124,28 @@ def test_direct_dependencies_are_pinned() -> None:
         if line and not line.startswith("#")
     }
     assert names == pinned
+
+
+def test_whatever_an_extra_brings_is_named_with_it_where_it_is_missing() -> None:
+    module_of = {
+        "scikit-learn": "sklearn",
+        "markdown-it-py": "markdown_it",
+        "pillow": "PIL",
+        "onnx-ir": "onnx_ir",
+        "onnxruntime-gpu": "onnxruntime",
+    }
+    extras = PROJECT["project"]["optional-dependencies"]
+    for extra in ("export", "analysis", "monitor", "cpu", "gpu"):
+        for wanted in extras[extra]:
+            name = wanted.split(">")[0].split("[")[0]
+            module = module_of.get(name, name)
+            assert EXTRA_OF_MODULE.get(module) == ("cpu" if extra == "gpu" else extra)
+            missing = missing_extra(ModuleNotFoundError(name=f"{module}.part"))
+            assert missing is not None and f"gatescope[{extra}]" in str(missing)
+    needed = {name.split(">")[0].replace("-", "_") for name in PROJECT["project"]["dependencies"]}
+    imported = {name.split(".")[0] for path in modules() for level, name in imports(path) if not level}
+    foreign = imported - set(sys.stdlib_module_names) - needed - set(EXTRA_OF_MODULE)
+    assert foreign <= {"google"}  # protobuf, which onnx brings
 
 
 def test_public_names_can_be_loaded() -> None:

@@ -19,8 +19,18 @@ def add_feature_options(parser: ArgumentParser) -> None:
         metavar="DIR",
         help="a folder of video features; repeat it in the order training concatenated them",
     )
-    parser.add_argument("--audio-features", type=file_path, metavar="DIR")
-    parser.add_argument("--text-features", type=file_path, metavar="DIR")
+    parser.add_argument(
+        "--audio-features",
+        type=file_path,
+        metavar="DIR",
+        help="the folder of audio features, where it is not found under --features",
+    )
+    parser.add_argument(
+        "--text-features",
+        type=file_path,
+        metavar="DIR",
+        help="the folder of text features, where it is not found under --features",
+    )
 
 
 def add_device_option(parser: ArgumentParser) -> None:

@@ -38,7 +38,7 @@ def describe_machine(session: GateSession, *, beside: tuple[str, ...] = ()) -> M
 def cpu_name() -> str | None:
     """The processor's name; None where the system does not give one."""
     if _CPUINFO.exists():
-        for line in _CPUINFO.read_text(errors="replace").splitlines():
+        for line in _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines():
             key, _, value = line.partition(":")
             if key.strip() == "model name":
                 return value.strip()

@@ -1,0 +1,152 @@
+"""What is built, installed and imported far from the checkout, and what the README says to install."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+FOLDERS: dict[str, str] = PROJECT["tool"]["setuptools"]["package-dir"]
+BUILD = """
+import sys
+from setuptools import build_meta
+folder = sys.argv[1]
+build_meta.build_sdist(folder)
+build_meta.build_wheel(folder)
+"""
+
+
+def sources(copy: Path, *folders: str) -> Path:
+    """A copy of the tree's files and of some of its folders: a build leaves things beside what it builds."""
+    copy.mkdir()
+    for file in ROOT.iterdir():
+        if file.is_file():
+            shutil.copy(file, copy)
+    for folder in folders:
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the sdist, built from a copy of the tree."""
+    folder = tmp_path_factory.mktemp("built")
+    copy = sources(folder / "copy", *FOLDERS.values(), "tests", ".ci")
+    command = [sys.executable, "-c", BUILD, str(folder)]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    shutil.rmtree(copy)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, unpacked as pip does it, without what it depends on."""
+    site = tmp_path_factory.mktemp("site")
+    with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
+        wheel.extractall(site)
+    return site
+
+
+def away(installed: Path, folder: Path, *arguments: str) -> str:
+    """What Python prints in ``folder``, with the unpacked wheel before anything else that is installed."""
+    # No .pth file is read, so that an editable installation of the checkout does not answer in its place.
+    libraries = [path for path in sys.path if path.endswith("site-packages")]
+    places = os.pathsep.join([str(installed), *libraries])
+    environment = {**os.environ, "PYTHONPATH": places}
+    command = [sys.executable, "-S", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_the_wheel_works_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
+    assert away(installed, tmp_path, "-m", "gatescope", "--version") == (
+        f"gatescope {PROJECT['project']['version']}\n"
+    )
+    told = away(installed, tmp_path, "-m", "gatescope", "--help")
+    assert "cannot be loaded" not in told
+    assert all(f"\n  {name}" in told for name in PROJECT["project"]["entry-points"]["gatescope.commands"])
+    script = PROJECT["project"]["scripts"]["gatescope"]
+    module, _, function = script.partition(":")
+    program = f"""
+import gatescope
+from gatescope import analysis, export, runtime
+from {module} import {function}
+from gatescope.analysis.report.html.page import page
+assert all(getattr(room, name) is not None for room in (gatescope, analysis, runtime) for name in room.__all__
+           if "legacy" not in name and "export" not in name and "checkpoint" not in name)
+print(gatescope.__file__, runtime.__file__)
+"""
+    places = away(installed, tmp_path, "-c", program).split()
+    assert all(Path(place).is_relative_to(installed) for place in places)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkout_does_not_hide_what_is_installed(installed: Path) -> None:
+    told = away(installed, ROOT, "-c", "import gatescope.runtime as r; print(r.__file__)")
+    assert Path(told.strip()).is_relative_to(installed)
+
+
+def test_the_wheel_holds_every_file_of_the_rooms(installed: Path) -> None:
+    there = {str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()}
+    wanted = {
+        str(Path(*package.split(".")) / path.relative_to(ROOT / folder))
+        for package, folder in FOLDERS.items()
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {path for path in there if ".dist-info" not in path} == wanted
+    assert {"gatescope/py.typed", "gatescope/analysis/report/html/report.css"} <= wanted
+
+
+def test_the_sdist_can_be_tested(built: Path) -> None:
+    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    tests = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "tests").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    wanted = {"CHANGELOG.md", "LICENSE", "Makefile", "README.md", "constraints.txt", ".ci/run"}
+    assert tests | wanted <= names
+    assert not [name for name in names if name.endswith(".pyc")]
+
+
+def install_lines() -> list[str]:
+    chapter = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## Install\n")[1].split("\n## ")[0]
+    return [line.strip() for line in re.findall(r"^    (pip install .*)$", chapter, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("line", install_lines())
+def test_the_install_lines_of_the_readme(line: str, tmp_path: Path) -> None:
+    what = shlex.split(line.partition("#")[0])[2:]
+    if "--index-url" in what:  # another index has it: whether it is there, only a network can tell
+        assert what == ["torch", "--index-url", "https://download.pytorch.org/whl/cpu"]
+        return
+    (wanted,) = what
+    place, _, extras = wanted.rstrip("]").partition("[")
+    known = PROJECT["project"]["optional-dependencies"]
+    assert place == "." and set(extras.split(",")) <= set(known)
+    copy = sources(tmp_path / "copy", *FOLDERS.values())
+    options = ("--dry-run", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
+    command = [sys.executable, "-m", "pip", "install", *options, wanted]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "does not provide the extra" not in done.stdout + done.stderr
+
+
+def test_every_extra_but_those_of_developers_is_in_the_readme() -> None:
+    told = {extra for line in install_lines() for extra in re.findall(r"\w+", line.partition("[")[2])}
+    assert {"all", "cpu", "gpu"} <= told
