@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +33,8 @@ from .schema import (
 from .writer import finished_parts
 
 _NEAR = 3
+# How exported models are called: given in a run's place, they can make one.
+_MODELS = (".onnx", ".pt2", ".ts", ".torchscript")
 
 
 def open_run(path: str | Path) -> Run:
@@ -43,8 +46,12 @@ def open_run(path: str | Path) -> Run:
     folder = local(path)
     if not folder.is_dir():
         what = "is a file, not a run folder" if folder.exists() else "is not there"
+        model = folder.is_file() and folder.suffix.lower() in _MODELS
+        make = f"gatescope run {shlex.quote(str(folder))} --annotations FILE --features ROOT --output run/"
         raise RunFolderError(
-            f"the run folder {folder} {what}", expected="a folder that 'gatescope run' wrote"
+            f"the run folder {folder} {what}",
+            expected="a folder that 'gatescope run' wrote",
+            fix=f"make one with this model: {make}" if model else None,
         )
     info = read_info(folder)
     parts = finished_parts(folder, info)

@@ -102,3 +102,9 @@ def test_a_sample_is_found_by_qid_where_its_id_is_another(folder: Path) -> None:
     gates.with_columns(renamed).write_parquet(part)
     run = open_run(folder)
     assert run.tensor("104", "ffn").tolist() == run.tensor("the video", "ffn").tolist() == before.tolist()
+
+
+def test_a_model_in_the_place_of_a_run_gets_the_command_that_makes_one(tmp_path: Path) -> None:
+    (tmp_path / "a model.onnx").write_bytes(b"")
+    with pytest.raises(RunFolderError, match=r"gatescope run '.*a model\.onnx' --annotations"):
+        open_run(tmp_path / "a model.onnx")
