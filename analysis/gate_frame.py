@@ -6,9 +6,7 @@ shape of the values, and gates are taken to reach from −1 to 1, or as far as t
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from ..runtime.errors import InputError
+from ..runtime.forks import remove_with
 from ..runtime.manifest import Gate, Manifest, Preprocessing, Tensor
 from ..runtime.runs.folder import claim_new
 from ..runtime.runs.info import FeatureRef, FileRef, RunInfo, Selection, Timings
@@ -55,7 +54,7 @@ class FrameGates:
         self, frame: pl.LazyFrame, *, ranges: Mapping[str, Range] | None = None, gating: str | None = None
     ) -> None:
         folder = Path(tempfile.mkdtemp(prefix="gatescope-run-"))
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        remove_with(self, folder)
         self._run = _write_run(frame, folder, dict(ranges or {}), gating)
         self.gate_history = RunHistory(self._run)
 

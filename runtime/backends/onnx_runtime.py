@@ -8,6 +8,7 @@ really got is checked: CUDA asked for and not given is an error, never a slow su
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..device import Device, DeviceOptions, available_cpus
 from ..errors import DeviceError, ModelFileError
+from ..forks import never_end, not_after_fork, renew_after_fork
 from ..model_file import ModelFile
 from .cuda_buffers import CudaBuffers
 
@@ -62,34 +64,53 @@ def cuda_provider(*, tf32: bool, graphs: bool) -> Provider:
 
 
 class OnnxBackend:
-    """An ONNX file in a session of ONNX Runtime; on several CPUs, in a second one that keeps to one core."""
+    """An ONNX file in a session of ONNX Runtime; on several CPUs, in a second one that keeps to one core.
+
+    In a forked child the lanes begin anew, and share the parent's weights. The threads of the first session
+    are gone there: it runs on the calling thread alone. Where another thread was in the middle of a run when
+    the process forked, both sessions are opened again. On CUDA a child cannot go on.
+    """
 
     title = "ONNX Runtime"
 
     def __init__(self, model: ModelFile, wanted: DeviceOptions) -> None:
         self.threads = wanted.threads or available_cpus()
         self.device: Device
-        self._model, self._wanted = model, wanted
+        self._model = model
+        self._session: Any
         self._session, self.device = create_session(
             model.content, wanted, self.threads, origin=str(model.path)
         )
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
         self.versions = {"onnxruntime": str(onnxruntime.__version__)}
+        self._options: dict[str, str] = self._session.get_provider_options()[self.providers[0]]
         self._cuda = (
             CudaBuffers(self._session, model.manifest, graphs=wanted.cuda_graphs)
             if self.device == "cuda"
             else None
         )
         on_lanes = self.device == "cpu" and self.threads > 1
-        self.lanes: Executor | None = ThreadPoolExecutor(self.threads, "gatescope-lane") if on_lanes else None
+        self.lanes: Executor | None = _lanes(self.threads) if on_lanes else None
         self._lane_session: Any = None
         self._opening = Lock()
+        self._process = os.getpid()
+        self._in_flight: set[object] = set()
+        renew_after_fork(self)
 
     def run(self, names: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
         """The outputs ``names`` for ``arrays``."""
         if self._cuda is not None:
+            if self._process != os.getpid():
+                raise not_after_fork(str(self._model.path))
             return self._cuda.run(names, arrays)
-        return self._session.run(list(names), dict(arrays))
+        with self._opening:
+            if self._session is None:
+                on_cpu = DeviceOptions("cpu", threads=self.threads)
+                self._session, _ = create_session(
+                    self._model.content, on_cpu, self.threads, origin=str(self._model.path)
+                )
+            session = self._session
+        return self._run(session, names, arrays)
 
     def run_on_lane(self, names: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
         """The same on the calling thread alone."""
@@ -99,7 +120,19 @@ class OnnxBackend:
                 self._lane_session, _ = create_session(
                     self._model.content, on_cpu, 1, origin=str(self._model.path)
                 )
-        return self._lane_session.run(list(names), dict(arrays))
+            session = self._lane_session
+        return self._run(session, names, arrays)
+
+    def after_fork(self) -> None:
+        """In a forked child: new lanes, and new sessions where the parent's were at work."""
+        self._opening = Lock()
+        never_end(self._session)
+        never_end(self._lane_session)
+        if self.lanes is not None:
+            self.lanes = _lanes(self.threads)
+        if self._in_flight and self._cuda is None:
+            self._session = self._lane_session = None
+        self._in_flight = set()
 
     def close(self) -> None:
         """End the lanes' threads; the sessions go with this object."""
@@ -108,7 +141,22 @@ class OnnxBackend:
 
     def provider_options(self) -> dict[str, str]:
         """What the first provider reports (``use_tf32`` on CUDA)."""
-        return dict(self._session.get_provider_options()[self.providers[0]])
+        return dict(self._options)
+
+    def _run(
+        self, session: Any, names: Sequence[str], arrays: Mapping[str, NDArray[Any]]
+    ) -> Sequence[NDArray[Any]]:
+        """Known while it lasts: a fork in the meantime leaves the session's locks held in the child."""
+        this = object()
+        self._in_flight.add(this)
+        try:
+            return session.run(list(names), dict(arrays))
+        finally:
+            self._in_flight.discard(this)
+
+
+def _lanes(threads: int) -> Executor:
+    return ThreadPoolExecutor(threads, "gatescope-lane")
 
 
 def choose_providers(wanted: DeviceOptions) -> tuple[Provider, ...]:

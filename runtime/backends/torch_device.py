@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -13,9 +14,18 @@ from numpy.typing import NDArray
 
 from ..device import Device, DeviceOptions, check_device
 from ..errors import DeviceError, GatescopeError, UsageError
+from ..forks import not_after_fork, renew_after_fork
 from ..model_file import ModelFile
 
 _SETTINGS = Lock()
+
+
+def _renew_settings() -> None:
+    global _SETTINGS
+    _SETTINGS = Lock()
+
+
+os.register_at_fork(after_in_child=_renew_settings)
 
 
 def choose_device(wanted: str) -> Device:
@@ -114,13 +124,29 @@ class TorchBackend:
         self.providers: tuple[str, ...] = (f"torch {self.device}",)
         self.versions = {"torch": str(torch.__version__)}
         self._declared = model.manifest.output_names
+        self._origin = str(model.path)
+        self._forked = False
+        renew_after_fork(self)
 
     def run(self, names: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """The outputs ``names`` for ``arrays``."""
+        if self._forked:
+            self._begin_in_child()
         # One at a time: PyTorch's settings are the process's, and so are the cores it uses.
         with _SETTINGS, inference(tf32=self.tf32):
             values = self.call(to_tensors(arrays, self.device))
         return to_arrays(names, self._declared, values)
+
+    def after_fork(self) -> None:
+        """In a forked child: the next run has something to see to first."""
+        self._forked = True
+
+    def _begin_in_child(self) -> None:
+        """One thread: those of OpenMP are the parent's, and PyTorch would wait for them for ever."""
+        if self.device == "cuda":
+            raise not_after_fork(self._origin)
+        self.threads = use_threads(1)
+        self._forked = False
 
     def call(self, tensors: dict[str, torch.Tensor]) -> object:
         """What the model returns for ``tensors``, in the order of the manifest's inputs."""

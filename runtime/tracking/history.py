@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-import weakref
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import RunFolderError
+from ..forks import remove_with, renew_after_fork
 from .batch import TrackedBatch
 
 DEFAULT_BUDGET = 256 * 2**20
@@ -51,6 +51,7 @@ class GateHistory(Mapping[Hashable, dict[str, Any]]):
         self._bytes = 0
         self._folder: Path | None = None
         self._files = 0
+        renew_after_fork(self)
 
     @property
     def memory(self) -> int:
@@ -114,6 +115,14 @@ class GateHistory(Mapping[Hashable, dict[str, Any]]):
     def __repr__(self) -> str:
         return f"GateHistory({len(self)} ids, {self._bytes:,} bytes in memory)"
 
+    def after_fork(self) -> None:
+        """In a forked child: its own lock, and a folder of its own for what it moves to disk.
+
+        What the parent has moved there is read from there, while the parent keeps it.
+        """
+        self.lock = threading.RLock()
+        self._folder = None
+
     def __reduce__(self) -> tuple[Any, ...]:
         return GateHistory, (self.budget,)
 
@@ -151,7 +160,7 @@ class GateHistory(Mapping[Hashable, dict[str, Any]]):
                 self._folder = Path(tempfile.mkdtemp(prefix="gatescope-gates-"))
             except OSError as error:
                 raise _full(Path(tempfile.gettempdir()), error) from error
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            remove_with(self, self._folder)
         self._files += 1
         return self._folder / f"{self._files:06}.f32"
 

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 import threading
 import warnings
-import weakref
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from .. import plugins
 from ..brief import counted, one_line
 from ..errors import GatescopeError
 from ..files import local
+from ..forks import remove_with, renew_after_fork
 from .batch import TrackedBatch
 from .history import DEFAULT_BUDGET, GateHistory
 from .ids import BatchIds, checked_id, distinct_texts, file_name, id_text, ids_of_batch
@@ -55,6 +55,12 @@ class GateTracker:
         self._lock = threading.RLock()
         self._own = threading.local()
         self._snapshot: tuple[int, Run] | None = None
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: its own lock; the run that the parent made of its history is the parent's."""
+        self._lock = threading.RLock()
+        self._snapshot = None
 
     @property
     def track_gates(self) -> bool:
@@ -216,7 +222,7 @@ class GateTracker:
             if self._snapshot is not None and self._snapshot[0] == version:
                 return self._snapshot[1]
             folder = Path(tempfile.mkdtemp(prefix="gatescope-run-"))
-            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            remove_with(self, folder)
             try:
                 run = self.to_run(folder)
             except BaseException:

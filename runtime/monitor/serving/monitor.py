@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ...brief import one_line
 from ...errors import MonitorError
 from ...files import local
+from ...forks import renew_after_fork
 from ...manifest import Manifest
 from ..alarm import Alarm
 from ..baseline.baseline import Baseline
@@ -82,7 +83,7 @@ class Monitor:
         self._pause, self._not_before = _FIRST_PAUSE, 0.0
         self._told_padding = False
         own: weakref.ref[Monitor] = weakref.ref(self)
-        os.register_at_fork(after_in_child=lambda: _after_fork(own))
+        renew_after_fork(self)
         atexit.register(_close, own)
 
     @property
@@ -328,11 +329,6 @@ def _lengths(clips: Sequence[int], samples: int, most: int) -> tuple[int, ...]:
         of = f" of {most} clips" if most > 1 else ""
         raise ValueError(f"clips={clips!r} for {samples} samples{of}; the request is not counted")
     return lengths
-
-
-def _after_fork(monitor: weakref.ref[Monitor]) -> None:
-    if (own := monitor()) is not None:
-        own.after_fork()
 
 
 def _close(monitor: weakref.ref[Monitor]) -> None:

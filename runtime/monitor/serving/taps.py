@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ManifestError, MonitorError
+from ...forks import never_end, renew_after_fork
 from ...manifest import METADATA_KEY, Manifest
 
 # The mask of the clips; a model that gates audio by clip has as many of both.
@@ -129,6 +130,12 @@ class _OnnxRuntimeTap:
         names = [output.name for output in session.get_outputs()]
         self._all = {kind: names.index(name) for kind, name in outputs.items()}
         self._by_name = outputs
+        self._session = session
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In a forked child a session runs, on the calling thread, and cannot be ended."""
+        never_end(self._session)
 
     def call(self, args: tuple[Any, ...], options: dict[str, Any]) -> Tapped:
         wanted = cast(Sequence[str] | None, args[0] if args else options.get("output_names"))
