@@ -6,6 +6,7 @@ pool's threads are gone without the pool's knowing.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -45,6 +46,20 @@ def never_end(thing: object) -> None:
     session of ONNX Runtime with more than one thread.
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+def end_without_parents() -> None:
+    """In a forked child: have the process end by itself, once Python has ended, with the exit code it has.
+
+    ONNX Runtime since 1.29 has a thread from its import on, and at the end of a process it waits for it; in
+    a child, where that thread is not, for ever, or it crashes. What the C library would call at the very end
+    for libraries that were loaded before the fork is left out; its own streams are written.
+    """
+    library = ctypes.CDLL(None)
+    # Called in the opposite order, with the exit code as their first argument. Only glibc has them.
+    for name in ("_exit", "fcloseall"):
+        with contextlib.suppress(AttributeError):
+            library.on_exit(ctypes.cast(getattr(library, name), ctypes.c_void_p), None)
 
 
 def not_after_fork(origin: str) -> DeviceError:

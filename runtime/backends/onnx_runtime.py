@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ..device import Device, DeviceOptions, available_cpus
 from ..errors import DeviceError, ModelFileError
-from ..forks import never_end, not_after_fork, renew_after_fork
+from ..forks import end_without_parents, never_end, not_after_fork, renew_after_fork
 from ..model_file import ModelFile
 from .cuda_buffers import CudaBuffers
 
@@ -126,6 +126,7 @@ class OnnxBackend:
     def after_fork(self) -> None:
         """In a forked child: new lanes, and new sessions where the parent's were at work."""
         self._opening = Lock()
+        end_without_parents()
         never_end(self._session)
         never_end(self._lane_session)
         if self.lanes is not None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ManifestError, MonitorError
-from ...forks import never_end, renew_after_fork
+from ...forks import end_without_parents, never_end, renew_after_fork
 from ...manifest import METADATA_KEY, Manifest
 
 # The mask of the clips; a model that gates audio by clip has as many of both.
@@ -135,6 +135,7 @@ class _OnnxRuntimeTap:
 
     def after_fork(self) -> None:
         """In a forked child a session runs, on the calling thread, and cannot be ended."""
+        end_without_parents()
         never_end(self._session)
 
     def call(self, args: tuple[Any, ...], options: dict[str, Any]) -> Tapped:
