@@ -263,6 +263,8 @@ def _create(
     # Threads that spin between operators make a batch of one 20 % faster (75 clips, 2 CPUs); threads that
     # go on spinning after the call only burn the CPU the caller needs to prepare the next batch.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Or bytes that read as ONNX for the manifest's checks, and as ONNX Runtime's own format here, would run.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.log_severity_level = 3  # errors only: its warnings are about its own optimiser
     adjust(options)
     # The fallback would move a session to the CPU in the middle of a run after one failure on CUDA.

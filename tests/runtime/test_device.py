@@ -166,7 +166,10 @@ def test_the_session_is_made_from_the_checked_bytes_and_may_not_change_device(in
     assert made["options"].intra_op_num_threads == 3
     assert made["options"].graph_optimization_level == 99
     assert made["options"].log_severity_level == 3
-    assert made["options"].entries == {"session.force_spinning_stop": "1"}
+    assert made["options"].entries == {
+        "session.force_spinning_stop": "1",
+        "session.load_model_format": "ONNX",
+    }
 
 
 def test_an_older_runtime_without_preload_still_gets_cuda(

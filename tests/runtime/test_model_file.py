@@ -380,6 +380,17 @@ def test_what_onnx_runtime_refuses_is_a_model_file_error(tmp_path: Path) -> None
     assert str(path) in str(caught.value)
 
 
+def test_bytes_that_also_read_as_onnx_runtimes_own_format_run_as_what_was_checked(tmp_path: Path) -> None:
+    """Field 99, which nobody knows and protobuf passes over, puts that format's mark at bytes 4 to 8."""
+    tiny_model(tmp_path / "honest.onnx")
+    honest = (tmp_path / "honest.onnx").read_bytes()
+    (tmp_path / "both.onnx").write_bytes(b"\x9a\x06\x05\x00ORTM" + honest)
+    with GateSession(tmp_path / "honest.onnx") as one, GateSession(tmp_path / "both.onnx") as other:
+        batch = tiny_batch(one.manifest, (3,), (2,))
+        want, found = one.run(batch).raw, other.run(batch).raw
+    assert all(np.array_equal(want[name], found[name]) for name in want)
+
+
 def test_inputs_may_have_any_axis_names(tmp_path: Path) -> None:
     """Only fixed lengths are compared; what an exporter calls its free axes is its own affair."""
 

@@ -5,6 +5,7 @@ LOGDIR/
   segments/PROCESS-000000.gatelog   one open a process; what ended waits here to be sealed
   sealed/PROCESS-000000/   Parquet: ``videos.parquet``, and a run folder of the gates that were kept whole
   state/                   what each process has counted, for metrics
+  clock.json               the time that retention goes by
   alarms.jsonl             what the watcher told
 """
 

@@ -36,6 +36,8 @@ def main() -> int:
         return 1
     for name, why in (done.left if done else {}).items():
         print(f"gatescope: {name}: {why}", file=sys.stderr)
+    if done and done.doubt:
+        print(f"gatescope: {done.doubt}", file=sys.stderr)
     return 1 if done and done.left else 0
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -20,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from ...errors import GateLogError, GatescopeError
 from ..observed import ObservedVideo
+from .clock import Clocks, read_clock
 from .folder import SUFFIX, LogFolder, in_use, sync_folder
 from .reader import check_same_model
 from .sealed import SealedFacts, read_sealed, write_facts, write_sealed
@@ -30,19 +30,30 @@ _LOCK = ".maintenance.lock"
 
 @dataclass(frozen=True)
 class Maintained:
-    """``sealed``, ``removed``: names. ``left``: names of segments that cannot be sealed, and why."""
+    """``sealed``, ``removed``: names. ``left``: names of segments that cannot be sealed, and why. ``doubt``:
+    what there is to say of the machine's clock, empty where it is believed."""
 
     sealed: tuple[str, ...]
     removed: tuple[str, ...]
     left: dict[str, str]
+    doubt: str = ""
 
 
-def maintain(log: LogFolder, keep_bytes: int, keep_days: float) -> Maintained | None:
-    """Seal all that can be and remove what is too much or too old; None where another process is at it."""
+def maintain(
+    log: LogFolder, keep_bytes: int, keep_days: float, clocks: Clocks | None = None
+) -> Maintained | None:
+    """Seal all that can be and remove what is too much or too old; None where another process is at it.
+
+    ``clocks``: the machine's, unless a test has others.
+    """
     try:
         with FileLock(log.path / _LOCK, timeout=0):
             sealed, left = seal_finished(log)
-            return Maintained(tuple(sealed), tuple(apply_retention(log, keep_bytes, keep_days)), left)
+            aged = _aged(log)
+            clocks = clocks or Clocks.now()
+            time = read_clock(log, clocks, aged[0][0] if aged else clocks.wall)
+            removed = apply_retention(log, keep_bytes, keep_days, time.now)
+            return Maintained(tuple(sealed), tuple(removed), left, time.doubt)
     except Timeout:
         return None
 
@@ -104,15 +115,14 @@ def seal(log: LogFolder, path: Path) -> Path:
     return target
 
 
-def apply_retention(log: LogFolder, keep_bytes: int, keep_days: float) -> list[str]:
+def apply_retention(log: LogFolder, keep_bytes: int, keep_days: float, now: float) -> list[str]:
     """Remove what is older than ``keep_days``, then the oldest until ``keep_bytes`` are left; the names.
 
-    Sealed folders and segments that no process writes; an open one is never removed.
+    Sealed folders and segments that no process writes; an open one is never removed. ``now``: Unix seconds.
     """
-    finished = [*log.sealed_paths(), *(path for path in log.segment_paths() if not in_use(path))]
-    aged = sorted((path.stat().st_mtime, _size(path), path) for path in finished)
+    aged = _aged(log)
     total = sum(size for _, size, _ in aged)
-    oldest = time.time() - keep_days * 86_400
+    oldest = now - keep_days * 86_400
     removed: list[str] = []
     for changed, size, path in aged:
         if changed >= oldest and total <= keep_bytes:
@@ -124,6 +134,12 @@ def apply_retention(log: LogFolder, keep_bytes: int, keep_days: float) -> list[s
         removed.append(path.stem)
         total -= size
     return removed
+
+
+def _aged(log: LogFolder) -> list[tuple[float, int, Path]]:
+    """When it was changed, its bytes and its path, of all that may be removed; the oldest first."""
+    finished = [*log.sealed_paths(), *(path for path in log.segment_paths() if not in_use(path))]
+    return sorted((path.stat().st_mtime, _size(path), path) for path in finished)
 
 
 def _facts(state: SegmentState) -> SealedFacts:

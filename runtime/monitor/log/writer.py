@@ -8,6 +8,7 @@ torn frames are cut off again, losses counted, and written down as soon as writi
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sys
@@ -21,6 +22,7 @@ from ...files import local
 from ...manifest import Manifest
 from ..model import WatchedModel
 from ..observed import ObservedVideo
+from .clock import begin_clock, doubt_of
 from .folder import SUFFIX, LogFolder, join_folder, process_name, sync_folder
 from .frames import END, HEADER, LOSS, SALT_BYTES, VIDEO, pack, preamble
 from .records import EndRecord, HeaderRecord, LossRecord, encode, encode_video
@@ -52,11 +54,13 @@ class GateLogWriter:
     ) -> None:
         self.settings = settings or LogSettings()
         self.folder: LogFolder = join_folder(local(folder), manifest, model)
+        with contextlib.suppress(OSError):
+            begin_clock(self.folder)
         self.acknowledged = self.durable = self.at_risk = self.lost = self.errors = self.bytes_written = 0
         self.last_error = ""
         self._manifest = manifest.to_json()
         self._model = model
-        self._closed = False
+        self._closed = self._doubted = False
         self._begin_process()
         try:
             self._open()
@@ -327,7 +331,14 @@ class GateLogWriter:
     def _maintain(self) -> None:
         """Have finished segments sealed and old ones removed by a process that this one does not wait for."""
         keep = self.settings
-        command = [sys.executable, "-m", "gatescope.runtime.monitor.log.maintain", str(self.folder.path)]
+        doubt = doubt_of(self.folder)
+        if doubt and not self._doubted:
+            self.errors += 1
+            self.last_error = f"maintenance: {doubt}"
+        self._doubted = bool(doubt)
+        # -P: a polars.py in the folder the service stands in is not ours to import.
+        command = [sys.executable, "-P", "-m", "gatescope.runtime.monitor.log.maintain"]
+        command.append(str(self.folder.path.resolve()))
         command += ["--keep-bytes", str(keep.keep_bytes), "--keep-days", str(keep.keep_days)]
         quiet = [(os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_RDWR, 0) for stream in (0, 1, 2)]
         self._children = [child for child in self._children if not _ended(child)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def test_an_open_segment_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(GateLogError, match="is being written"):
         seal(log, segment)
     assert seal_finished(log) == ([], {})
-    assert apply_retention(log, 0, 0.0) == []
+    assert apply_retention(log, 0, 0.0, time.time()) == []
     writer.close()
     assert seal_finished(log) == ([segment.stem], {})
 
@@ -146,8 +147,8 @@ def test_retention_takes_the_oldest_first(tmp_path: Path) -> None:
         for path in [*log.sealed_paths(), *log.segment_paths()]
     }
     keep = sizes[names[3]] + sizes[names[4]]
-    assert apply_retention(log, keep + 10, 1e9) == names[:3]
-    assert apply_retention(log, 10**9, 1.0) == names[3:]
+    assert apply_retention(log, keep + 10, 1e9, time.time()) == names[:3]
+    assert apply_retention(log, 10**9, 1.0, time.time()) == names[3:]
 
 
 def test_maintenance_by_hand(tmp_path: Path) -> None:

@@ -363,7 +363,7 @@ def test_maintenance_is_started_after_a_rotation(tmp_path: Path, monkeypatch: py
     written_log(tmp_path, videos_of(20), segment_bytes=8_000, seal=True, keep_days=7.0)
     assert len(started) >= 2
     assert started[0][1:] == [
-        *("-m", "gatescope.runtime.monitor.log.maintain", str(tmp_path)),
+        *("-P", "-m", "gatescope.runtime.monitor.log.maintain", str(tmp_path)),
         *("--keep-bytes", str(20 * 2**30), "--keep-days", "7.0"),
     ]
 
