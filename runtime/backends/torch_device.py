@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -17,15 +16,20 @@ from ..errors import DeviceError, GatescopeError, UsageError
 from ..forks import not_after_fork, renew_after_fork
 from ..model_file import ModelFile
 
-_SETTINGS = Lock()
+
+class _Settings:
+    """PyTorch's settings are the process's: who changes them holds ``lock``."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: the parent's other threads may have held it."""
+        self.lock = Lock()
 
 
-def _renew_settings() -> None:
-    global _SETTINGS
-    _SETTINGS = Lock()
-
-
-os.register_at_fork(after_in_child=_renew_settings)
+_SETTINGS = _Settings()
 
 
 def choose_device(wanted: str) -> Device:
@@ -133,7 +137,7 @@ class TorchBackend:
         if self._forked:
             self._begin_in_child()
         # One at a time: PyTorch's settings are the process's, and so are the cores it uses.
-        with _SETTINGS, inference(tf32=self.tf32):
+        with _SETTINGS.lock, inference(tf32=self.tf32):
             values = self.call(to_tensors(arrays, self.device))
         return to_arrays(names, self._declared, values)
 

@@ -225,13 +225,13 @@ def test_the_planned_dataset_has_what_it_says() -> None:
     plan = make_plan()
     kinds = [video.sound for video in plan.videos]
     assert {kind: kinds.count(kind) for kind in set(kinds)} == {
-        "event": 40,
-        "scene": 12,
-        "silence": 8,
-        "none": 4,
+        "event": 70,
+        "scene": 21,
+        "silence": 14,
+        "none": 7,
     }
-    assert len({video.vid for video in plan.videos}) == 64
-    assert len({query.qid for query in plan.queries}) == len(plan.queries) == 136
+    assert len({video.vid for video in plan.videos}) == 112
+    assert len({query.qid for query in plan.queries}) == len(plan.queries) == 238
     assert max(video.clips for video in plan.videos) == 75 > min(video.clips for video in plan.videos)
 
 

@@ -35,7 +35,10 @@ def _configure(parser: ArgumentParser) -> None:
     )
     add_thresholds(parser, "default: 25, 50 and 200; 0.01")
     parser.add_argument(
-        "--insist", action="store_true", help="make it of fewer than 100 videos, whose thresholds are guesses"
+        "--insist",
+        action="store_true",
+        help="make it of fewer than 100 videos, whose thresholds are guesses, and without those whose gates"
+        " are not finite numbers",
     )
     faults = parser.add_argument_group(
         "what faults look like",

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
+
 from ...brief import brief
 from ...errors import BaselineError
 from ..counting.layout import GateLayout
@@ -13,6 +15,7 @@ from ..counting.totals import GateTotals
 from ..counting.videos import VideoCounts
 from ..faults.signatures import Signatures
 from ..model import WatchedModel
+from .statistics import flagged
 from .thresholds import Thresholds, flag_threshold, thresholds
 from .videos import BaselineVideos, expected_twins
 
@@ -21,6 +24,7 @@ FEWEST_VIDEOS = 100
 #: Window sizes, in videos: the smallest sees a broken pipeline soon, the largest a small change.
 WINDOWS = (25, 50, 200)
 FALSE_ALARMS = 0.01
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -116,10 +120,11 @@ def make_baseline(
 ) -> Baseline:
     """The baseline of all videos of ``parts``, each once.
 
-    Raises :class:`~gatescope.runtime.errors.BaselineError` for fewer than 100 videos, unless ``insist``, and
-    for fewer than 2 in any case.
+    Raises :class:`~gatescope.runtime.errors.BaselineError` for fewer than 100 videos and for videos whose
+    gates are NaN or infinite. With ``insist`` 2 videos are enough, and such videos are left out.
     """
     videos = BaselineVideos.joined(parts) if parts else BaselineVideos.empty(model.layout)
+    videos = _finite(model.layout, videos, insist=insist)
     if len(videos) < (2 if insist else FEWEST_VIDEOS):
         raise BaselineError(
             f"{len(videos)} videos are too few for a baseline",
@@ -156,6 +161,30 @@ def make_baseline(
         tuple(sources),
         datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _finite(layout: GateLayout, videos: BaselineVideos, *, insist: bool) -> BaselineVideos:
+    """Those whose gates are all finite numbers: what is broken here would pass for healthy from then on."""
+    broken = flagged(videos.counts, "nan")
+    if not broken.any():
+        return videos
+    of_row = broken.sum(axis=0)
+    worst = [int(row) for row in np.argsort(-of_row, kind="stable") if of_row[row]]
+    told = [
+        f"{layout.rows[row].kind} gates of layer {layout.rows[row].layer}: {of_row[row]}" for row in worst
+    ]
+    more = f" and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+    whole = bool((of_row == len(videos)).any())
+    if whole or not insist:
+        raise BaselineError(
+            f"gates of {int(broken.any(axis=1).sum())} of {len(videos)} videos are not finite numbers",
+            received=f"videos with NaN or infinite {', '.join(told[:_SHOWN])}{more}",
+            expected="gates from a time when all was well",
+            fix="find out why: features that are not finite give such gates, and so does a checkpoint whose"
+            " training diverged"
+            + ("" if whole else "; with --insist the baseline is made of the other videos"),
+        )
+    return videos.where(np.asarray(~broken.any(axis=1)))
 
 
 def _thresholds(layout: GateLayout, videos: VideoCounts, window: int, rate: float) -> Thresholds:

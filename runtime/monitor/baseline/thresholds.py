@@ -80,6 +80,8 @@ class Thresholds:
             np.array(plain["spread"], np.float64),
             {kind: np.array(counts, np.int64) for kind, counts in plain["flags"].items()},
         )
+        # Older baselines could be made of videos with such gates, and let them pass.
+        made.flags["nan"] = np.ones(rows, np.int64)
         shape = (len(CONTINUOUS), rows)
         if made.centre.shape != shape or made.spread.shape != shape or made.window < 1:
             raise ValueError(f"thresholds of shape {made.centre.shape}, expected {shape}")
@@ -172,9 +174,8 @@ def _flags(
     for kind in ROW_FLAGS:
         had = flagged(videos, kind).sum(axis=0)
         flags[kind] = np.array([flag_threshold(int(k), n, window, rate) for k in had], np.int64)
-    had = flagged(videos, "nan").sum(axis=0)
-    # Gates that are no numbers are never chance: where the baseline has none, one is too many.
-    flags["nan"] = np.array([flag_threshold(int(k), n, window, rate) if k else 1 for k in had], np.int64)
+    # Gates that are no numbers are never chance, and no baseline is made of any: one is too many.
+    flags["nan"] = np.ones(rows, np.int64)
     few = math.ceil(_FROZEN_AT_LEAST * window)
     flags["frozen"] = np.array([max(flag_threshold(frozen, n, window, rate), few)], np.int64)
     return flags

@@ -76,6 +76,12 @@ class BaselineVideos:
             VideoCounts.joined([part.counts for part in parts]),
         )
 
+    def where(self, kept: NDArray[np.bool_]) -> BaselineVideos:
+        """Those of which ``kept`` (N,) is true."""
+        return BaselineVideos(
+            self.videos[kept], self.samples[kept], self.slices[kept], self.counts[np.flatnonzero(kept)]
+        )
+
     def of_slice(self, name: str) -> VideoCounts:
         """The counts of one slice's videos."""
         return self.counts[np.flatnonzero(self.slices == name)]

@@ -84,6 +84,27 @@ def count_taken(
     return [video for _, _, video in sorted(made, key=lambda entry: entry[:2])]
 
 
+def same_gates(layout: GateLayout, taken: Taken) -> tuple[str, str] | None:
+    """Two different ids in ``taken`` whose gates are the same to the last bit in all layers and kinds.
+
+    Gates that hold one value alone, or lie at zero and at the ends of their range only, may be equal by
+    chance: they do not count.
+    """
+    if taken.ids is None or len(set(taken.ids)) < 2:
+        return None
+    plain = {0.0, *(end for row in layout.rows for end in (row.limits.low, row.limits.high))}
+    first: dict[bytes, str] = {}
+    for row, name in enumerate(taken.ids):
+        gates = _cut(layout, taken, row)
+        values = np.concatenate([np.ravel(gates[kind]) for kind in layout.kinds])
+        other = first.setdefault(values.tobytes(), name)
+        if other != name and np.isfinite(values).all():
+            distinct = set(np.unique(values).tolist())
+            if len(distinct) > 1 and distinct - plain:
+                return other, name
+    return None
+
+
 def _cut(layout: GateLayout, taken: Taken, row: int) -> Gates:
     """One sample's gates, valid clips only."""
     gates = {kind: np.asarray(taken.gates[kind][row], np.float32) for kind in layout.kinds}

@@ -55,6 +55,15 @@ def check_whole(name: str, value: object, least: int) -> None:
         _refuse("whole number", name, value, least)
 
 
+def check_switch(name: str, value: object) -> None:
+    """See that the setting ``name`` is True or False.
+
+    Raises :class:`~gatescope.runtime.errors.UsageError` for anything else.
+    """
+    if not isinstance(value, bool):
+        raise UsageError(f"{name} makes no sense", received=repr(value), expected="True or False")
+
+
 def _refuse(kind: str, name: str, value: object, least: float, most: float = math.inf) -> NoReturn:
     bound = f"from {least:g} to {most:g}" if most < math.inf else f"of at least {least:g}"
     raise UsageError(f"{name} makes no sense", received=f"{value!r}", expected=f"a {kind} {bound}")

@@ -30,7 +30,8 @@ def main() -> int:
     args = parser.parse_args()
     os.nice(19)
     try:
-        done = maintain(open_folder(args.folder), args.keep_bytes, args.keep_days)
+        keep = LogSettings(keep_bytes=args.keep_bytes, keep_days=args.keep_days)
+        done = maintain(open_folder(args.folder), keep.keep_bytes, keep.keep_days)
     except (GatescopeError, OSError) as error:
         print(f"gatescope: error: {error}", file=sys.stderr)
         return 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..detection.settings import check_number, check_switch, check_whole
+
 
 @dataclass(frozen=True)
 class LogSettings:
@@ -13,6 +15,8 @@ class LogSettings:
     - ``sync_seconds``: how often what was written is forced to the disk; what a power loss may take.
     - ``keep_bytes``, ``keep_days``: what is kept of finished segments; the oldest go first.
     - ``seal``: whether finished segments are turned into Parquet, by a process of their own.
+
+    Raises :class:`~gatescope.runtime.errors.UsageError` for numbers that make no sense.
     """
 
     segment_bytes: int = 64 * 2**20
@@ -21,3 +25,11 @@ class LogSettings:
     keep_bytes: int = 20 * 2**30
     keep_days: float = 30.0
     seal: bool = True
+
+    def __post_init__(self) -> None:
+        check_whole("segment_bytes", self.segment_bytes, 1)
+        check_number("segment_seconds", self.segment_seconds, 0)
+        check_number("sync_seconds", self.sync_seconds, 0)
+        check_whole("keep_bytes", self.keep_bytes, 0)
+        check_number("keep_days", self.keep_days, 0)
+        check_switch("seal", self.seal)

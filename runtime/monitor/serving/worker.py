@@ -13,7 +13,7 @@ from ...errors import GateLogError
 from ...manifest import Manifest
 from ..alarm import Alarm
 from ..baseline.baseline import Baseline
-from ..counting.requests import Taken, count_taken
+from ..counting.requests import Taken, count_taken, same_gates
 from ..counting.totals import GateTotals
 from ..detection.watcher import Watcher
 from ..log.writer import GateLogWriter
@@ -33,6 +33,8 @@ _ROUND_SECONDS = 0.25
 _CLOSING_SECONDS = 40.0
 # Further faults of the same kind are only counted.
 _TOLD_FAULTS = 5
+# Requests whose ids are looked at: who takes queries for videos does it from the first one on.
+_LOOKS = 200
 
 
 class Worker:
@@ -65,6 +67,7 @@ class Worker:
         self._watcher = Watcher(baseline, settings.watch) if baseline is not None else None
         self._baseline = baseline
         self._alarms: list[Alarm] = []
+        self._looks = _LOOKS
         self._written = 0.0
         # The watcher and the totals belong to one thread at a time.
         self._work_lock = threading.Lock()
@@ -177,6 +180,7 @@ class Worker:
         began = time.thread_time()
         until = time.monotonic() + _ROUND_SECONDS
         while time.monotonic() < until and (taken := self.intake.take(_AT_ONCE)):
+            self._look_at_ids(taken)
             videos = count_taken(self.model.layout, taken, self._settings.keep_gates, self._uncounted)
             if videos:
                 self._take_in(videos)
@@ -203,6 +207,24 @@ class Worker:
         state.last_inference = videos[-1].time / 1e9
         if self._watcher is not None:
             self._alarms += self._watcher.see(videos, [segment] * len(videos), now=time.monotonic())
+
+    def _look_at_ids(self, taken: list[Taken]) -> None:
+        """Said once: ids that name queries make each of them a video, and a busy video looks frozen."""
+        for one in taken:
+            if not self._looks or one.ids is None:
+                continue
+            self._looks -= 1
+            try:
+                found = same_gates(self.model.layout, one)
+            except Exception:  # gates that cannot be counted are told of where they are counted
+                continue
+            if found is not None:
+                self._looks = 0
+                complain(
+                    "one batch has the same gates, to the last bit, under the ids"
+                    f" {found[0]!r} and {found[1]!r}: ids= names videos, one id for all queries of a video;"
+                    " where these are different videos, they were given the same features"
+                )
 
     def _uncounted(self, videos: int, error: Exception) -> None:
         self.fault(ValueError(f"{videos} videos could not be counted: {described(error)}"))

@@ -15,7 +15,8 @@ from gatescope.runtime.monitor.baseline.baseline import Baseline, make_baseline
 from gatescope.runtime.monitor.baseline.sources import folder_kind, model_of_run, videos_of_log, videos_of_run
 from gatescope.runtime.monitor.baseline.stored import load_baseline, save_baseline
 from gatescope.runtime.monitor.baseline.videos import BaselineVideos, expected_twins, key_of
-from gatescope.runtime.monitor.counting.videos import VideoCounts, count_gates
+from gatescope.runtime.monitor.counting.layout import PLACES
+from gatescope.runtime.monitor.counting.videos import COUNTERS, VideoCounts, count_gates
 from gatescope.runtime.monitor.faults.signatures import Signature, Signatures
 
 from ....analysis.runs import manifest_of, write_run
@@ -212,3 +213,46 @@ def test_what_a_path_is(tmp_path: Path) -> None:
     for name in ("empty", "none"):
         with pytest.raises(BaselineError, match="no source of gates"):
             folder_kind(tmp_path / name)
+
+
+def broken(counts: VideoCounts, rows: slice, videos: slice, counter: str) -> VideoCounts:
+    """As if some videos' values in some rows were NaN or infinite."""
+    integers = counts.integers.copy()
+    at = PLACES + COUNTERS.index(counter)
+    integers[videos, rows, at] = integers[videos, rows, :PLACES].sum(axis=-1)
+    integers[videos, rows, :PLACES] = 0
+    return VideoCounts(integers, counts.sums)
+
+
+@pytest.mark.parametrize("counter", ["nan", "infinite"])
+@pytest.mark.parametrize("insist", [False, True])
+def test_gates_that_are_no_numbers_in_all_videos_make_no_baseline(counter: str, insist: bool) -> None:
+    counts = broken(COUNTS, slice(1, 2), slice(None), counter)
+    row = LAYOUT.rows[1]
+    part = BaselineVideos.of(LAYOUT, NAMES, NAMES, [""] * 400, counts)
+    with pytest.raises(BaselineError, match="gates of 400 of 400 videos are not finite") as caught:
+        make_baseline(MODEL, [part], insist=insist)
+    assert f"{row.kind} gates of layer {row.layer}: 400" in str(caught.value.received)
+    assert "--insist" not in str(caught.value.fix)
+
+
+def test_in_some_videos_they_are_named_and_left_out_on_request(tmp_path: Path) -> None:
+    counts = broken(COUNTS, slice(0, 2), slice(3, 10), "nan")
+    part = BaselineVideos.of(LAYOUT, NAMES, NAMES, [""] * 400, counts)
+    # Also where they come by another baseline.
+    for parts in ([part], [videos(100, 400), part.where(np.arange(400) >= 0)]):
+        with pytest.raises(BaselineError, match="gates of 7 of 400") as caught:
+            make_baseline(MODEL, parts)
+        assert "--insist" in str(caught.value.fix)
+    made = make_baseline(MODEL, [part], insist=True, windows=(25,))
+    assert len(made.videos) == 393 and (made.thresholds_for(25).flags["nan"] == 1).all()
+
+
+def test_one_such_video_alarms_whatever_an_older_baseline_says(tmp_path: Path, baseline: Baseline) -> None:
+    save_baseline(baseline, tmp_path / "b.json")
+    stored = json.loads((tmp_path / "b.json").read_text())
+    for own in stored["thresholds"].values():
+        for one in own:
+            one["flags"]["nan"] = [26] * len(LAYOUT.rows)
+    (tmp_path / "b.json").write_text(json.dumps(stored))
+    assert (load_baseline(tmp_path / "b.json").thresholds_for(25).flags["nan"] == 1).all()
