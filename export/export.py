@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import nn
 from ..runtime.brief import brief
 from ..runtime.errors import ExportError, UsageError
 from ..runtime.files import local, new_file
-from ..runtime.manifest import Manifest, Verification
+from ..runtime.manifest import Manifest
 from ..runtime.model_file import write_manifest_onnx
 from ..runtime.profiling.samples import random_batch
 from ..runtime.session import GateSession
@@ -32,9 +32,10 @@ from .optimize import choose_rewrites
 from .optimize import optimize as optimized
 from .proof.parity import OWN_MODEL, TOLERANCES, certify
 from .proof.subject import CheckpointSubject, Graph
-from .proof.verify import VerifyRequest, refuse_bad_request, verify
+from .proof.verify import Verified, VerifyRequest, refuse_bad_request, verify
 from .reading.checkpoint import load_checkpoint
-from .reading.facts import TOLD_BY_VERIFY, describe
+from .reading.facts import describe
+from .reading.left_behind import find_predictions
 from .reading.rebuild import rebuild
 
 Floats = NDArray[np.float32]
@@ -42,11 +43,15 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The file that was written and what it says about itself."""
+    """The file that was written and what it says about itself.
+
+    ``left_behind``: predictions that lie next to the checkpoint, for a file that was not verified.
+    """
 
     path: Path
     manifest: Manifest
     bytes: int
+    left_behind: Path | None = None
 
     def __repr__(self) -> str:
         return brief(self)
@@ -114,7 +119,16 @@ def export_checkpoint(
     if verification is not None:
         refuse_bad_request(verification, manifest)
         certify_with = partial(verify, verification, CheckpointSubject(read), wanted, graph.variant)
-    return write_certified(graph, manifest, target, captured=captured, verification=certify_with, tell=tell)
+    result = write_certified(
+        graph,
+        manifest,
+        target,
+        captured=captured,
+        verification=certify_with,
+        open_questions=description.open_questions,
+        tell=tell,
+    )
+    return result if verification is not None else replace(result, left_behind=find_predictions(source))
 
 
 def write_certified(
@@ -124,13 +138,15 @@ def write_certified(
     *,
     captured: Graph | None = None,
     compared_with: str = OWN_MODEL,
-    verification: Callable[..., Verification] | None = None,
+    verification: Callable[..., Verified] | None = None,
+    open_questions: Collection[str] = (),
     tell: Callable[[str], None],
 ) -> ExportResult:
     """Capture ``graph``, compare the file with it, and only then let the file appear at ``target``.
 
     ``captured`` is what goes into the file where that is another way to the same numbers. ``verification``
-    is called with the manifest, a function that runs the file, and ``tell``.
+    is called with the manifest, a function that runs the file, and ``tell``; it settles the warnings in
+    ``open_questions``.
     """
     if note := untested_torch():
         manifest = replace(manifest, warnings=(*manifest.warnings, note))
@@ -148,11 +164,12 @@ def write_certified(
             certificate = certify(graph.run, run, manifest, compared_with=compared_with, atol=atol)
             if verification is not None:
                 tell("comparing with the predictions of the training run")
-                agreement = verification(manifest, run, tell=tell)
-                certificate = replace(certificate, verification=agreement)
-                # It has told.
-                kept = tuple(text for text in manifest.warnings if not text.endswith(TOLD_BY_VERIFY))
-                manifest = replace(manifest, warnings=kept)
+                found = verification(manifest, run, tell=tell)
+                certificate = replace(
+                    certificate, verification=found.verification, batching_effect=found.batching_effect
+                )
+                left = tuple(warning for warning in manifest.warnings if warning not in open_questions)
+                manifest = replace(manifest, warnings=left)
         manifest = replace(manifest, certificate=certificate)
         if manifest.forward is not None and manifest.forward.source == "assumed" and certificate.verification:
             manifest = replace(manifest, forward=replace(manifest.forward, source="family"))

@@ -21,6 +21,7 @@ from .model.qd_detr import GatedQDDETR
 from .reading.checkpoint import Checkpoint, load_checkpoint
 from .reading.facts import FLAGS, Description, describe
 from .reading.families import recognise
+from .reading.left_behind import find_predictions
 from .reading.options import Options
 from .reading.rebuild import TRAINING_ONLY, misfits
 from .reading.weights import WeightShapes
@@ -232,11 +233,17 @@ def _question(one: _Open) -> Row:
 
 def _file(checkpoint: Checkpoint) -> tuple[Row, ...]:
     details = _details(checkpoint)
+    left = find_predictions(checkpoint.path)
     options = {"opt": "inside", "opt.json": "in opt.json beside it", None: "none found"}
     return (
         Row("size", f"{size_of(details['bytes'])}, {details['parameters']:,} numbers in the weights"),
         Row("options", options[checkpoint.options_source]),
         *([Row("wrappers", "".join(checkpoint.wrappers), "taken off")] if checkpoint.wrappers else []),
+        *(
+            [Row("predictions", f"{left.name} next to it; --verify compares the model with it")]
+            if left
+            else []
+        ),
         *([Row("epoch", str(details["epoch"]))] if details["epoch"] is not None else []),
         Row("SHA-256", f"{checkpoint.sha256[:16]}…"),
     )
@@ -244,6 +251,7 @@ def _file(checkpoint: Checkpoint) -> tuple[Row, ...]:
 
 def _details(checkpoint: Checkpoint) -> dict[str, Any]:
     epoch = checkpoint.content.get("epoch")
+    left = find_predictions(checkpoint.path)
     return {
         "bytes": checkpoint.path.stat().st_size,
         "sha256": checkpoint.sha256,
@@ -252,6 +260,7 @@ def _details(checkpoint: Checkpoint) -> dict[str, Any]:
         "options_source": checkpoint.options_source,
         "wrappers": list(checkpoint.wrappers),
         "epoch": epoch if isinstance(epoch, int) else None,
+        "predictions": None if left is None else str(left),
     }
 
 
@@ -286,6 +295,8 @@ def _next(
 ) -> tuple[str, ...]:
     if problem is None and not wrong:
         words = ["gatescope export --checkpoint", shlex.quote(str(path)), *(FLAGS[fact] for fact in unknown)]
+        if left := find_predictions(path):
+            words += ["--verify", shlex.quote(str(left)), "--annotations val.jsonl --features features/"]
         return (" ".join([*words, "--output m.onnx"]),)
     # The code that trained it may well know what to do with it, unless its numbers are no numbers.
     return () if "not finite" in wrong else (_with_factory(path),)

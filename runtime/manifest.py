@@ -222,6 +222,31 @@ class Verification:
 
 
 @dataclass(frozen=True)
+class BatchingEffect:
+    """How far the file, which computes each sample by itself, is from the same samples in training's batches.
+
+    Measured on the samples of a verification, against the model in the training code's batching.
+
+    - ``samples``: how many. ``batch_size``: of training's batches.
+    - ``outputs``: largest absolute difference per prediction output, in its own unit (``saliency_scores``
+      as they are, ``pred_spans`` as fractions of the video). ``gates``: the same per kind of gate.
+    - ``answers_changed``: samples whose first window, rounded as in a submission, is another one; None where
+      the file predicts nothing.
+    """
+
+    samples: int
+    batch_size: int
+    outputs: dict[str, float]
+    gates: dict[str, float]
+    answers_changed: int | None
+
+    @property
+    def largest(self) -> float:
+        """The largest difference of all."""
+        return max((*self.outputs.values(), *self.gates.values()), default=0.0)
+
+
+@dataclass(frozen=True)
 class Certificate:
     """What the file was compared with before it was allowed to exist.
 
@@ -229,7 +254,8 @@ class Certificate:
     - ``shapes``: the batches compared, each ``{"clips": […], "words": […]}``.
     - ``errors``: largest absolute difference per output over valid entries.
     - ``atol``: the largest difference that was allowed.
-    - ``verification``: present where real predictions were reproduced too.
+    - ``verification``: present where real predictions were reproduced too. ``batching_effect``: present where
+      the file then computes otherwise than training evaluated.
     """
 
     compared_with: str
@@ -237,6 +263,7 @@ class Certificate:
     errors: dict[str, float]
     atol: float
     verification: Verification | None = None
+    batching_effect: BatchingEffect | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from ...runtime.cli.values import expanded, file_path, positive
 from ...runtime.errors import UsageError
 
 if TYPE_CHECKING:
+    from ...runtime.manifest import Certificate
     from ..choices import Choices
     from ..export import ExportResult
     from ..proof.verify import VerifyRequest
@@ -154,19 +155,41 @@ def describe_result(result: ExportResult) -> str:
                 for kind in manifest.tracked_kinds
             ]
             lines.append(f"  half precision moves {', '.join(moved) or 'outputs as said'}")
-        verified = manifest.certificate.verification
-        if verified is None:
-            lines.append(
-                "  not compared with predictions of the training run: give --verify PREDICTIONS "
-                "--annotations FILE --features ROOT to be sure it is the model that was trained"
-            )
-        else:
-            lines.append(
-                f"  reproduces {verified.predictions} on {verified.samples} samples (scores within "
-                f"{verified.errors['score']:.1g}, saliency within {verified.errors['saliency']:.1g})"
-            )
+        lines += [f"  {line}" for line in _verification(manifest.certificate, manifest.batching, result)]
     lines += [f"  warning: {warning}" for warning in manifest.warnings]
     return "\n".join(lines)
+
+
+def _verification(certificate: Certificate, batching: str, result: ExportResult) -> list[str]:
+    """Whether it is the trained model, and in which batching."""
+    from ...runtime.inspection.batching import effect_in_words, matters
+
+    verified = certificate.verification
+    if verified is None:
+        there = (
+            f"{result.left_behind.name} lies next to the checkpoint: give it to --verify with "
+            "--annotations FILE and --features ROOT"
+            if result.left_behind is not None
+            else "give --verify PREDICTIONS --annotations FILE --features ROOT"
+        )
+        return [
+            f"not compared with predictions of the training run: {there}, to be sure it is the model that "
+            "was trained"
+        ]
+    lines = [
+        f"reproduces {verified.predictions} on {verified.samples} samples in training's batching (reference, "
+        f"batches of {verified.batch_size}): scores within {verified.errors['score']:.1g}, saliency within "
+        f"{verified.errors['saliency']:.1g}"
+    ]
+    if (effect := certificate.batching_effect) is not None:
+        instead = ". --batching reference gives training's numbers" if matters(effect) else ""
+        lines.append(f"the file computes each query by itself (exact): {effect_in_words(effect)}{instead}")
+    elif batching == "reference":
+        lines.append(
+            "the file computes in that batching too: a query's numbers depend on the others in its batch; "
+            f"batches of {verified.batch_size} in file order give training's numbers"
+        )
+    return lines
 
 
 def add_variant_options(parser: ArgumentParser) -> None:
@@ -275,6 +298,8 @@ def _run(args: Namespace) -> int:
     )
     if args.json:
         document = {"output": str(result.path), "bytes": result.bytes, "manifest": result.manifest.to_dict()}
+        if result.left_behind is not None:
+            document["predictions_next_to_checkpoint"] = str(result.left_behind)
         print(json.dumps(document))
     else:
         print(describe_result(result))

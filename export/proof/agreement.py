@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.data.annotations import Annotation
+from ...runtime.manifest import Preprocessing
 from ...runtime.predictions import LONGEST_SECONDS, Prediction, format_prediction
 
 # Training ran on a GPU, in another order of summation, and rounded: scores to four decimals, saliency to
@@ -20,6 +21,9 @@ WINDOW_TOLERANCE = 0.1  # seconds
 TIE = 2 * SCORE_TOLERANCE
 # Share of samples that must agree: one odd sample in a hundred is not another model.
 ENOUGH = 0.99
+
+# What of a model's outputs makes a line of predictions.
+PREDICTIONS = ("pred_logits", "pred_spans", "saliency_scores")
 
 Floats = NDArray[np.float32]
 
@@ -65,14 +69,14 @@ class Agreement:
         )
 
 
-def compare_sample(
-    outputs: Mapping[str, Floats], annotation: Annotation, clips: int, clip_length: float, wanted: Prediction
-) -> Difference:
-    """One sample against training's line for it.
+def predicted(
+    outputs: Mapping[str, Floats], annotation: Annotation, clips: int, recipe: Preprocessing
+) -> Prediction:
+    """One sample's line of predictions.
 
     ``outputs``: ``pred_logits`` and ``pred_spans`` (Q, 2), ``saliency_scores`` (at least ``clips``).
     """
-    ours = format_prediction(
+    return format_prediction(
         qid=annotation.json_qid,
         query=annotation.query,
         vid=annotation.vid,
@@ -81,8 +85,19 @@ def compare_sample(
         spans=outputs["pred_spans"],
         saliency=outputs["saliency_scores"],
         clips=clips,
-        clip_length=clip_length,
+        clip_length=recipe.clip_length,
     )
+
+
+def compare_sample(
+    outputs: Mapping[str, Floats],
+    annotation: Annotation,
+    clips: int,
+    recipe: Preprocessing,
+    wanted: Prediction,
+) -> Difference:
+    """One sample, with ``outputs`` as for :func:`predicted`, against training's line for it."""
+    ours = predicted(outputs, annotation, clips, recipe)
     theirs = np.asarray(wanted["pred_relevant_windows"], np.float64)
     mine = np.asarray(ours["pred_relevant_windows"], np.float64)
     if theirs.shape != mine.shape:
@@ -91,7 +106,7 @@ def compare_sample(
     return Difference(
         score=float(np.abs(scores - mine[:, 2]).max(initial=0.0)),
         saliency=_saliency(ours["pred_saliency_scores"], wanted["pred_saliency_scores"]),
-        window=_windows(outputs, annotation.duration, theirs, clip_length),
+        window=_windows(outputs, annotation.duration, theirs, recipe.clip_length),
     )
 
 

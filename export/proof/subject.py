@@ -44,7 +44,12 @@ class Graph(Protocol):
 
 
 class Subject(Protocol):
-    """A model that can be run under other choices than the user's, to find out which are right."""
+    """A model that can be run under other choices than the user's, to find out which are right.
+
+    ``last_resort``: a sentence on what is left to do where none of them is, with a space at its end.
+    """
+
+    last_resort: str
 
     def graph(self, choices: Choices, variant: Variant) -> Graph:
         """The model under ``choices`` as a graph."""
@@ -61,6 +66,11 @@ class Subject(Protocol):
 
 class CheckpointSubject:
     """A checkpoint whose model gatescope rebuilds."""
+
+    last_resort = (
+        "The training code's forward pass may be another branch's, although its weights have the same names: "
+        "let your own code build the model (--model package.module:factory). "
+    )
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint

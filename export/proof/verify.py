@@ -20,17 +20,21 @@ from ...runtime.data.features import FeatureReader
 from ...runtime.data.folders import FeatureFolders
 from ...runtime.data.prepare import Sample, collate, prepare
 from ...runtime.errors import DatasetError, GatescopeError, VerificationError
-from ...runtime.manifest import Manifest, Verification
+from ...runtime.manifest import BatchingEffect, Manifest, Verification
 from ...runtime.model_file import file_sha256
 from ...runtime.predictions import Prediction, read_predictions
 from ..choices import Choices
 from ..graph.variant import Variant
-from .agreement import Agreement, Difference, compare_sample, summarise
+from .agreement import PREDICTIONS, Agreement, Difference, compare_sample, summarise
+from .batching import BatchingMeter
 from .causes import Cause
-from .parity import ATOL, Run, valid_entries
+from .parity import TOLERANCES, Run, valid_entries
 from .subject import Subject
 
 MOST_SAMPLES = 200
+# Causes are tried in pairs only where the best one alone brings the model so much closer.
+_CLOSER = 0.8
+_SHOWN = 3
 
 Floats = NDArray[np.float32]
 
@@ -51,6 +55,17 @@ class VerifyRequest:
     audio_features: Path | None = None
     text_features: Path | None = None
     batch_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was found: agreement with training's predictions, and what exact batching changes about them.
+
+    ``batching_effect`` is None for a file that computes in training's batching.
+    """
+
+    verification: Verification
+    batching_effect: BatchingEffect | None
 
 
 @dataclass(frozen=True)
@@ -75,9 +90,10 @@ def verify(
     exported: Run,
     *,
     tell: Callable[[str], None] = lambda _: None,
-) -> Verification:
+) -> Verified:
     """Compare the model with real predictions, and the exported file with the model on the same samples.
 
+    The model is run as training evaluated, in batches; a file in exact batching is also compared with that.
     ``manifest`` and ``variant`` are the exported file's, ``exported`` runs it. Raises
     :class:`VerificationError` naming the causes that were tried where they disagree, and
     :class:`~gatescope.runtime.errors.DatasetError` where the data cannot be read.
@@ -90,19 +106,21 @@ def verify(
         agreement = error
     if not isinstance(agreement, Agreement) or not agreement.enough:
         raise _disagreement(trial, choices, evidence, agreement, tell)
+    file_errors, effect = trial.compare_file(choices, variant, evidence, exported)
     errors = {
         "score": agreement.largest.score,
         "saliency": agreement.largest.saliency,
         "window_seconds": agreement.largest.window,
-        **trial.file_errors(choices, variant, evidence, exported),
+        **file_errors,
     }
-    return Verification(
+    verification = Verification(
         predictions=request.predictions.name,
         predictions_sha256=file_sha256(request.predictions),
         samples=evidence.samples,
         batch_size=evidence.batch_size,
         errors=errors,
     )
+    return Verified(verification, effect)
 
 
 def refuse_bad_request(request: VerifyRequest, manifest: Manifest) -> None:
@@ -151,11 +169,10 @@ class _Trial:
         for rows, samples in self._batches(recipe, evidence):
             outputs = run(collate(samples))
             for i, (row, sample) in enumerate(zip(rows, samples, strict=True)):
-                one = {name: outputs[name][i] for name in ("pred_logits", "pred_spans", "saliency_scores")}
+                one = {name: outputs[name][i] for name in PREDICTIONS}
                 line = evidence.predictions[row.qid]
                 _refuse_other_sizes(line, len(one["pred_logits"]), sample.clips)
-                clip_length = recipe.preprocessing.clip_length
-                differences.append(compare_sample(one, row, sample.clips, clip_length, line))
+                differences.append(compare_sample(one, row, sample.clips, recipe.preprocessing, line))
         return summarise(differences)
 
     def results(
@@ -177,13 +194,18 @@ class _Trial:
         folders = dict(zip(paths, self._folders(recipe).video, strict=True))
         return self._subject.causes(choices, folders)
 
-    def file_errors(
+    def compare_file(
         self, choices: Choices, variant: Variant, evidence: _Evidence, exported: Run
-    ) -> dict[str, float]:
-        """Largest difference per output between the exported file and PyTorch on the same real samples."""
+    ) -> tuple[dict[str, float], BatchingEffect | None]:
+        """The exported file on the same real samples: largest difference from PyTorch per output, and what
+        it changes against training's batches, where it computes in exact batching.
+        """
         run, manifest = self._runner(choices, variant), self._manifest
+        in_batches, meter = None, BatchingMeter(manifest, evidence.batch_size)
+        if manifest.batching == "exact":
+            in_batches = self._runner(replace(choices, batching="reference"), variant)
         errors = dict.fromkeys(manifest.output_names, 0.0)
-        for _, samples in self._batches(manifest, evidence):
+        for rows, samples in self._batches(manifest, evidence):
             batch = collate(samples)
             want, got = run(batch), exported(batch)
             clips = [sample.clips for sample in samples]
@@ -191,13 +213,22 @@ class _Trial:
                 expected = valid_entries(want[tensor.name], tensor.axes, clips)
                 error = float(np.abs(expected - valid_entries(got[tensor.name], tensor.axes, clips)).max())
                 errors[tensor.name] = max(errors[tensor.name], error)
-                if not error <= ATOL * max(1.0, float(np.abs(expected).max())):
+                allowed = TOLERANCES[manifest.precision] * max(1.0, float(np.abs(expected).max()))
+                if not error <= allowed:
                     raise VerificationError(
                         f"the exported file differs from PyTorch in {tensor.name} on real samples",
                         received=f"a difference of {error:.3g}",
                         fix="this is a fault of the export: report it with the checkpoint's sizes",
                     )
-        return {f"file_{name}": error for name, error in errors.items()}
+            if in_batches is not None:
+                meter.add(rows, samples, in_batches(batch), got)
+        effect = meter.effect() if in_batches is not None else None
+        return {f"file_{name}": error for name, error in errors.items()}, effect
+
+    @property
+    def last_resort(self) -> str:
+        """What the user can do where no cause explains it; see :class:`Subject`."""
+        return self._subject.last_resort
 
     def _runner(self, choices: Choices, variant: Variant) -> Run:
         return self._subject.graph(choices, variant).run
@@ -241,36 +272,53 @@ def _disagreement(
     found: Agreement | DatasetError,
     tell: Callable[[str], None],
 ) -> VerificationError:
-    """Try every likely cause alone, then each beside the best one; say what each one gives."""
+    """Try every likely cause alone and, where one brings the model closer, each next to that one."""
     first = replace(evidence, batches=evidence.batches[:1])
     tell("the predictions differ; trying likely causes")
     results = trial.results(trial.causes(choices), first)
-    mending = [cause for cause, result in results if isinstance(result, Agreement) and result.enough]
-    if not mending and results and isinstance(results[0][1], Agreement):
+    mending = _mending(results)
+    if not mending and results and _badness(results[0][1]) < _CLOSER * _badness(found):
         best = results[0][0]
-        rest = trial.causes(best.choices)
-        tell(f"no single cause explains it; trying each beside {best.flag}")
+        option = best.flag.split()[0]
+        rest = [cause for cause in trial.causes(best.choices) if cause.flag.split()[0] != option]
+        tell(f"no single cause explains it; trying each with {best.flag}")
         pairs = [replace(c, name=f"{best.name}, and {c.name}", flag=f"{best.flag} {c.flag}") for c in rest]
-        paired = trial.results(pairs, first)
-        mending = [cause for cause, result in paired if isinstance(result, Agreement) and result.enough]
-        results = sorted([*results, *paired[:5]], key=lambda pair: _badness(pair[1]))
-    lines = [f"as given: {found if isinstance(found, Agreement) else found.problem}"]
-    lines += [f"{c.name} ({c.flag}): {r if isinstance(r, Agreement) else r.problem}" for c, r in results]
+        paired = [pair for pair in trial.results(pairs, first) if _mending([pair])]
+        mending = _mending(paired)
+        results = [*paired, *results]
+    lines = [f"as given: {found if isinstance(found, Agreement) else found.problem}", *_tried(results)]
     if mending:
         fix = "export again with " + " or ".join(cause.flag for cause in mending)
         if len(mending) > 1:
             fix += " (these agree equally; training's own options decide)"
     else:
         fix = (
-            "none of these explains it: the training code may differ in its forward pass, or the "
-            "predictions, annotations or features belong to another run or batch size (--verify-batch-size)"
+            f"none of these explains it. {trial.last_resort}Or the predictions, annotations or features "
+            "belong to another run or batch size (--verify-batch-size)"
         )
     return VerificationError(
         f"the model does not reproduce training's predictions on {evidence.samples} samples",
-        received="largest differences, with each cause that was tried\n    " + "\n    ".join(lines),
+        received="largest differences, with the causes that were tried\n    " + "\n    ".join(lines),
         expected="scores within 0.001, saliency within 0.005, windows within a clip's rounding",
         fix=fix,
     )
+
+
+def _mending(results: Sequence[tuple[Cause, Agreement | GatescopeError]]) -> list[Cause]:
+    return [cause for cause, result in results if isinstance(result, Agreement) and result.enough]
+
+
+def _tried(results: Sequence[tuple[Cause, Agreement | GatescopeError]]) -> list[str]:
+    """The causes that explain it, else the closest, with their numbers; of the others the flags alone."""
+    ran = [(cause, result) for cause, result in results if isinstance(result, Agreement)]
+    unfit = [cause.flag for cause, result in results if not isinstance(result, Agreement)]
+    shown = max(len(_mending(ran)), _SHOWN)
+    lines = [f"{cause.name} ({cause.flag}): {result}" for cause, result in ran[:shown]]
+    if ran[shown:]:
+        lines.append(f"no closer: {', '.join(cause.flag for cause, _ in ran[shown:])}")
+    if unfit:
+        lines.append(f"cannot be, by the features' widths: {', '.join(unfit)}")
+    return lines
 
 
 def _refuse_other_sizes(line: Prediction, windows: int, clips: int) -> None:

@@ -33,15 +33,16 @@ FLAGS = {
     "heads": "--heads N",
     "fusion_heads": "--fusion-heads N",
 }
-# Ends a warning that a passed verification makes pointless.
-TOLD_BY_VERIFY = "--verify tells which it is"
 
 _Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
 class Description:
-    """A checkpoint's model, ready to be rebuilt, with the origin of every fact and all warnings."""
+    """A checkpoint's model, ready to be rebuilt, with the origin of every fact and all warnings.
+
+    ``open_questions``: the warnings that a comparison with training's predictions settles.
+    """
 
     family: Family
     config: ModelConfig
@@ -49,6 +50,7 @@ class Description:
     facts: dict[str, Fact]
     warnings: tuple[str, ...]
     eval_batch_size: int | None
+    open_questions: tuple[str, ...] = ()
 
 
 def describe(checkpoint: Checkpoint, choices: Choices) -> Description:
@@ -94,7 +96,15 @@ def describe(checkpoint: Checkpoint, choices: Choices) -> Description:
     )
     recorded = options.get("eval_bsz")
     batch_size = options.count("eval_batch_size", "eval_bsz", 1) if recorded is not None else None
-    return Description(family, config, preprocessing, options.facts, tuple(options.warnings), batch_size)
+    return Description(
+        family,
+        config,
+        preprocessing,
+        options.facts,
+        tuple(options.warnings),
+        batch_size,
+        tuple(options.open_questions),
+    )
 
 
 class _Unknown:
@@ -216,7 +226,7 @@ def _gating(family: Family, weights: WeightShapes, options: Options, choices: Ch
         raise _contradiction(options, "elementwise", "global or clipwise", channels)
     if choices.gating is not None:
         if trained is not None and trained != choices.gating:
-            options.warnings.append(
+            options.ask(
                 f"--gating {choices.gating} differs from training, which recorded {trained}: "
                 "the gates are not those the model was trained with"
             )
@@ -262,14 +272,14 @@ def _attention_activation(family: Family, options: Options, choices: Choices, ga
         options.record("attention_activation", choices.attention_activation, FLAG)
         return choices.attention_activation
     if likely == "tanh" and gating == "global" and family == "avigate_custom":
-        options.warnings.append(
+        options.ask(
             "weights with global gating fit a tanh as well as a sigmoid attention gate: tanh is used, as in "
-            f"AVIGATEFusionCustom; --attention-activation sigmoid overrides it, {TOLD_BY_VERIFY}"
+            "AVIGATEFusionCustom; --attention-activation sigmoid overrides it, --verify tells which it is"
         )
     if likely == "sigmoid":
-        options.warnings.append(
+        options.ask(
             "the options come from the training code with the SSM gate, where global gating has a sigmoid "
-            f"attention gate: sigmoid is used; --attention-activation tanh overrides it, {TOLD_BY_VERIFY}"
+            "attention gate: sigmoid is used; --attention-activation tanh overrides it, --verify tells which it is"
         )
         options.record("attention_activation", likely, options.source)
     else:
@@ -290,9 +300,7 @@ def _heads(options: Options, name: str, key: str, flag: int | None, flag_name: s
     if flag is not None:
         heads, source = flag, FLAG
         if recorded is not None and recorded != flag:
-            options.warnings.append(
-                f"{flag_name} {flag} differs from training, which recorded {key} = {recorded}"
-            )
+            options.ask(f"{flag_name} {flag} differs from training, which recorded {key} = {recorded}")
     elif recorded is not None:
         heads, source = recorded, options.source
     else:

@@ -31,6 +31,13 @@ class Options:
         self.recorded = source is not None
         self.facts: dict[str, Fact] = {}
         self.warnings: list[str] = []
+        # Those of the warnings that no longer hold once training's predictions were reproduced.
+        self.open_questions: list[str] = []
+
+    def ask(self, warning: str) -> None:
+        """Warn of something that a comparison with training's predictions settles."""
+        self.warnings.append(warning)
+        self.open_questions.append(warning)
 
     def copy(self) -> Options:
         """The same options without what was recorded so far."""

@@ -26,6 +26,7 @@ from ..live.fingerprint import fingerprint
 from ..proof.causes import Cause, preprocessing_causes
 from ..proof.verify import VerifyRequest, refuse_bad_request, verify
 from ..reading.checkpoint import Checkpoint, load_checkpoint
+from ..reading.left_behind import find_predictions
 from ..reading.options import Options, whole
 from ..reading.preprocessing import TEF_CHANNELS, find_preprocessing
 from .anatomy import depends_on_batch, gating_of, needed_inputs, study
@@ -62,7 +63,7 @@ def export_with_factory(
     options = Options(read.path, read.options, read.options_source)
     options.warnings += read.notes
     recipe = find_preprocessing(options, wanted, widths=_widths(read, options), max_words=32)
-    return _export(
+    result = _export(
         _Study(
             model,
             read.sha256,
@@ -80,6 +81,7 @@ def export_with_factory(
         verification=verification,
         tell=tell,
     )
+    return result if verification is not None else replace(result, left_behind=find_predictions(source))
 
 
 def export_model(
@@ -150,6 +152,8 @@ class _Study:
 
 class _UserSubject:
     """A user's model for verification: nothing of it can be changed but how features are put together."""
+
+    last_resort = "The factory may build another model than the one that was trained. "
 
     def __init__(self, study: _Study, anatomy: Anatomy) -> None:
         self._study = study

@@ -16,6 +16,7 @@ from ..device import DeviceOptions
 from ..errors import DeviceError, GatescopeError, ModelFileError
 from ..manifest import Manifest, Tensor
 from ..model_file import ModelFile, read_model_file
+from .batching import effect_in_words
 from .inspection import Inspection, Row, Section, rows_of, size_of
 
 _FACTS = (
@@ -115,9 +116,13 @@ def _certificate(manifest: Manifest) -> tuple[Row, ...]:
     if verified := certificate.verification:
         rows.append(
             Row(
-                "reproduces", f"{counted(verified.samples, 'prediction')} of training, {verified.predictions}"
+                "reproduces",
+                f"{counted(verified.samples, 'prediction')} of training, {verified.predictions}, "
+                f"in batches of {verified.batch_size}",
             )
         )
+    if effect := certificate.batching_effect:
+        rows.append(Row("each by itself", f"as this file computes: {effect_in_words(effect)}"))
     return tuple(rows)
 
 

@@ -18,7 +18,8 @@ from gatescope.export.reading.rebuild import rebuild
 from gatescope.runtime import read_manifest
 from gatescope.runtime.data.batches import batches
 from gatescope.runtime.errors import DatasetError, UsageError, VerificationError
-from gatescope.runtime.manifest import Verification
+from gatescope.runtime.inspection.batching import effect_in_words
+from gatescope.runtime.manifest import BatchingEffect, Verification
 from gatescope.runtime.predictions import LONGEST_SECONDS, format_prediction, write_predictions
 from tests.golden.case import FOLDER
 from tests.golden.rounding import allowed
@@ -29,7 +30,13 @@ SUBMISSION = FOLDER / "dataset_clipwise.jsonl"
 
 
 @pytest.fixture
-def try_verify(tmp_path, dataset, exported):
+def effects() -> list[BatchingEffect | None]:
+    """What each verification that passed said of the file's batching."""
+    return []
+
+
+@pytest.fixture
+def try_verify(tmp_path, dataset, exported, effects):
     """Verify the golden dataset's model with changed options; the file is run by PyTorch in its place."""
     case, annotations = dataset
     manifest = read_manifest(exported("dataset_clipwise", suffix=".ts"))
@@ -48,18 +55,23 @@ def try_verify(tmp_path, dataset, exported):
         request = VerifyRequest(predictions, annotations, dataset[1].parent, batch_size=batch_size)
         recipe = replace(manifest, preprocessing=description.preprocessing, eval_batch_size=None)
         graph = VariantGraph(rebuild(description, checkpoint.weights), Variant())
-        return verify(request, CheckpointSubject(checkpoint), wanted, Variant(), recipe, graph.run)
+        recipe = replace(recipe, batching=wanted.batching)
+        found = verify(request, CheckpointSubject(checkpoint), wanted, Variant(), recipe, graph.run)
+        assert (found.batching_effect is None) == (wanted.batching == "reference")
+        effects.append(found.batching_effect)
+        return found.verification
 
     return run
 
 
-def test_the_references_own_submission_is_reproduced(try_verify) -> None:
+def test_the_references_own_submission_is_reproduced(try_verify, effects) -> None:
     verified = try_verify()
     assert verified.samples == 12
     assert verified.errors["score"] < 1.5e-4  # one step of the four decimals that are written
     assert verified.errors["saliency"] <= allowed("saliency_scores")
     assert verified.errors["window_seconds"] <= LONGEST_SECONDS * allowed("pred_spans")
     assert verified.errors["file_gate_attention"] <= allowed("gate_attention")
+    assert effects[-1].largest <= 1e-4 and not effects[-1].answers_changed  # batches of one are exact
 
 
 PLANTED = {
@@ -103,11 +115,16 @@ def test_predictions_of_another_model_name_no_flag(try_verify, tmp_path) -> None
         line["pred_saliency_scores"] = rng.standard_normal(len(line["pred_saliency_scores"])).tolist()
     other = tmp_path / "other.jsonl"
     other.write_text("\n".join(map(json.dumps, lines)))
-    with pytest.raises(VerificationError, match="none of these explains it"):
+    with pytest.raises(VerificationError, match="none of these explains it") as caught:
         try_verify(predictions=other)
+    assert "--model" in (caught.value.fix or "")
+    # As given, the closest three, the others' flags in one line, those that cannot be in another.
+    assert len((caught.value.received or "").splitlines()) == 7
 
 
-def test_predictions_made_in_batches_need_the_same_batches(try_verify, tmp_path, checkpoint, dataset) -> None:
+def test_predictions_made_in_batches_need_the_same_batches(
+    try_verify, tmp_path, checkpoint, dataset, effects
+) -> None:
     """The reference's numbers depend on the batch, so its batch size does too."""
     read = load_checkpoint(checkpoint("dataset_clipwise"))
     manifest = replace(  # only the recipe is used
@@ -136,6 +153,13 @@ def test_predictions_made_in_batches_need_the_same_batches(try_verify, tmp_path,
     path = tmp_path / "batched.jsonl"
     write_predictions(path, lines)
     assert try_verify(predictions=path, batch_size=5).batch_size == 5
+    # What is verified so is not what an exact file computes, and that is told, not only in the report.
+    effect = effects[-1]
+    assert (effect.samples, effect.batch_size) == (12, 5)
+    assert effect.outputs["saliency_scores"] > 1e-2 and min(effect.gates.values()) > 1e-4
+    assert "saliency differs by up to" in effect_in_words(effect)
+    assert try_verify(Choices(batching="reference"), predictions=path, batch_size=5).samples == 12
+    assert effects[-1] is None
     with pytest.raises(VerificationError):
         try_verify(predictions=path, batch_size=1)
 

@@ -1,0 +1,30 @@
+"""What exact batching changes about a verified model's numbers, in words."""
+
+from __future__ import annotations
+
+from ..brief import counted
+from ..manifest import BatchingEffect
+
+# Differences that another order of summation explains.
+_ROUNDING = 1e-4
+
+
+def matters(effect: BatchingEffect) -> bool:
+    """Whether single samples differ from batched ones by more than rounding explains."""
+    return effect.largest > _ROUNDING or bool(effect.answers_changed)
+
+
+def effect_in_words(effect: BatchingEffect) -> str:
+    """How far single samples are from the same samples in training's batches: the rest of a sentence."""
+    on = f"on these {counted(effect.samples, 'sample')}"
+    if not matters(effect):
+        return f"{on} that makes no difference beyond rounding ({effect.largest:.1g})"
+    moved = [
+        *([("saliency", effect.outputs["saliency_scores"])] if "saliency_scores" in effect.outputs else []),
+        *((f"the {kind} gate", value) for kind, value in effect.gates.items()),
+    ]
+    first, *more = [f"{name} {{}}by up to {value:.2g}" for name, value in moved] or ["nothing {}"]
+    told = ", ".join([first.format("differs "), *(one.format("") for one in more)])
+    if effect.answers_changed is None:
+        return f"{on} {told}"
+    return f"{on} {told}; the best window is another one for {effect.answers_changed:,} of them"
