@@ -31,6 +31,7 @@ from .samples.choice import ALL, asked_for
 from .statistics.summary import GateSummary, summarise
 from .statistics.videos import spread_over_videos, videos_of
 from .steps import Progress, Steps, reading_steps
+from .subsets import read_subsets
 from .timelines.chapter import TITLE as TIMELINES
 
 REPORT = "ANALYSIS_REPORT.md"
@@ -76,6 +77,9 @@ def analyze_run(
     output: str | Path,
     *,
     annotations: str | Path | None = None,
+    subsets: Sequence[str] = (),
+    training_predictions: str | Path | None = None,
+    ablation: str | Path | None = None,
     options: Options | None = None,
     sections: Sequence[Section | tuple[str, str, Mapping[str, bytes]]] = (),
     progress: Progress | None = None,
@@ -87,8 +91,11 @@ def analyze_run(
     as far as it goes, with a warning.
 
     - ``annotations``: a JSONL file; where its lines have ``gatescope_events`` (indices of the clips in which
-      an audio event is known to be), the report says how well the gates find them. The same as in
-      ``options``, which see for the rest.
+      an audio event is known to be), the report says how well the gates find them.
+    - ``subsets``: specifications NAME=FILE, see :func:`~gatescope.analysis.subsets.read_subsets`.
+    - ``training_predictions``: the file training left, whose metrics then stand next to the run's.
+      ``ablation``: the folder of a finished ablation of the same model, whose verdicts the report then has.
+    - ``options``: in place of these four, with more to choose.
     - ``sections``: (title, Markdown, PNG files by name), appended to the report.
     - ``progress``: called with how many steps are done and how many there are as far as is known: three per
       sample (four with statistics of the user's own), and one for each that is shown by itself. That those
@@ -102,10 +109,14 @@ def analyze_run(
     run = run if isinstance(run, Run) else open_run(run)
     folder = local(output)
     _check_output(folder)
-    chosen = options or Options(None if annotations is None else local(annotations))
-    plugins = load_plugins(chosen.plugins)  # first: a file with a slip in it should not cost minutes
-
     queries = run.samples.collect()
+    chosen = options or Options(
+        annotations=None if annotations is None else local(annotations),
+        subsets=read_subsets(subsets, queries["qid"]),
+        training_predictions=None if training_predictions is None else local(training_predictions),
+        ablation=None if ablation is None else local(ablation),
+    )
+    plugins = load_plugins(chosen.plugins)  # first: a file with a slip in it should not cost minutes
     asked = tuple(one for one in chosen.samples or () if one != ALL)
     asked_for((*asked, *(chosen.compare or ())), queries)  # the same: an id with a slip in it
 

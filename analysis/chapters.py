@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .ablation.embedded import causes_answer, causes_chapter
 from .association.chapter import queries_chapter
 from .association.subset_chapter import subsets_chapter
 from .clustering.chapter import clustering_chapter
 from .context import Context
+from .evaluation.training import training_answer, training_chapter
 from .events.chapter import events_chapter
 from .figures.kinds import kinds_figure
 from .figures.layers import layer_figure
@@ -44,7 +46,12 @@ def numbers_chapter(context: Context) -> Section:
 
 def answers_chapter(context: Context) -> Section:
     """The first questions, answered in words with numbers."""
-    return answers(context.summary, context.spread, context.relations.levels)
+    told = {
+        "Is it the trained model?": training_answer(context),
+        "What do audio and gates cause?": causes_answer(context),
+    }
+    first = [(question, answer) for question, answer in told.items() if answer is not None]
+    return answers(context.summary, context.spread, context.relations.levels, first)
 
 
 def saying_chapter(context: Context) -> Section:
@@ -88,6 +95,8 @@ def subtitle(summary: GateSummary) -> str:
 
 CHAPTERS: list[Chapter] = [
     answers_chapter,
+    training_chapter,
+    causes_chapter,
     numbers_chapter,
     saying_chapter,
     limits_chapter,

@@ -10,9 +10,10 @@ from pathlib import Path
 import polars as pl
 
 from ..runtime.data.annotations import read_annotations
-from ..runtime.errors import NoGroundTruthError
+from ..runtime.errors import DatasetError, NoGroundTruthError
+from ..runtime.predictions import read_predictions
 from ..runtime.runs.reader import Run
-from .evaluation.evaluate import Evaluation, evaluate_run
+from .evaluation.evaluate import Evaluation, evaluate, evaluate_run
 from .evaluation.ground_truth import GroundTruth, read_ground_truth
 from .plugins.loading import Plugins
 from .relations.clips import ClipStatistics, GateKey, clip_statistics
@@ -35,6 +36,8 @@ class Options:
       every sample. ``compare``: ids to set side by side; None: none, empty: the first five.
     - ``raw``: write the gates of these samples as ``.npy`` files too.
     - ``plugins``: files of Python code that register statistics and figures.
+    - ``training_predictions``: what training predicted for the same queries. ``ablation``: the folder of a
+      finished ablation of the run's model.
     """
 
     annotations: Path | None = None
@@ -43,6 +46,8 @@ class Options:
     compare: tuple[str, ...] | None = None
     raw: bool = False
     plugins: tuple[Path, ...] = ()
+    training_predictions: Path | None = None
+    ablation: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,25 @@ class Context:
         if self.truth is None or not self.run.record.predictions:
             return None
         return evaluate_run(self.run, self.truth, allow_missing=True)
+
+    @cached_property
+    def training(self) -> Evaluation | None:
+        """How good training's own predictions are for the queries in ``evaluation``; None without either.
+
+        Raises :class:`~gatescope.runtime.errors.DatasetError` where they lack some of these queries.
+        """
+        path, truth, own = self.options.training_predictions, self.truth, self.evaluation
+        if path is None or truth is None or own is None:
+            return None
+        mine = set(own.per_query["qid"].to_list())
+        lines = [line for line in read_predictions(path) if str(line["qid"]) in mine]
+        if len(lines) < len(mine):
+            raise DatasetError(
+                f"{path} has no predictions for {len(mine) - len(lines)} of the run's queries",
+                expected="predictions for every query of the run",
+                fix="give the file that was made for these annotations",
+            )
+        return evaluate(lines, truth, allow_missing=True)
 
     @cached_property
     def bootstrap(self) -> VideoBootstrap:

@@ -1,19 +1,23 @@
-"""From a checkpoint and a dataset to a gate report in one go: export, run, analyse.
+"""From a checkpoint and a dataset to a gate report in one go: export, run, ablate where asked, analyse.
 
     DIR/
-      model.onnx    the exported model, its gates outputs
+      model.onnx    the exported model, its gates outputs, and inputs that change them
       run/          every gate and every prediction
+      ablation/     with ``ablate``: what gates and audio cause
       report/       ANALYSIS_REPORT.md, its statistics and figures
 
 The same command on the same DIR goes on where it was interrupted, and nothing is ever removed: a model that
-is what this command would export is used again, an unfinished run is resumed, a finished one is kept, and the
-report is written anew from it. A DIR that holds another model, another run or other things is refused.
+is what this command would export is used again, an unfinished run or ablation is resumed, a finished one is
+kept, and the report is written anew from them. A DIR that holds another model, another run or other things
+is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import logging
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,8 +36,15 @@ from .graph.variant import Variant
 from .proof.verify import VerifyRequest
 from .reading.checkpoint import load_checkpoint
 from .reading.facts import describe
+from .user.export import export_with_factory
 
-MODEL, RUN, REPORT = "model.onnx", "run", "report"
+MODEL, RUN, ABLATION, REPORT = "model.onnx", "run", "ablation", "report"
+# Samples in a batch where that does not change their numbers.
+BATCH_SIZE = 32
+# What an ablation ends with.
+_ABLATED = "ablation.json"
+
+_log = logging.getLogger("gatescope")
 
 
 class Analysis(Protocol):
@@ -55,13 +66,23 @@ class Analysis(Protocol):
         ...
 
 
+class Ablation(Protocol):
+    """What the plug-in ``ablate`` returns, as far as this room needs it."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything it wrote, the report first."""
+        ...
+
+
 @dataclass(frozen=True)
 class ReportResult:
     """What was made.
 
     - ``files``: everything in ``report/``, ANALYSIS_REPORT.md first. ``statistics``: the content of
       ``overall_statistics.json``. ``warnings``: what to know before believing it.
-    - ``exported_before``: the model was there already.
+    - ``exported_before``: the model was there already. ``ablation``: everything in ``ablation/``, ABLATION.md
+      first; empty where none was asked for.
     """
 
     output: Path
@@ -71,6 +92,7 @@ class ReportResult:
     files: tuple[Path, ...]
     statistics: dict[str, Any]
     warnings: tuple[str, ...]
+    ablation: tuple[Path, ...] = ()
 
 
 def report_checkpoint(
@@ -80,71 +102,121 @@ def report_checkpoint(
     output: str | Path,
     choices: Choices | None = None,
     *,
-    variant: Variant | None = None,
+    factory: str | None = None,
     verification: VerifyRequest | None = None,
     video_features: Collection[Path] | None = None,
     audio_features: Path | None = None,
     text_features: Path | None = None,
     device: str = "auto",
-    batch_size: int = 32,
+    batch_size: int | None = None,
     max_samples: int | None = None,
     skip_bad: bool = False,
+    subsets: Sequence[str] = (),
+    ablate: bool = False,
     others: Collection[str] = (),
     tell: Callable[[str], None] = lambda _: None,
 ) -> ReportResult:
     """Export ``checkpoint``, run it on the dataset and analyse its gates, all into the folder ``output``.
 
     Arguments are those of :func:`~gatescope.export.export.export_checkpoint` and
-    :func:`~gatescope.runtime.pipeline.run_model`. ``variant``: what the model returns and takes; it must
-    give predictions and gates, as it does by default. ``others`` names what else may lie in ``output``.
-    ``tell`` is called with a line for each step.
+    :func:`~gatescope.runtime.pipeline.run_model`. The model gives predictions, gates and contributions, and
+    takes overrides; one that ``factory`` (``package.module:function``) builds from the user's own code gives
+    predictions and gates.
 
-    Raises :class:`~gatescope.runtime.errors.UsageError` where ``output`` holds something else,
-    :class:`~gatescope.runtime.errors.MissingExtraError` without the analysis room's libraries, and whatever
-    the three steps raise; what is finished by then is kept for the next try.
+    - ``batch_size``: None takes what training evaluated with for a model in reference batching, else 32.
+    - ``subsets``: specifications NAME=FILE; the report and the ablation set each against the rest.
+    - ``ablate``: also run the model with its gates and audio changed. The verdicts stand in the report; those
+      of an ablation that an earlier report finished stand there too.
+    - ``others`` names what else may lie in ``output``. ``tell`` is called with a line for each step.
+
+    Raises :class:`~gatescope.runtime.errors.UsageError` where ``output`` holds something else, or an ablation
+    is asked of a model of the user's own code, :class:`~gatescope.runtime.errors.MissingExtraError` without
+    the analysis room's libraries, and whatever the steps raise; what is finished by then is kept for the next
+    try.
     """
     analyze = plugins.load(plugins.PLUGINS, "analyze")
+    ablation = plugins.load(plugins.PLUGINS, "ablate") if ablate else None
+    if ablate and factory is not None:
+        raise UsageError(
+            "--ablate with --model",
+            received="a model of the user's own code, whose gates cannot be changed from outside",
+            expected="a checkpoint whose model gatescope rebuilds",
+            fix="leave out --ablate, or --model",
+        )
     folder, wanted = local(output), choices or Choices()
-    _refuse_foreign(folder, {MODEL, RUN, REPORT, *others})
+    _refuse_foreign(folder, {MODEL, RUN, REPORT, ABLATION, *others})
     # Better now than after the export.
     read_annotations(annotations)
     model = folder / MODEL
-    graph = variant or Variant()
+    graph = Variant(contribution=True, overridable=True) if factory is None else Variant()
     exported = (
-        _exported_before(model, local(checkpoint), wanted, graph, verification) if model.exists() else None
+        _exported_before(model, local(checkpoint), wanted, graph, factory, verification)
+        if model.exists()
+        else None
     )
     if exported is not None:
         tell(f"using {model}, which an earlier report exported from this checkpoint")
-    export = exported or export_checkpoint(
-        checkpoint, model, wanted, variant=graph, verification=verification, tell=tell
+    build = export_checkpoint if factory is None else partial(export_with_factory, factory=factory)
+    export = exported or build(
+        checkpoint, output=model, choices=wanted, variant=graph, verification=verification, tell=tell
     )
+    samples: dict[str, Any] = {
+        "video_features": None if video_features is None else list(video_features),
+        "audio_features": audio_features,
+        "text_features": text_features,
+        "device": device,
+        "batch_size": batch_size or _batch_size(export.manifest),
+        "max_samples": max_samples,
+        "skip_bad": skip_bad,
+        "resume": True,
+    }
+    caused: Ablation | None = None
     try:
         tell("running the model on the dataset")
-        run = run_model(
-            model,
-            annotations,
-            features,
-            folder / RUN,
-            video_features=None if video_features is None else list(video_features),
-            audio_features=audio_features,
-            text_features=text_features,
-            device=device,
-            batch_size=batch_size,
-            max_samples=max_samples,
-            skip_bad=skip_bad,
-            resume=True,
-        )
+        run = run_model(model, annotations, features, folder / RUN, **samples)
+        if ablation is not None:
+            tell("changing gates and audio, to see what they cause")
+            caused = ablation(model, annotations, features, folder / ABLATION, subsets=subsets, **samples)
         tell("analysing the gates")
         with steps_progress("analysing") as show:
             analysis: Analysis = analyze(
-                folder / RUN, folder / REPORT, annotations=annotations, progress=show
+                folder / RUN,
+                folder / REPORT,
+                annotations=annotations,
+                subsets=subsets,
+                training_predictions=None if verification is None else verification.predictions,
+                ablation=folder / ABLATION if (folder / ABLATION / _ABLATED).exists() else None,
+                progress=show,
             )
     except BaseException:
         tell(f"{model} is kept: the same command goes on from there")
         raise
     return ReportResult(
-        folder, export, exported is not None, run, analysis.files, analysis.document, analysis.warnings
+        folder,
+        export,
+        exported is not None,
+        run,
+        analysis.files,
+        analysis.document,
+        analysis.warnings,
+        () if caused is None else caused.files,
     )
+
+
+def _batch_size(manifest: Manifest) -> int:
+    """What training evaluated with where that decides the numbers."""
+    if manifest.batching == "exact":
+        return BATCH_SIZE
+    certificate = manifest.certificate
+    verified = None if certificate is None else certificate.verification
+    trained = manifest.eval_batch_size if verified is None else verified.batch_size
+    if trained is None:
+        _log.warning(
+            "this model computes in the training code's batching, and the batch size training evaluated with "
+            "is not recorded: batches of %d are used; --batch-size N gives another",
+            BATCH_SIZE,
+        )
+    return trained or BATCH_SIZE
 
 
 def _refuse_foreign(folder: Path, known: Collection[str]) -> None:
@@ -168,23 +240,32 @@ def _partial(path: Path) -> bool:
 
 
 def _exported_before(
-    path: Path, checkpoint: Path, choices: Choices, variant: Variant, verification: VerifyRequest | None
+    path: Path,
+    checkpoint: Path,
+    choices: Choices,
+    variant: Variant,
+    factory: str | None,
+    verification: VerifyRequest | None,
 ) -> ExportResult:
     """The model at ``path``, if exporting now would make the same; raises UsageError if not."""
     file = read_model_file(path)
     there = file.manifest
     read = load_checkpoint(checkpoint)
-    now = describe(read, choices)
     same = {
         "checkpoint": there.checkpoint_sha256 == read.sha256,
-        "batching": there.batching == choices.batching,
-        "facts of the model": there.facts == now.facts,
-        "preprocessing": there.preprocessing == now.preprocessing,
+        "code": (there.forward.branch if there.forward is not None else None) == factory,
         "outputs": (there.outputs_kind, bool(there.contributions), bool(there.overrides))
         == (variant.outputs, variant.contribution, variant.overridable),
         "version of gatescope": there.versions.get("gatescope") == version("gatescope"),
         "verification": verification is None or _verified(there, verification),
     }
+    if factory is None:  # of the user's own code only its name is known without building it
+        now = describe(read, choices)
+        same |= {
+            "batching": there.batching == choices.batching,
+            "facts of the model": there.facts == now.facts,
+            "preprocessing": there.preprocessing == now.preprocessing,
+        }
     different = [name for name, is_same in same.items() if not is_same]
     if different:
         raise UsageError(

@@ -41,7 +41,9 @@ from .gate_means import GateMeans
 from .interventions import Intervention, check_ablatable, interventions
 from .parts import predictions_of
 from .plan import (
+    DOCUMENT,
     QUERIES_FOLDER,
+    REPORT,
     Plan,
     check_continues,
     claim,
@@ -53,7 +55,6 @@ from .plan import (
 from .report import FIGURE, ablation_report
 from .warnings import ablation_warnings
 
-REPORT, DOCUMENT = "ABLATION.md", "ablation.json"
 # Metrics in the figure; all of them are in the report.
 _DRAWN = ("MR-full-mAP", "MR-full-R1@0.5", "MR-full-R1@0.7", "HL-min-VeryGood-mAP", "HL-min-VeryGood-Hit1")
 

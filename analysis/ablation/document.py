@@ -10,7 +10,7 @@ import polars as pl
 from ..statistics.bootstrap import SEED
 from .effects import Effects
 from .plan import Plan
-from .verdicts import row_verdict
+from .verdicts import audio_verdict, gate_verdict, row_verdict, subset_verdict, unmarked
 
 _EFFECT = ("before", "after", "effect", "low", "high", "family_low", "family_high", "told_apart")
 _SIDES = ("inside", "inside_low", "inside_high", "rest", "rest_low", "rest_high")
@@ -47,6 +47,14 @@ def ablation_document(
         "unchanged": metrics,
         "gate_means": plan.gate_means,
         "effects_whose_own_interval_excludes_zero": effects.alone_excluding_zero,
+        "verdicts": {
+            "audio": unmarked(audio_verdict(effects)),
+            "gates": unmarked(gate_verdict(effects)),
+            "subsets": {
+                name: unmarked(subset_verdict(effects.subsets.filter(subset=name, what="audio"), name))
+                for name in subsets
+            },
+        },
         "interventions": {name: _intervention(effects, name, subsets) for name in names},
         "warnings": list(warnings),
     }

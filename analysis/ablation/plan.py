@@ -23,6 +23,7 @@ from ...runtime.runs.info import RunInfo
 from ...runtime.runs.lock import lock_run
 from ...runtime.runs.schema import HOLDER_FILE, LOCK_FILE
 
+REPORT, DOCUMENT = "ABLATION.md", "ablation.json"
 PLAN_FILE = "plan.json"
 PARTS_FOLDER = "predictions"
 QUERIES_FOLDER = "queries"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import re
+
 import polars as pl
 
 from ..evaluation.metrics import short_metric
@@ -81,6 +84,11 @@ def subset_verdict(rows: pl.DataFrame, name: str) -> str:
         )
     told = _listed(apart, "the difference in ")
     return f"**The audio has another effect on {called} than on the rest**: {told}."
+
+
+def unmarked(markdown: str) -> str:
+    """A verdict as plain text, without its marks."""
+    return html.unescape(re.sub(r"\\(.)", r"\1", markdown.replace("**", "")))
 
 
 def chance_note(effects: Effects) -> str:

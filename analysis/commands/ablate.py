@@ -43,7 +43,6 @@ def _configure(parser: ArgumentParser) -> None:
 
 def _run(args: Namespace) -> int:
     from ..ablation.ablate import ablate
-    from ..ablation.verdicts import audio_verdict, gate_verdict
     from ..report.document import to_json
 
     try:
@@ -70,17 +69,12 @@ def _run(args: Namespace) -> int:
     if args.json:
         print(to_json(result.document), end="")
         return 0
-    for verdict in (audio_verdict(result.effects), gate_verdict(result.effects)):
-        print(_unmarked(verdict))
+    for what in ("audio", "gates"):
+        print(result.document["verdicts"][what])
     print("wrote")
     for path in result.files:
         print(f"  {path}")
     return 0
-
-
-def _unmarked(markdown: str) -> str:
-    """A verdict as a terminal shows it, without its marks."""
-    return markdown.replace("**", "").replace("\\", "")
 
 
 command = Command(

@@ -31,6 +31,18 @@ def _configure(parser: ArgumentParser) -> None:
     )
     add_subset_option(parser)
     parser.add_argument(
+        "--training-predictions",
+        type=Path,
+        metavar="FILE",
+        help="what training predicted (best_hl_val_preds.jsonl): its metrics then stand next to the run's",
+    )
+    parser.add_argument(
+        "--ablation",
+        type=Path,
+        metavar="DIR",
+        help="a folder that `gatescope ablate` wrote for the same model: the report then has its verdicts",
+    )
+    parser.add_argument(
         "--plugin",
         type=file_path,
         action="append",
@@ -80,6 +92,8 @@ def _run(options: Namespace) -> int:
         compare=None if options.compare is None else tuple(options.compare),
         raw=options.raw,
         plugins=tuple(options.plugin),
+        training_predictions=options.training_predictions,
+        ablation=options.ablation,
     )
     with steps_progress("analysing") as show:
         if len(runs) > 1:

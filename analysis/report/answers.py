@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -19,17 +20,24 @@ _MOSTLY = 0.5
 _NAMED = 3
 
 
-def answers(summary: GateSummary, spread: pl.DataFrame, levels: pl.DataFrame) -> Section:
+def answers(
+    summary: GateSummary,
+    spread: pl.DataFrame,
+    levels: pl.DataFrame,
+    first: Sequence[tuple[str, str]] = (),
+) -> Section:
     """The section "In short".
 
     ``spread`` is of :func:`~gatescope.analysis.statistics.videos.spread_over_videos`, ``levels`` of
-    :class:`~gatescope.analysis.relations.relations.Relations`.
+    :class:`~gatescope.analysis.relations.relations.Relations`. ``first``: questions and answers, in Markdown,
+    that stand before its own.
     """
     # The attention gate is the one that scales the audio; a model of other kinds names them itself.
     audio = "attention" if "attention" in summary.kinds else summary.kinds[0]
     own = levels.filter(pl.col("gate") == audio)
     videos = max(spread["videos"].to_list(), default=0)
     points = [
+        *first,
         ("Is audio used?", _used(summary, audio, own)),
         ("By which layers?", _layers(own, film=audio in summary.film)),
         ("How differently between videos?", _videos(summary, spread)),

@@ -56,7 +56,7 @@ def _document(result: DemoResult) -> dict[str, object]:
 
 
 def _describe(result: DemoResult) -> str:
-    from ..demo.demo import ABLATION
+    from ..report import ABLATION
 
     plan, report = result.plan, result.report
     events = [len(video.event_clips) for video in plan.videos if video.event_clips]
@@ -80,7 +80,7 @@ def _describe(result: DemoResult) -> str:
             "",
             "What was done, to repeat with the paths of your own checkpoint and data:",
             f"  {together}",
-            "or the three steps it consists of, and what gates and audio cause:",
+            "or the four steps it consists of:",
             *(f"  {step}" for step in steps),
         ]
     )

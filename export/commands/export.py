@@ -54,6 +54,15 @@ def add_model_options(parser: ArgumentParser) -> None:
     )
 
 
+def add_factory_option(parser: ArgumentParser) -> None:
+    """The user's own code in place of a model that is rebuilt."""
+    parser.add_argument(
+        "--model",
+        metavar="PACKAGE.MODULE:FACTORY",
+        help="build the model with your own code instead: a function of the training options",
+    )
+
+
 def add_feature_options(parser: ArgumentParser) -> None:
     """Where the features lie, as in ``gatescope run``."""
     data = parser.add_argument_group("the data")
@@ -229,11 +238,7 @@ def add_variant_options(parser: ArgumentParser) -> None:
 
 def _configure(parser: ArgumentParser) -> None:
     add_model_options(parser)
-    parser.add_argument(
-        "--model",
-        metavar="PACKAGE.MODULE:FACTORY",
-        help="build the model with your own code instead: a function of the training options",
-    )
+    add_factory_option(parser)
     add_variant_options(parser)
     parser.add_argument(
         "--output",
@@ -246,15 +251,16 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
 
 
-def _refuse_rebuilding_flags(args: Namespace) -> None:
+def refuse_rebuilding_flags(args: Namespace) -> None:
     """Flags that say how to rebuild a model have no say in one the user's code builds."""
     given = {
         "--heads": args.heads,
         "--fusion-heads": args.fusion_heads,
         "--attention-activation": args.attention_activation,
         "--text-positions": args.text_positions,
-        "--optimize": args.optimize,
-        "--precision": None if args.precision == "fp32" else args.precision,
+        # Of `export` alone.
+        "--optimize": getattr(args, "optimize", None),
+        "--precision": {"fp16": "fp16"}.get(getattr(args, "precision", "fp32")),
     }
     wrong = [flag for flag, value in given.items() if value is not None]
     if wrong:
@@ -284,7 +290,7 @@ def _run(args: Namespace) -> int:
         precision="float16" if args.precision == "fp16" else "float32",
     )
     if args.model is not None:
-        _refuse_rebuilding_flags(args)
+        refuse_rebuilding_flags(args)
         export = partial(export_with_factory, factory=args.model)
     result = export(
         args.checkpoint,

@@ -13,11 +13,13 @@ from ...runtime.cli.values import file_path, positive
 from ...runtime.cli.written import written
 from ...runtime.errors import UsageError
 from .export import (
+    add_factory_option,
     add_feature_options,
     add_model_options,
     add_verify_options,
     choices_from,
     describe_result,
+    refuse_rebuilding_flags,
     tell,
     verification_from,
 )
@@ -45,7 +47,18 @@ def describe_report(result: ReportResult) -> str:
         lines += [f"  {sample.sample_id}: {sample.reason}" for sample in run.skipped]
     lines.append("wrote the report and its figures:")
     lines += [f"  {line}" for line in written(result.files[0].parent, result.files)]
+    lines += _causes(result)
     return "\n".join(lines)
+
+
+def _causes(result: ReportResult) -> list[str]:
+    """The verdicts of the ablation, and where it lies; without one how to get it."""
+    if told := result.statistics.get("ablation"):
+        where = result.ablation[0] if result.ablation else result.output / "ablation"
+        return [f"what gates and audio cause ({where}):", *(f"  {line}" for line in told["lines"])]
+    if result.export.manifest.overrides:
+        return ["what gates and audio cause was not measured: the same command with --ablate does that"]
+    return []
 
 
 def report_json(result: ReportResult) -> dict[str, Any]:
@@ -63,12 +76,14 @@ def report_json(result: ReportResult) -> dict[str, Any]:
             "samples_per_second": round(result.run.samples_per_second, 3),
         },
         "files": [str(path) for path in result.files],
+        "ablation": [str(path) for path in result.ablation],
         "warnings": list(result.warnings),
     }
 
 
 def _configure(parser: ArgumentParser) -> None:
     add_model_options(parser)
+    add_factory_option(parser)
     add_feature_options(parser)
     add_verify_options(parser)
     parser.add_argument(
@@ -78,9 +93,25 @@ def _configure(parser: ArgumentParser) -> None:
         metavar="DIR",
         help="folder for model.onnx, run/ and report/; one this command was interrupted in is gone on with",
     )
+    parser.add_argument(
+        "--ablate",
+        action="store_true",
+        help="also run the model with its gates and its audio changed; what that causes stands in the report",
+    )
+    parser.add_argument(
+        "--subset",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="compare these queries with the rest, such as audio=audio_val.jsonl: annotation lines, or a "
+        "list of qids; may be repeated",
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     parser.add_argument(
-        "--batch-size", type=positive, default=32, metavar="N", help="samples in a batch (default: 32)"
+        "--batch-size",
+        type=positive,
+        metavar="N",
+        help="samples in a batch (default: 32; in reference batching what training evaluated with)",
     )
     parser.add_argument("--max-samples", type=positive, metavar="N", help="only the first N queries")
     parser.add_argument(
@@ -93,6 +124,8 @@ def _run(args: Namespace) -> int:
     if args.annotations is None:
         raise UsageError("nothing says which queries to run", fix="give --annotations FILE")
     verification = verification_from(args)
+    if args.model is not None:
+        refuse_rebuilding_flags(args)
     from ..report import report_checkpoint
 
     result = report_checkpoint(
@@ -107,6 +140,9 @@ def _run(args: Namespace) -> int:
         text_features=args.text_features,
         device=args.device,
         batch_size=args.batch_size,
+        factory=args.model,
+        subsets=args.subset,
+        ablate=args.ablate,
         max_samples=args.max_samples,
         skip_bad=args.skip_bad,
         tell=tell,

@@ -4,8 +4,8 @@ DIR/
   demo.json     marks the folder as the demo's own, so that the next demo may replace what is in it
   training/     the checkpoint, its options, its predictions
   data/         annotations and features
-  model.onnx, run/, report/    what ``gatescope report`` writes
-  ablation/     what ``gatescope ablate`` writes, with the queries that ask for the sound apart
+  model.onnx, run/, ablation/, report/    what ``gatescope report --ablate`` writes, with the queries that ask
+                for the sound apart
   full/         of ``--full`` alone: the same weights with global gating, and both runs side by side, every
                 sample by itself
 """
@@ -20,7 +20,6 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import polars as pl
 
@@ -32,26 +31,16 @@ from ...runtime.pipeline import run_model
 from ...runtime.runs.lock import lock_run
 from ..choices import Choices
 from ..export import export_checkpoint
-from ..graph.variant import Variant
 from ..proof.verify import VerifyRequest
-from ..report import MODEL, REPORT, RUN, ReportResult, report_checkpoint
+from ..report import ABLATION, MODEL, REPORT, RUN, ReportResult, report_checkpoint
 from .dataset import ANNOTATIONS, AUDIO_QUERIES, FEATURES, write_dataset
 from .findings import gate_findings
 from .plan import SEED, VIDEOS, Plan, make_plan
 from .training import CHECKPOINT, PREDICTIONS, write_training
 
-MARK, TRAINING, DATA, ABLATION, FULL = "demo.json", "training", "data", "ablation", "full"
+MARK, TRAINING, DATA, FULL = "demo.json", "training", "data", "full"
 # The queries that ask for the sound.
 SUBSET = "sound"
-
-
-class Ablation(Protocol):
-    """What the plug-in ``ablate`` returns, as far as this room needs it."""
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Everything it wrote, the report first."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +50,7 @@ class DemoResult:
     - ``findings``: see :func:`~gatescope.export.demo.findings.gate_findings`. ``ablation``: the report of the
       ablation and every other file of it. ``comparison``: of a full demo, the folder with both gatings side
       by side, else None.
-    - ``commands``: ``gatescope report`` first, then the three steps it consists of, then the ablation.
+    - ``commands``: ``gatescope report`` first, then the four steps it consists of.
     """
 
     output: Path
@@ -90,8 +79,8 @@ def make_demo(
     """
     folder = local(output)
     # Better now than after everything was made.
-    plugins.load(plugins.PLUGINS, "analyze")
-    ablate = plugins.load(plugins.PLUGINS, "ablate")
+    for name in ("analyze", "ablate"):
+        plugins.load(plugins.PLUGINS, name)
     _claim(folder)
     plan = make_plan(videos, seed)
     tell(f"making a dataset of {len(plan.videos)} videos and {len(plan.queries)} queries")
@@ -105,22 +94,15 @@ def make_demo(
         annotations,
         features,
         folder,
-        variant=Variant(contribution=True, overridable=True),
         verification=VerifyRequest(folder / TRAINING / PREDICTIONS, annotations, features),
+        subsets=[f"{SUBSET}={folder / DATA / AUDIO_QUERIES}"],
+        ablate=True,
         others=[path.name for path in folder.iterdir()],
         tell=tell,
     )
-    tell("changing gates and audio, to see what they cause")
-    ablation: Ablation = ablate(
-        folder / MODEL,
-        annotations,
-        features,
-        folder / ABLATION,
-        subsets=[f"{SUBSET}={folder / DATA / AUDIO_QUERIES}"],
-    )
     findings = gate_findings(plan, folder / RUN, report.statistics)
     comparison = _compare_gatings(folder, tell) if full else None
-    return DemoResult(folder, plan, report, findings, ablation.files, _commands(folder), comparison)
+    return DemoResult(folder, plan, report, findings, report.ablation, _commands(folder), comparison)
 
 
 def _compare_gatings(folder: Path, tell: Callable[[str], None]) -> Path:
@@ -173,10 +155,16 @@ def _commands(folder: Path) -> tuple[str, ...]:
     subset = f"{SUBSET}={folder / DATA / AUDIO_QUERIES}"
     again = folder.with_name(f"{folder.resolve().name}-again")
     commands = (
-        ["report", *checkpoint, *data, *verify, "--output", again],
+        ["report", *checkpoint, *data, *verify, "--ablate", "--subset", subset, "--output", again],
         ["export", *checkpoint, *data, *verify, "--contribution", "--overridable", "--output", again / MODEL],
         ["run", again / MODEL, *data, "--output", again / RUN],
-        ["analyze", again / RUN, *annotations, "--output", again / REPORT],
         ["ablate", again / MODEL, *data, "--subset", subset, "--output", again / ABLATION],
+        [
+            "analyze",
+            again / RUN,
+            *annotations,
+            *("--subset", subset, "--training-predictions", folder / TRAINING / PREDICTIONS),
+            *("--ablation", again / ABLATION, "--output", again / REPORT),
+        ],
     )
     return tuple(shlex.join(["gatescope", *map(str, words)]) for words in commands)

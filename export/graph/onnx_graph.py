@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,7 @@ def to_onnx(
     proto.ir_version = IR_VERSION
     for name, value in (defaults or {}).items():
         _make_optional(proto, name, value)
+    _forget_shapes(proto, defaults or {})
     _check(proto, input_names, output_names, opset)
     return proto
 
@@ -89,13 +90,34 @@ def _translate(
     return translated.model
 
 
+# The layers' place among an override's axes (batch, layer, clip, channel).
+_LAYERS = 1
+
+
 def _make_optional(proto: onnx.ModelProto, name: str, value: NDArray[np.float32]) -> None:
-    """Give the input ``name`` a default, and free every axis of length one: it broadcasts."""
+    """Give the input ``name`` a default, and free every axis but the layers': it broadcasts."""
     proto.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
     declared = next(one for one in proto.graph.input if one.name == name)
     for i, axis in enumerate(declared.type.tensor_type.shape.dim):
-        if axis.dim_value == 1:
+        if i != _LAYERS:  # a model may have one layer, which is no axis to broadcast
             axis.dim_param = f"{name}_axis_{i}"
+
+
+def _forget_shapes(proto: onnx.ModelProto, names: Iterable[str]) -> None:
+    """Drop the recorded shapes of what is computed from ``names`` and constants alone.
+
+    They were recorded at axes of length one, which are free now; ONNX Runtime would reuse buffers by them.
+    """
+    fed = set(names)
+    known = {value.name for value in proto.graph.initializer} | fed
+    for node in proto.graph.node:
+        if node.input and known.issuperset(node.input):
+            known.update(node.output)
+            if not fed.isdisjoint(node.input):
+                fed.update(node.output)
+    kept = [value for value in proto.graph.value_info if value.name not in fed]
+    del proto.graph.value_info[:]
+    proto.graph.value_info.extend(kept)
 
 
 def _check(

@@ -103,7 +103,7 @@ def test_planted_mistake_is_found_and_its_flag_named(try_verify, mistake) -> Non
         "--fusion-heads",
         "--attention-activation",
         "--video-features",
-        "TEF",
+        "-tef",
     ):
         assert tried in str(caught.value)
 

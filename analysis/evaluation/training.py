@@ -1,0 +1,152 @@
+"""The chapter that sets a run next to what training evaluated: whose numbers are whose, and what for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ...runtime.errors import DatasetError, UsageError
+from ...runtime.inspection.batching import effect_in_words, matters
+from ...runtime.manifest import Manifest, Verification
+from ...runtime.model_file import file_sha256
+from ..context import Context
+from ..report.markdown import counted, number, plain, table
+from ..report.section import Section
+from .metrics import short_metric
+
+TITLE = "Training's numbers and this run's"
+
+_SHOWN = (
+    "MR-full-mAP",
+    "MR-full-R1@0.5",
+    "MR-full-R1@0.7",
+    "HL-min-Fair-mAP",
+    "HL-min-Fair-Hit1",
+    "HL-min-VeryGood-mAP",
+    "HL-min-VeryGood-Hit1",
+)
+
+
+def training_chapter(context: Context) -> Section | None:
+    """Both columns and what they are for; None where the run was never compared with training.
+
+    Raises :class:`~gatescope.runtime.errors.UsageError` for predictions that are not those the model was
+    verified with, and :class:`~gatescope.runtime.errors.DatasetError` for ones that cannot be used.
+    """
+    verified, given = _verification(context.run.manifest), context.options.training_predictions
+    if given is not None:
+        _check_given(given, verified)
+    if verified is None and given is None:
+        return None
+    both = _both(context)
+    blocks = [_verified_text(verified, given), _this_run(context)]
+    if both:
+        rows = [
+            [short_metric(metric), *(number(value, 2) for value in pair)] for metric, pair in both.items()
+        ]
+        blocks.append(table(["percent", "as training evaluated", "this run"], rows))
+    blocks.append(_purpose(context, has_both=bool(both)))
+    document: dict[str, Any] = {
+        "predictions": verified.predictions if verified else str(given),
+        "verified_samples": verified.samples if verified else None,
+        "metrics": {metric: {"training": theirs, "run": ours} for metric, (theirs, ours) in both.items()},
+    }
+    return Section(TITLE, "\n\n".join(blocks), document={"training": document})
+
+
+def training_answer(context: Context) -> str | None:
+    """Whether it is the trained model and whose metrics are whose, in a sentence or two; None for a run whose
+    model was not exported."""
+    manifest = context.run.manifest
+    verified, certificate = _verification(manifest), manifest.certificate
+    if certificate is None:
+        return None
+    if verified is None:
+        return (
+            "Not shown: the export was not compared with predictions that training left behind "
+            "(`gatescope report --verify`)."
+        )
+    text = f"Yes: it reproduces {plain(verified.predictions)} on {counted(verified.samples, 'sample')}."
+    both = _both(context)
+    if both:
+        metric, (theirs, ours) = next(iter(both.items()))
+        name, theirs, ours = short_metric(metric), number(theirs, 2), number(ours, 2)
+        how = "each query by itself" if manifest.batching == "exact" else "this run"
+        return f"{text} As training evaluated: {name} {theirs}, equal to its file; {how}: {ours}."
+    if certificate.batching_effect is not None and matters(certificate.batching_effect):
+        return f"{text} Each query by itself, as in this run: {effect_in_words(certificate.batching_effect)}."
+    return text
+
+
+def _verification(manifest: Manifest) -> Verification | None:
+    return None if manifest.certificate is None else manifest.certificate.verification
+
+
+def _check_given(given: Path, verified: Verification | None) -> None:
+    try:
+        sha256 = file_sha256(given)
+    except OSError as error:
+        raise DatasetError(f"{given} cannot be read", received=error.strerror or str(error)) from error
+    if verified is not None and sha256 != verified.predictions_sha256:
+        raise UsageError(
+            f"{given} is not the file that this run's model was verified with",
+            received=f"SHA-256 {sha256[:12]}…",
+            expected=f"{verified.predictions}, SHA-256 {verified.predictions_sha256[:12]}…",
+            fix="give that file",
+        )
+
+
+def _both(context: Context) -> dict[str, tuple[float | None, float | None]]:
+    """By metric, training's file and this run on the same queries; empty without file or ground truth."""
+    theirs, own = context.training, context.evaluation
+    if theirs is None or own is None:
+        return {}
+    before: dict[str, Any] = theirs.metrics["brief"]
+    after: dict[str, Any] = own.metrics["brief"]
+    return {name: (before[name], after[name]) for name in _SHOWN if name in before and name in after}
+
+
+def _verified_text(verified: Verification | None, given: Path | None) -> str:
+    if verified is None:
+        return (
+            f"The export was **not** compared with {plain(given and given.name)}; "
+            "`gatescope export --verify` does that. The file's metrics are shown here next to the run's."
+        )
+    return (
+        f"The model reproduces {plain(verified.predictions)} on {counted(verified.samples, 'sample')}, run "
+        f"as training evaluated: in batches of {verified.batch_size}, in file order (reference batching)."
+    )
+
+
+def _this_run(context: Context) -> str:
+    manifest, size = context.run.manifest, context.run.record.batch_size
+    certificate = manifest.certificate
+    if manifest.batching == "exact":
+        text = "This run computes each query by itself (exact batching), whatever it is batched with."
+        effect = certificate and certificate.batching_effect
+        return text if effect is None else f"{text} In figures: {effect_in_words(effect)}."
+    trained = _verification(manifest)
+    text = f"This run computes in batches of {size} in file order (reference batching), as training did"
+    if trained is None or trained.batch_size == size:
+        return f"{text}: a query's numbers depend on the others in its batch."
+    return f"{text}, but training's batches had {trained.batch_size}: its numbers are **not** training's."
+
+
+def _purpose(context: Context, *, has_both: bool) -> str:
+    if context.run.manifest.batching == "reference":
+        return (
+            "Its numbers are for comparison with training's. They are not for a service, where a query "
+            "comes with others or alone: export without `--batching reference` for that."
+        )
+    text = (
+        "Training's numbers are for comparison with other results of the training code, such as its logs and "
+        "papers. This run's are what its gates belong to, and what the model answers wherever queries do not "
+        "come in training's batches. `gatescope report --batching reference` gives training's numbers "
+        "throughout, gates included."
+    )
+    if not has_both and context.evaluation is not None:
+        text += (
+            " Give training's predictions to have both columns: "
+            "`gatescope analyze --training-predictions FILE`."
+        )
+    return text
