@@ -165,7 +165,7 @@ def report_checkpoint(
         "audio_features": audio_features,
         "text_features": text_features,
         "device": device,
-        "batch_size": batch_size or _batch_size(export.manifest),
+        "batch_size": batch_size or default_batch_size(export.manifest),
         "max_samples": max_samples,
         "skip_bad": skip_bad,
         "resume": True,
@@ -203,7 +203,7 @@ def report_checkpoint(
     )
 
 
-def _batch_size(manifest: Manifest) -> int:
+def default_batch_size(manifest: Manifest) -> int:
     """What training evaluated with where that decides the numbers."""
     if manifest.batching == "exact":
         return BATCH_SIZE

@@ -38,6 +38,36 @@ def test_a_good_checkpoint(tmp_path: Path) -> None:
     assert told["commands"] == [f"gatescope export --checkpoint {path} --output m.onnx"]
 
 
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["opt.json", "train.log.txt"], None),
+        (["hl_val_submission.jsonl"], "hl_val_submission.jsonl"),
+        (["hl_val_submission.jsonl", "best_hl_val_preds.jsonl"], "best_hl_val_preds.jsonl"),
+        (["latest_hl_val_preds.jsonl", "hl_val_submission.jsonl"], "hl_val_submission.jsonl"),
+        (["best_hl_val_preds_nms_thd_0.7.jsonl", "best_nms_hl_val_preds.jsonl"], None),
+        (["hl_test_submission.jsonl", "hl_val_submission.jsonl"], "hl_val_submission.jsonl"),
+    ],
+)
+def test_predictions_next_to_the_checkpoint_are_named(
+    tmp_path: Path, names: list[str], found: str | None
+) -> None:
+    path = save(tmp_path / "model_best.ckpt")
+    for name in names:
+        (tmp_path / name).write_text("{}")
+    told = document(path)
+    assert told["predictions"] == (None if found is None else str(tmp_path / found))
+    assert (f"--verify {tmp_path / (found or '')} " in told["commands"][0]) == (found is not None)
+    assert (str(found) in inspect_checkpoint(path).to_text()) == (found is not None)
+
+
+def test_the_latest_checkpoint_has_the_latest_predictions(tmp_path: Path) -> None:
+    path = save(tmp_path / "model_latest.ckpt")
+    for name in ("best_hl_val_preds.jsonl", "latest_hl_val_preds.jsonl"):
+        (tmp_path / name).write_text("{}")
+    assert document(path)["predictions"] == str(tmp_path / "latest_hl_val_preds.jsonl")
+
+
 def test_where_each_fact_came_from(tmp_path: Path) -> None:
     path = tmp_path / "m.pth"
     torch.save(weights(), path)

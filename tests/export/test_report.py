@@ -6,10 +6,12 @@ A small model on the golden dataset; its numbers are looked at elsewhere.
 from __future__ import annotations
 
 import contextlib
+import html
 import json
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,12 @@ from gatescope.runtime.errors import (
     RunFolderError,
     UsageError,
 )
+from gatescope.runtime.manifest import Certificate, Verification
+from gatescope.runtime.model_file import read_manifest
 from gatescope.runtime.runs.reader import open_run
 from tests.export import small
 from tests.golden.case import Case
+from tests.runtime.tiny_model import tiny_manifest
 from tests.undrawn import undrawn
 
 
@@ -124,6 +129,66 @@ def test_a_finished_report_is_only_analysed_again(begun: Path, make: Callable[..
     assert set(after) == set(before)
     kept = [name for name in before if not name.startswith("report/") or name.endswith("notes.txt")]
     assert all(after[name] == before[name] for name in kept)
+
+
+@pytest.mark.slow
+def test_the_command_in_the_report_works_on_its_model_and_a_finished_report_only_gains_the_ablation(
+    begun: Path, make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = make(begun).files[0].read_text()
+    (command,) = [line for line in text.splitlines() if line.startswith("    gatescope ablate")]
+    before = snapshot(begun)
+    monkeypatch.chdir(begun)
+    assert main([*shlex.split(command)[1:], "--device", "cpu"]) == 0  # writes ablation/
+    subset = tmp_path / "some.txt"
+    subset.write_text("1000\n")
+    result = make(begun, ablate=True, subsets=[f"some={subset}"], device="cpu")
+    after = snapshot(begun)
+    kept = [name for name in before if name.startswith(("model", "run/"))]
+    assert kept and all(after[name] == before[name] for name in kept)
+    assert result.ablation[0] == begun / "ablation" / "ABLATION.md"
+    told = json.loads((begun / "ablation" / "ablation.json").read_text())["verdicts"]
+    assert list(told["subsets"]) == ["some"]
+    text, page = (path.read_text() for path in result.files[:2])
+    assert "## Subsets" in text
+    for verdict in (told["audio"], told["gates"]):
+        assert text.count(verdict) == 2 and html.escape(verdict, quote=False) in page
+    again = make(begun)  # without being asked again, what was measured stays in the report
+    assert again.ablation == () and told["audio"] in again.files[0].read_text()
+
+
+def test_contributions_and_overrides_are_in_the_model(made: Told) -> None:
+    manifest = read_manifest(made.folder / "model.onnx")
+    assert set(manifest.contributions) == set(manifest.overrides) == {"attention", "ffn"}
+    assert "contribution" in open_run(made.folder / "run").gates.collect_schema()
+
+
+def test_an_ablation_of_the_user_s_own_code_is_refused_before_any_work(
+    tmp_path: Path, make: Callable[..., Any]
+) -> None:
+    with pytest.raises(UsageError, match="--ablate with --model"):
+        make(tmp_path / "out", factory="package.module:factory", ablate=True)
+    assert not (tmp_path / "out").exists()
+
+
+VERIFIED = Certificate("x", (), {}, 1e-4, Verification("p.jsonl", "0" * 64, 12, 7, {}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "size", "warned"),
+    [
+        pytest.param({"batching": "exact", "eval_batch_size": 100}, 32, False, id="exact"),
+        pytest.param({"batching": "reference", "eval_batch_size": 100}, 100, False, id="recorded"),
+        pytest.param({"batching": "reference", "certificate": VERIFIED}, 7, False, id="verified"),
+        pytest.param({"batching": "reference"}, 32, True, id="unknown"),
+    ],
+)
+def test_in_training_s_batching_the_batches_are_training_s(
+    fields: dict[str, Any], size: int, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = replace(tiny_manifest(), **({"eval_batch_size": None} | fields))
+    assert report_module.default_batch_size(manifest) == size
+    assert ("is not recorded" in caplog.text) == warned
 
 
 def test_an_interrupted_run_is_gone_on_with(
