@@ -32,13 +32,13 @@ def _configure(parser: ArgumentParser) -> None:
     add_subset_option(parser)
     parser.add_argument(
         "--training-predictions",
-        type=Path,
+        type=file_path,
         metavar="FILE",
         help="what training predicted (best_hl_val_preds.jsonl): its metrics then stand next to the run's",
     )
     parser.add_argument(
         "--ablation",
-        type=Path,
+        type=file_path,
         metavar="DIR",
         help="a folder that `gatescope ablate` wrote for the same model: the report then has its verdicts",
     )
