@@ -16,8 +16,10 @@ from ..runtime.errors import UsageError
 from ..runtime.files import local
 from ..runtime.runs.reader import Run, open_run
 from ..runtime.runs.schema import RUN_FILE
+from .ablation.embedded import read_verdicts
 from .chapters import CHAPTERS, subtitle
 from .context import Context, Options
+from .evaluation.training import check_given
 from .plugins.loading import load_plugins
 from .report.document import statistics_document, to_json
 from .report.folder import is_inside, write_report
@@ -117,6 +119,10 @@ def analyze_run(
         ablation=None if ablation is None else local(ablation),
     )
     plugins = load_plugins(chosen.plugins)  # first: a file with a slip in it should not cost minutes
+    if chosen.training_predictions is not None:
+        check_given(chosen.training_predictions, run.manifest)
+    if chosen.ablation is not None:
+        read_verdicts(run, chosen.ablation)
     asked = tuple(one for one in chosen.samples or () if one != ALL)
     asked_for((*asked, *(chosen.compare or ())), queries)  # the same: an id with a slip in it
 

@@ -22,7 +22,7 @@ _LONGEST = 1000
 
 def causes_chapter(context: Context) -> Section | None:
     """The verdicts of the ablation that was given, else how to get one; None for the run of a live model."""
-    verdicts = _verdicts(context)
+    verdicts = _verdicts(context.run, context.options.ablation)
     if verdicts is None:
         return None if context.run.manifest.format == "live" else Section(TITLE, _how(context.run))
     folder = context.options.ablation
@@ -41,22 +41,23 @@ def causes_chapter(context: Context) -> Section | None:
 
 def causes_answer(context: Context) -> str | None:
     """The same in the words of one answer; None where nothing was measured."""
-    verdicts = _verdicts(context)
+    verdicts = _verdicts(context.run, context.options.ablation)
     return None if verdicts is None else " ".join(plain(line, _LONGEST) for line in verdicts["lines"])
 
 
-def _verdicts(context: Context) -> dict[str, Any] | None:
-    """What the ablation found, checked to be of this run's model; None without one."""
-    folder = context.options.ablation
-    if folder is None:
-        return None
+def read_verdicts(run: Run, folder: Path) -> dict[str, Any]:
+    """What the ablation in ``folder`` found.
+
+    Raises :class:`~gatescope.runtime.errors.UsageError` where it is not finished, or of another model than
+    ``run``.
+    """
     document = _read(folder / DOCUMENT)
     sha256 = _of(document, "model").get("sha256")
-    if sha256 != context.run.record.model.sha256:
+    if sha256 != run.record.model.sha256:
         raise UsageError(
             f"{folder} holds an ablation of another model than the run's",
             received=f"SHA-256 {str(sha256)[:12]}…",
-            expected=f"SHA-256 {context.run.record.model.sha256[:12]}…",
+            expected=f"SHA-256 {run.record.model.sha256[:12]}…",
             fix="ablate the model that was run, or leave the ablation out",
         )
     told = _of(document, "verdicts")
@@ -72,6 +73,10 @@ def _verdicts(context: Context) -> dict[str, Any] | None:
         "videos": document.get("videos", 0),
         "warnings": [str(one) for one in document.get("warnings", [])],
     }
+
+
+def _verdicts(run: Run, folder: Path | None) -> dict[str, Any] | None:
+    return None if folder is None else read_verdicts(run, folder)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -30,12 +30,9 @@ _SHOWN = (
 def training_chapter(context: Context) -> Section | None:
     """Both columns and what they are for; None where the run was never compared with training.
 
-    Raises :class:`~gatescope.runtime.errors.UsageError` for predictions that are not those the model was
-    verified with, and :class:`~gatescope.runtime.errors.DatasetError` for ones that cannot be used.
+    Raises :class:`~gatescope.runtime.errors.DatasetError` for predictions that cannot be used.
     """
     verified, given = _verification(context.run.manifest), context.options.training_predictions
-    if given is not None:
-        _check_given(given, verified)
     if verified is None and given is None:
         return None
     both = _both(context)
@@ -82,7 +79,13 @@ def _verification(manifest: Manifest) -> Verification | None:
     return None if manifest.certificate is None else manifest.certificate.verification
 
 
-def _check_given(given: Path, verified: Verification | None) -> None:
+def check_given(given: Path, manifest: Manifest) -> None:
+    """See that ``given`` is the file that the model was verified with, where it was.
+
+    Raises :class:`~gatescope.runtime.errors.UsageError` where it is another, and
+    :class:`~gatescope.runtime.errors.DatasetError` where it cannot be read.
+    """
+    verified = _verification(manifest)
     try:
         sha256 = file_sha256(given)
     except OSError as error:
