@@ -11,7 +11,7 @@ from typing import Any, cast
 from ...runtime.errors import UsageError
 from ...runtime.runs.reader import Run
 from ..context import Context
-from ..report.markdown import plain
+from ..report.markdown import plain, shared_name
 from ..report.section import Section
 from .plan import DOCUMENT, REPORT
 
@@ -119,11 +119,15 @@ def _how(run: Run) -> str:
 
 
 def _short(word: str) -> str:
-    """A path below the current folder without the way to it: reports are shared, home folders are private."""
+    """A path without the way to it: reports are shared, and home folders are private.
+
+    Below the current folder it stays one that can be used there.
+    """
     path = Path(word)
-    if path.is_absolute() and path.is_relative_to(Path.cwd()):
-        return str(path.relative_to(Path.cwd()))
-    return word
+    if not path.is_absolute():
+        return word
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else shared_name(path)
 
 
 def _code(command: str) -> str:

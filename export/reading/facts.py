@@ -279,7 +279,8 @@ def _attention_activation(family: Family, options: Options, choices: Choices, ga
     if likely == "sigmoid":
         options.ask(
             "the options come from the training code with the SSM gate, where global gating has a sigmoid "
-            "attention gate: sigmoid is used; --attention-activation tanh overrides it, --verify tells which it is"
+            "attention gate: sigmoid is used; --attention-activation tanh overrides it, --verify tells which "
+            "it is"
         )
         options.record("attention_activation", likely, options.source)
     else:

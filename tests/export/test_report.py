@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import html
 import json
+import os
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
@@ -133,13 +134,20 @@ def test_a_finished_report_is_only_analysed_again(begun: Path, make: Callable[..
 
 @pytest.mark.slow
 def test_the_command_in_the_report_works_on_its_model_and_a_finished_report_only_gains_the_ablation(
-    begun: Path, make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    begun: Path,
+    make: Callable[..., Any],
+    dataset: tuple[Case, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    root = os.path.commonpath([begun, dataset[1]])
+    monkeypatch.chdir(root)  # the report names no way to what is below it
     text = make(begun).files[0].read_text()
+    assert root not in text
     (command,) = [line for line in text.splitlines() if line.startswith("    gatescope ablate")]
     before = snapshot(begun)
-    monkeypatch.chdir(begun)
-    assert main([*shlex.split(command)[1:], "--device", "cpu"]) == 0  # writes ablation/
+    words = [*shlex.split(command)[1:-1], str(begun / "ablation")]
+    assert main([*words, "--device", "cpu"]) == 0
     subset = tmp_path / "some.txt"
     subset.write_text("1000\n")
     result = make(begun, ablate=True, subsets=[f"some={subset}"], device="cpu")
