@@ -3,6 +3,11 @@
 As the QVHighlights benchmark computes it (Lei, Berg and Bansal, 2021): recall at 1 of the window that is
 listed first, and the interpolated average precision of ActivityNet's detection task, query by query, over
 at most ten windows.
+
+The benchmark divides an overlap in two ways. They are the same number in exact arithmetic, yet a window that
+lies on a threshold can pass one and miss the other where windows have decimals, so both are here: recall
+divides by the stretch that the two windows span (:func:`overlaps_of_span`), average precision by the union
+of their lengths (:func:`overlaps`).
 """
 
 from __future__ import annotations
@@ -41,12 +46,35 @@ def overlaps(predicted: Floats, true: Floats) -> Floats:
     """Intersection over union of every predicted with every true window, (queries, predicted, true).
 
     Takes windows (queries, n, 2) in seconds. Two windows without length have no union: their overlap is 0.
+    The union is the sum of both lengths less the intersection, as the benchmark's average precision has it.
     """
-    starts, ends = predicted[:, :, None, 0], predicted[:, :, None, 1]
-    true_starts, true_ends = true[:, None, :, 0], true[:, None, :, 1]
-    shared = np.clip(np.minimum(ends, true_ends) - np.maximum(starts, true_starts), 0, None)
-    union = (ends - starts) + (true_ends - true_starts) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    starts, ends, true_starts, true_ends = _edges(predicted, true)
+    shared = _intersection(predicted, true)
+    return _ratio(shared, (ends - starts) + (true_ends - true_starts) - shared)
+
+
+def overlaps_of_span(predicted: Floats, true: Floats) -> Floats:
+    """As :func:`overlaps`, divided by the later end less the earlier start, as the benchmark's recall has it.
+
+    Windows that meet span their union, and windows that do not meet overlap by 0 either way.
+    """
+    starts, ends, true_starts, true_ends = _edges(predicted, true)
+    span = np.maximum(ends, true_ends) - np.minimum(starts, true_starts)
+    return _ratio(_intersection(predicted, true), span)
+
+
+def _edges(predicted: Floats, true: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    predicted, true = predicted[:, :, None], true[:, None]
+    return predicted[..., 0], predicted[..., 1], true[..., 0], true[..., 1]
+
+
+def _intersection(predicted: Floats, true: Floats) -> Floats:
+    starts, ends, true_starts, true_ends = _edges(predicted, true)
+    return np.clip(np.minimum(ends, true_ends) - np.maximum(starts, true_starts), 0, None)
+
+
+def _ratio(shared: Floats, whole: Floats) -> Floats:
+    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
 
 
 def average_precision(iou: Floats, scores: Floats, predicted: Booleans, true: Booleans) -> Floats:
@@ -90,24 +118,29 @@ def moment_columns(predictions: Predictions, truth: GroundTruth) -> dict[str, Fl
 
     ``ap_0.5`` … ``ap_0.95``, their mean ``ap``, ``r1_0.5`` … ``r1_0.95``, the same for each range as
     ``ap_short``, ``ap_short_0.5``, ``r1_short_0.5`` …; ``iou`` of the window listed first with the true
-    window it meets best, and ``best_iou`` of any predicted window. A query without a predicted window
+    window it meets best, and ``best_iou`` of any predicted window, both as recall divides them: a query
+    counts for ``r1_0.5`` just where its ``iou`` is at least 0.5. A query without a predicted window
     scores 0 (the benchmark's own code leaves it out of mAP and cannot compute R1).
     """
     assert predictions.windows is not None
-    iou = overlaps(predictions.windows[..., :2], truth.windows)
+    windows = predictions.windows[..., :2]
+    iou, of_span = overlaps(windows, truth.windows), overlaps_of_span(windows, truth.windows)
     predicted = np.arange(iou.shape[1]) < predictions.counts[:, None]
     columns: dict[str, Floats] = {}
     for name, range_ in RANGES.items():
         suffix = "" if range_ is None else f"_{name}"
         true = windows_in_range(truth, range_)
         known = true.any(axis=1)
-        possible = np.where(predicted[:, :, None] & true[:, None, :], iou, 0.0)
-        top = np.where(known, possible[:, 0].max(axis=1), np.nan)
+        possible = predicted[:, :, None] & true[:, None, :]
+        # Which true window the first one meets best is decided by the other division, in the benchmark too.
+        met = np.where(possible[:, 0], iou[:, 0], -1.0).argmax(axis=1)[:, None]
+        recalled = np.where(possible, of_span, 0.0)
+        top = np.where(known, np.take_along_axis(recalled[:, 0], met, axis=1)[:, 0], np.nan)
         precision = average_precision(iou, predictions.windows[..., 2], predicted, true)
         columns[f"ap{suffix}"] = precision.mean(axis=1)
         columns |= {f"ap{suffix}_{at:g}": precision[:, place] for place, at in enumerate(THRESHOLDS)}
         columns |= {f"r1{suffix}_{at:g}": np.where(known, top >= at, np.nan) for at in THRESHOLDS}
         if range_ is None:
             columns["iou"] = top
-            columns["best_iou"] = np.where(known, possible.max(axis=(1, 2)), np.nan)
+            columns["best_iou"] = np.where(known, recalled.max(axis=(1, 2)), np.nan)
     return columns

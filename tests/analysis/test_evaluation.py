@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,13 @@ def overlap(one: Any, other: Any) -> float:
     shared = max(0, min(one[1], other[1]) - max(one[0], other[0]))
     union = one[1] - one[0] + other[1] - other[0] - shared
     return shared / union if union else 0.0
+
+
+def overlap_of_span(one: Any, other: Any) -> float:
+    """As the benchmark's recall divides: by the later end less the earlier start."""
+    shared = max(0, min(one[1], other[1]) - max(one[0], other[0]))
+    span = max(one[1], other[1]) - min(one[0], other[0])
+    return shared / span if span else 0.0
 
 
 def slow_ap(windows: Any, true: Any, threshold: float) -> float:
@@ -96,7 +104,10 @@ def slow_metrics(rows: list[Row], predictions: list[Row]) -> dict[str, Any]:
             windows = by_qid[row["qid"]]["pred_relevant_windows"]
             for at in THRESHOLDS if true else ():
                 ap[at].append(slow_ap(windows, true, at))
-                top = max((overlap(windows[0], one) for one in true), default=0) if windows else 0
+                top = 0.0
+                if windows:
+                    met = max(true, key=lambda one: overlap(windows[0], one))
+                    top = overlap_of_span(windows[0], met)
                 r1[at].append(float(top >= at))
         average = [sum(values) / len(values) for values in ap.values() if values]
         found[name] = {
@@ -160,6 +171,42 @@ def test_all_metrics_equal_the_slow_ones(tmp_path: Path) -> None:
         mean = found.per_query[column].mean()
         assert 100 * float(mean) == pytest.approx(found.metrics["brief"][metric], abs=0.0051)  # type: ignore[arg-type]
     assert any("1 queries have no predicted window" in note for note in found.notes)
+
+
+# Window predicted, true window, the threshold at which their overlap lies by its decimals, and whether the
+# float64 quotient reaches it: over the span (recall), over the union of lengths (average precision).
+ON_A_THRESHOLD = [
+    ([14.27, 34.87], [11.87, 29.22], 0.65, True, False),
+    ([9.28, 14.39], [7.39, 14.18], 0.7, True, False),
+    ([3.94, 17.19], [2.94, 12.49], 0.6, True, False),
+    ([3.14, 6.89], [3.99, 8.94], 0.5, True, False),
+    ([1.34, 5.17], [2.97, 5.34], 0.55, False, True),
+    ([3.45, 7.08], [2.28, 7.05], 0.75, False, True),
+    ([3.88, 9.15], [3.65, 8.28], 0.8, False, True),
+]
+
+
+@pytest.mark.parametrize(("window", "true", "at", "recalled", "precise"), ON_A_THRESHOLD)
+def test_recall_and_precision_divide_an_overlap_as_the_benchmark_does(
+    tmp_path: Path, window: list[float], true: list[float], at: float, recalled: bool, precise: bool
+) -> None:
+    exact = [[Fraction(str(edge)) for edge in edges] for edges in (window, true)]
+    assert overlap(*exact) == overlap_of_span(*exact) == Fraction(str(at))
+    found = one(tmp_path, truth(1, [true]), predicted(1, [[*window, 0.9]]))
+    assert (found[f"r1_{at:g}"], found[f"ap_{at:g}"]) == (recalled, precise)
+    # What is shown for one query, and called failing, says the same as its recall.
+    assert (found["iou"] >= at, found["best_iou"] >= at) == (recalled, recalled)
+    length = "short" if true[1] - true[0] <= 10 else "middle"
+    assert (found[f"r1_{length}_{at:g}"], found[f"ap_{length}_{at:g}"]) == (recalled, precise)
+
+
+def test_windows_with_decimals_score_as_the_slow_ones(tmp_path: Path) -> None:
+    """One query per pair of windows, in one file: a metric of the whole differs by which division is used."""
+    rows = [truth(qid, [true]) for qid, (_, true, *_) in enumerate(ON_A_THRESHOLD)]
+    predictions = [predicted(qid, [[*window, 0.9]]) for qid, (window, *_) in enumerate(ON_A_THRESHOLD)]
+    assert evaluate(predictions, lines(tmp_path / "val.jsonl", rows)).metrics == slow_metrics(
+        rows, predictions
+    )
 
 
 def one(tmp_path: Path, row: Row, prediction: Row) -> Row:
