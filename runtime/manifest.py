@@ -99,7 +99,8 @@ class Preprocessing:
     - ``tef``: whether [i/L, (i+1)/L] is appended to video and audio.
     - ``clip_length``: seconds a clip lasts. ``max_v_l``: most clips. ``max_q_l``: most words.
     - ``round_to``: predicted windows are rounded to multiples of so many seconds; None: not rounded.
-    - ``clamp_seconds``: the latest end of a predicted window, whatever the video's length; None: no limit.
+    - ``clamp_seconds``: predicted windows are clamped to 0 … so many seconds, whatever the video's length;
+      None: not clamped, at either end.
     """
 
     dataset: str

@@ -21,9 +21,6 @@ from numpy.typing import NDArray
 from .errors import DatasetError, GatescopeError
 from .files import local, new_file
 
-# Windows end here whatever the video's length, in the benchmark's own post-processing.
-LONGEST_SECONDS = 150.0
-
 
 class Prediction(TypedDict):
     """One line: windows are [start s, end s, score], best first; one saliency per clip."""
@@ -45,13 +42,17 @@ def format_prediction(
     spans: NDArray[Any],
     saliency: NDArray[Any],
     clips: int,
-    clip_length: float,
+    round_to: float | None,
+    clamp_seconds: float | None,
 ) -> Prediction:
     """The line for one sample.
 
     ``logits`` (Q, 2), class 0 is foreground; ``spans`` (Q, 2), centre and width as fractions of
     ``duration`` (seconds); ``saliency`` (at least ``clips``), of which the first ``clips`` are valid;
-    ``clip_length`` in seconds. Raises :class:`GatescopeError` where the model gave NaN or Inf.
+    ``round_to`` and ``clamp_seconds`` in seconds, as the recipe has them
+    (:class:`~gatescope.runtime.manifest.Preprocessing`).
+
+    Raises :class:`GatescopeError` where the model gave NaN or Inf.
     """
     logits, spans = np.asarray(logits, np.float32), np.asarray(spans, np.float32)
     with np.errstate(over="ignore"):  # beyond 65,504 a float16 is Inf, refused with the rest
@@ -62,7 +63,7 @@ def format_prediction(
             received="NaN or Inf in its logits, spans or saliency",
             fix="check the sample's features, and the model with 'gatescope inspect'",
         )
-    rows = _windows(logits, spans, np.float32(duration), clip_length)
+    rows = _windows(logits, spans, np.float32(duration), round_to, clamp_seconds)
     return {
         "qid": qid,
         "query": query,
@@ -128,7 +129,11 @@ def _decode(decoder: msgspec.json.Decoder[Prediction], line: bytes, where: str) 
 
 
 def _windows(
-    logits: NDArray[np.float32], spans: NDArray[np.float32], duration: np.float32, clip_length: float
+    logits: NDArray[np.float32],
+    spans: NDArray[np.float32],
+    duration: np.float32,
+    round_to: float | None,
+    clamp_seconds: float | None,
 ) -> NDArray[np.float64]:
     """(Q, 3) start, end, score, best first; every step but the last rounding in float32."""
     exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -139,9 +144,11 @@ def _windows(
     rows = rows[np.argsort(-scores, kind="stable")]
     # Windows are rounded twice: to four decimals with the scores, as the reference does, then to whole clips.
     rounded = _four(rows)
-    step = np.float32(clip_length)
-    windows = rounded[:, :2].astype(np.float32)
-    rounded[:, :2] = np.round(np.clip(windows, 0, np.float32(LONGEST_SECONDS)) / step) * step
+    if clamp_seconds is not None:
+        np.clip(rounded[:, :2], 0, clamp_seconds, out=rounded[:, :2])
+    if round_to is not None:
+        step = np.float32(round_to)
+        rounded[:, :2] = np.round(rounded[:, :2].astype(np.float32) / step) * step
     return rounded
 
 

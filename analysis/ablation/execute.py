@@ -93,7 +93,8 @@ def _predictions(
                 spans=spans[row],
                 saliency=saliency[row],
                 clips=lengths[row],
-                clip_length=session.manifest.preprocessing.clip_length,
+                round_to=session.manifest.preprocessing.round_to,
+                clamp_seconds=session.manifest.preprocessing.clamp_seconds,
             )
             for row, query in enumerate(group)
         ]

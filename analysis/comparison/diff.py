@@ -28,6 +28,7 @@ class RunDifference:
     - ``only_one``, ``only_other``: ids of samples that only the first or only the second run has.
     - ``gates``: one entry a layer and kind; empty where they cannot be compared. ``predictions``: None where
       a run has none.
+    - ``notes``: what only one run can have and was therefore not compared; none of it is a fault.
     - ``faults``: why the runs are not the same within ``tolerance``, in plain text; empty where they are.
     """
 
@@ -41,6 +42,7 @@ class RunDifference:
     gates: tuple[GateDifference, ...]
     predictions: PredictionDifferences | None
     faults: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def within(self) -> bool:
@@ -68,7 +70,7 @@ def diff_runs(
     tolerance: float = 1e-3,
     advance: Callable[[int], object] = lambda _: None,
 ) -> RunDifference:
-    """Compare two runs: models, samples, gates part by part, predictions.
+    """Compare two runs: models, samples, gates part by part, predictions as far as both have them.
 
     ``tolerance`` is the largest difference that a gate, a score, a saliency or (as a fraction of the
     duration) a window may show; with 0 everything must be equal. ``advance`` is told how many more samples
@@ -90,10 +92,13 @@ def diff_runs(
             received=f"{_stored(one)}; {_stored(other)}",
             expected="two runs with gates, or two with predictions",
         )
-    for name in ("gates", "predictions"):
-        having = [run for run in (one, other) if getattr(run.record, name)]
-        if len(having) == 1:
-            faults.append(f"only {having[0].path} has {name}")
+    notes: list[str] = []
+    for having, lacking in ((one, other), (other, one)):
+        if having.record.gates and not lacking.record.gates:
+            faults.append(f"only {having.path} has gates")
+        if having.record.predictions and not lacking.record.predictions:
+            # An imported log and a file exported with --outputs gates hold none: that is no change.
+            notes.append(f"predictions: only in {having.path}, not compared")
     if both_gates and _comparable(one, other, faults):
         gates = tuple(gate_differences(one, other, advance=advance))
         faults += _gate_faults(one, other, gates, tolerance)
@@ -112,6 +117,7 @@ def diff_runs(
         gates,
         predictions,
         tuple(faults),
+        tuple(notes),
     )
 
 
@@ -135,9 +141,15 @@ def _samples(one: Run, other: Run, faults: list[str]) -> tuple[int, tuple[str, .
             expected="runs of the same dataset",
         )
     shorter = both.filter(pl.col("clips") != pl.col("clips_other"))["sample_id"].to_list()
-    if shorter:
+    if shorter and _knows_clips(one) and _knows_clips(other):
         faults.append(f"{len(shorter):,} samples have another number of clips: {_named(shorter)}")
     return both.height, only[0], only[1]
+
+
+def _knows_clips(run: Run) -> bool:
+    """False for an imported log of global gates: nothing in it says how long a video is."""
+    recipe = run.manifest.preprocessing
+    return recipe.clip_length > 0 or any("clip" in gate.axes for gate in run.manifest.gates)
 
 
 def _comparable(one: Run, other: Run, faults: list[str]) -> bool:

@@ -17,6 +17,7 @@ def diff_text(found: RunDifference) -> str:
         "compared"
     ]
     lines += [f"  - {fault}" for fault in found.faults]
+    lines += [f"  {note}" for note in found.notes]
     if found.settings:
         lines += ["", "what differs about model, data and machine:"]
         lines += _aligned([(name, _cut(one), _cut(other)) for name, one, other in found.settings])

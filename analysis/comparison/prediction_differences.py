@@ -1,8 +1,9 @@
 """How far the predictions of two runs lie apart, allowing for the rounding they were written with.
 
-Predictions are stored rounded (scores to 4 decimals, windows to whole clips, saliency through float16), so
-that an immeasurable change of a model's output may show as a whole step. A step is therefore no difference in
-itself, but windows that move by one clip more often than the tolerance explains are.
+Predictions are stored rounded (scores to 4 decimals, windows to whole clips where the recipe says so, else to
+4 decimals, saliency through float16), so that an immeasurable change of a model's output may show as a whole
+step. A step is therefore no difference in itself, but windows that move by one clip more often than the
+tolerance explains are.
 """
 
 from __future__ import annotations
@@ -75,9 +76,9 @@ def prediction_differences(one: Run, other: Run, tolerance: float) -> Prediction
 
     ``tolerance`` is of the model's own outputs: scores, saliency, and spans as fractions of the duration.
     """
-    clip = one.manifest.preprocessing.clip_length
+    round_to = one.manifest.preprocessing.round_to
     durations = dict(one.samples.select("qid", "duration").collect().iter_rows())
-    steps = _Steps(tolerance, clip) if tolerance else _Steps(0.0, 0.0)
+    steps = _Steps(tolerance, round_to)
     scores, window_gaps, saliency = Worst(), Worst(), Worst()
     queries = edges = moved = reordered = 0
     expected = 0.0
@@ -89,14 +90,15 @@ def prediction_differences(one: Run, other: Run, tolerance: float) -> Prediction
         if windows.shape != others.shape or curve.shape != other_curve.shape:
             misshapen.append(qid)
             continue
-        gaps, swapped = _window_gaps(windows, others, steps)
+        duration = durations.get(qid, 0.0)
+        step = steps.window(duration)
+        gaps, swapped = _window_gaps(windows, others, steps, step)
         reordered += swapped
         edges += gaps.size
-        moved += int(((gaps > 0) & (gaps <= steps.window)).sum())
-        # An edge is centre ± width / 2: it moves by at most one and a half tolerances of the duration.
-        if steps.window:
-            expected += gaps.size * min(1.5 * tolerance * durations.get(qid, 0.0) / steps.window, 1.0)
-        window_gaps = window_gaps.joined(gaps, np.full(gaps.shape, steps.window), qid)
+        if tolerance and round_to:
+            moved += int(((gaps > 0) & (gaps <= step)).sum())
+            expected += gaps.size * min(steps.edge(duration) / step, 1.0)
+        window_gaps = window_gaps.joined(gaps, np.full(gaps.shape, step), qid)
         score_gaps = np.abs(windows[:, 2] - others[:, 2])
         scores = scores.joined(score_gaps, np.full(score_gaps.shape, steps.score), qid)
         saliency = saliency.joined(np.abs(curve - other_curve), steps.saliency(curve, other_curve), qid)
@@ -120,7 +122,17 @@ class _Steps:
     """What may lie between two stored values at a tolerance; with tolerance 0 nothing may."""
 
     tolerance: float
-    window: float
+    round_to: float | None
+
+    def edge(self, duration: float) -> float:
+        """How far an edge may move before rounding: it is centre ± width / 2 of the duration."""
+        return 1.5 * self.tolerance * duration
+
+    def window(self, duration: float) -> float:
+        """How far two stored edges may lie apart, in seconds."""
+        if not self.tolerance:
+            return 0.0
+        return self.round_to or self.edge(duration) + 1.001 * SCORE_STEP
 
     @property
     def score(self) -> float:
@@ -164,14 +176,14 @@ def _arrays(row: Mapping[str, Any]) -> tuple[Floats, Floats]:
     return windows, np.asarray(row["pred_saliency_scores"], np.float64)
 
 
-def _window_gaps(one: Floats, other: Floats, steps: _Steps) -> tuple[Floats, bool]:
+def _window_gaps(one: Floats, other: Floats, steps: _Steps, step: float) -> tuple[Floats, bool]:
     """Differences of starts and ends (windows, 2) in seconds, and whether windows changed places.
 
     Windows stand in the order of their scores, and those of nearly equal scores may change places: where that
     explains more, they are compared in the order of time.
     """
     by_rank = np.abs(one[:, :2] - other[:, :2])
-    if not (by_rank > steps.window).any():
+    if not (by_rank > step).any():
         return by_rank, False
     first, second = (rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))] for rows in (one, other))
     in_time = np.abs(first[:, :2] - second[:, :2])

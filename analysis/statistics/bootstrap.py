@@ -41,9 +41,18 @@ class Interval:
     level: float = LEVEL
 
     @property
-    def excludes_zero(self) -> bool:
-        """Whether 0 lies outside: the effect can be told apart from none at this level."""
-        return self.low > 0 or self.high < 0
+    def told_apart(self) -> bool:
+        """Whether the effect can be told apart from none: :func:`told_apart`."""
+        return told_apart(self.low, self.high, self.videos)
+
+
+def told_apart(low: float, high: float, videos: int, centre: float = 0.0) -> bool:
+    """Whether an interval tells an effect from none: it excludes ``centre`` and rests on enough videos.
+
+    The one rule of all commands and reports. ``videos``: how many the interval rests on, of two groups that
+    are compared the smaller number; below :data:`FEW_VIDEOS` nothing is called an effect.
+    """
+    return videos >= FEW_VIDEOS and (low > centre or high < centre)
 
 
 class VideoBootstrap:

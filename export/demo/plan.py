@@ -28,6 +28,8 @@ SEED = 7
 VIDEOS = 112
 MAX_CLIPS = 75
 CLIP_SECONDS = 2
+# The demo is of QVHighlights' kind, whose windows end here.
+CLAMP_SECONDS = 150
 
 Sound = Literal["event", "scene", "silence", "none"]
 Subject = Literal["sound", "sight"]

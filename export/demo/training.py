@@ -29,7 +29,7 @@ from .background import CONFIG, TEF, Weights, background
 from .dataset import CLIP_FOLDER, PANN_FOLDER, SLOWFAST_FOLDER, TEXT_FOLDER
 from .features import audio_features, text_features, video_features
 from .hearing import hear
-from .plan import CLIP_SECONDS, MAX_CLIPS, Plan, Query
+from .plan import CLAMP_SECONDS, CLIP_SECONDS, MAX_CLIPS, Plan, Query
 from .pointing import point
 
 CHECKPOINT, OPTIONS, PREDICTIONS = "model_best.ckpt", "opt.json", "hl_val_submission.jsonl"
@@ -86,7 +86,8 @@ def predictions(plan: Plan, checkpoint: Path) -> Iterator[Prediction]:
                 spans=outputs.pred_spans[i].numpy(),
                 saliency=outputs.saliency_scores[i].numpy(),
                 clips=query.video.clips,
-                clip_length=CLIP_SECONDS,
+                round_to=CLIP_SECONDS,
+                clamp_seconds=CLAMP_SECONDS,
             )
 
 

@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 from ...runtime.data.annotations import Annotation
 from ...runtime.manifest import Preprocessing
-from ...runtime.predictions import LONGEST_SECONDS, Prediction, format_prediction
+from ...runtime.predictions import Prediction, format_prediction
 
 # Training ran on a GPU, in another order of summation, and rounded: scores to four decimals, saliency to
 # float16, windows to whole clips. These are what two right models may differ by beyond the rounding.
 SCORE_TOLERANCE = 1e-3
 SALIENCY_TOLERANCE = 5e-3
 WINDOW_TOLERANCE = 0.1  # seconds
+# Windows that are not rounded to clips are still written with four decimals.
+_DECIMALS = 1e-4
 # Below this distance in score the order of two windows is not decided.
 TIE = 2 * SCORE_TOLERANCE
 # Share of samples that must agree: one odd sample in a hundred is not another model.
@@ -74,7 +76,8 @@ def predicted(
 ) -> Prediction:
     """One sample's line of predictions.
 
-    ``outputs``: ``pred_logits`` and ``pred_spans`` (Q, 2), ``saliency_scores`` (at least ``clips``).
+    ``outputs``: ``pred_logits`` and ``pred_spans`` (Q, 2), ``saliency_scores`` (at least ``clips``);
+    ``recipe`` says how training rounded and clamped its windows.
     """
     return format_prediction(
         qid=annotation.json_qid,
@@ -85,7 +88,8 @@ def predicted(
         spans=outputs["pred_spans"],
         saliency=outputs["saliency_scores"],
         clips=clips,
-        clip_length=recipe.clip_length,
+        round_to=recipe.round_to,
+        clamp_seconds=recipe.clamp_seconds,
     )
 
 
@@ -106,7 +110,7 @@ def compare_sample(
     return Difference(
         score=float(np.abs(scores - mine[:, 2]).max(initial=0.0)),
         saliency=_saliency(ours["pred_saliency_scores"], wanted["pred_saliency_scores"]),
-        window=_windows(outputs, annotation.duration, theirs, recipe.clip_length),
+        window=_windows(outputs, annotation.duration, theirs, recipe),
     )
 
 
@@ -135,9 +139,9 @@ def _saliency(ours: list[float], theirs: list[float]) -> float:
 
 
 def _windows(
-    outputs: Mapping[str, Floats], duration: float, theirs: NDArray[np.float64], clip_length: float
+    outputs: Mapping[str, Floats], duration: float, theirs: NDArray[np.float64], recipe: Preprocessing
 ) -> float:
-    """Largest distance in seconds of our window before rounding from training's after, beyond half a clip.
+    """Largest distance in seconds of our window before rounding from training's after, beyond half a step.
 
     Only windows whose rank is certain are compared: those whose score differs from both neighbours'.
     """
@@ -145,11 +149,12 @@ def _windows(
     order = np.argsort(-(logits[:, 0] - logits[:, 1]), kind="stable")
     centre, width = outputs["pred_spans"].astype(np.float64)[order].T
     mine = np.stack((centre - width / 2, centre + width / 2), 1) * duration
-    mine = mine.clip(0.0, LONGEST_SECONDS)
+    if recipe.clamp_seconds is not None:
+        mine = mine.clip(0.0, recipe.clamp_seconds)
     theirs = theirs[np.argsort(-theirs[:, 2], kind="stable")]
     gaps = np.abs(np.diff(theirs[:, 2], prepend=np.inf, append=-np.inf))
     certain = (gaps[:-1] > TIE) & (gaps[1:] > TIE)
     if not certain.any():
         return 0.0
-    distance = np.abs(mine[certain] - theirs[certain, :2]) - clip_length / 2
+    distance = np.abs(mine[certain] - theirs[certain, :2]) - (recipe.round_to or _DECIMALS) / 2
     return float(np.maximum(distance, 0.0).max())

@@ -8,11 +8,9 @@ from pathlib import PurePath
 from ...runtime.manifest import Preprocessing, Source
 from ..choices import Choices
 from .options import DEFAULT, FLAG, Options
+from .windows import window_steps
 
 TEF_CHANNELS = 2
-
-# Where the training code ends every predicted window, whatever the video's length.
-LONGEST_SECONDS = 150.0
 
 # Channels of the extractors this field uses, by a word in the folder's name. Only believed where the
 # widths add up to what the weights have.
@@ -44,7 +42,8 @@ def find_preprocessing(
     option that makes no sense.
     """
     video_width, audio_width, text_width = widths
-    dataset = _dataset(options.text("dataset", "dset_name", "hl"))
+    dset_name = options.text("dataset", "dset_name", "hl")
+    dataset = _dataset(dset_name)
     tef = _tef(options, choices)
     folders = options.texts("video_sources", "v_feat_dirs", _DEFAULT_VIDEO)
     if choices.video_sources is not None:
@@ -52,6 +51,12 @@ def find_preprocessing(
         options.record("video_sources", ", ".join(folders), FLAG)
     extra = TEF_CHANNELS if tef else 0
     clip_length = options.seconds("clip_length", "clip_length", 2)
+    round_to, clamp_seconds, known = window_steps(dset_name, clip_length)
+    if not known:
+        options.warnings.append(
+            f"training's data set {dset_name!r} is not one whose windows we know: they are rounded to clips "
+            "and end at 150 s, as for QVHighlights"
+        )
     recipe = Preprocessing(
         dataset=dataset,
         video=_sources(folders, video_width - extra),
@@ -66,8 +71,8 @@ def find_preprocessing(
         clip_length=clip_length,
         max_v_l=options.count("max_v_l", "max_v_l", 75),
         max_q_l=options.count("max_q_l", "max_q_l", max_words),
-        round_to=clip_length,
-        clamp_seconds=LONGEST_SECONDS,
+        round_to=round_to,
+        clamp_seconds=clamp_seconds,
     )
     _warn_of_defaults(options)
     return recipe

@@ -60,6 +60,7 @@ def _line(info: RunInfo, sample: Annotation, outputs: Outputs, row: int, clips: 
             spans=outputs.predictions["pred_spans"][row],
             saliency=outputs.predictions["saliency_scores"][row],
             clips=clips,
-            clip_length=info.manifest.preprocessing.clip_length,
+            round_to=info.manifest.preprocessing.round_to,
+            clamp_seconds=info.manifest.preprocessing.clamp_seconds,
         )
     )

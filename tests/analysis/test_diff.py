@@ -15,6 +15,7 @@ from gatescope.analysis.comparison.diff import RunDifference, diff_runs
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import RunFolderError, UsageError
 from gatescope.runtime.manifest import Manifest
+from gatescope.runtime.runs.from_log import import_log
 from gatescope.runtime.runs.reader import Run, open_run
 
 from ..runtime.tiny_case import TinyCase
@@ -272,11 +273,74 @@ def test_queries_and_shapes_that_differ(case: TinyCase) -> None:
     assert replace(again.predictions, expected=0) == replace(found.predictions, expected=0)
 
 
-def test_predictions_of_one_run_only_are_a_fault(tmp_path: Path) -> None:
+def test_what_only_one_run_can_have_is_said_and_no_fault(tmp_path: Path) -> None:
     whole, gates = cases(tmp_path, "tracked", "gates")
-    found = diff_runs(whole.output, gates.output)
-    assert found.faults == (f"only {whole.output} has predictions",)
-    assert found.predictions is None
+    for pair in ((whole.output, gates.output), (gates.output, whole.output)):
+        found = diff_runs(*pair)
+        assert found.within
+        assert found.notes == (f"predictions: only in {whole.output}, not compared",)
+        assert found.predictions is None and all(gate.values for gate in found.gates)
+    (whole.output / "predictions.jsonl").unlink()  # what a run should have and lacks is not passed over
+    with pytest.raises(RunFolderError):
+        diff_runs(whole.output, whole.output)
+
+
+@pytest.mark.parametrize("gating", ["global", "clipwise"])
+def test_a_run_and_the_log_of_the_same_gates_are_the_same(
+    tmp_path: Path, gating: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gates = random_gates(4, clips=5)
+    if gating == "global":
+        gates = {name: {kind: own[:, :1] for kind, own in kinds.items()} for name, kinds in gates.items()}
+    lines = [
+        {
+            "qid": int(name),
+            "vid": f"v-{name}",
+            "gating_type": gating,
+            "layer_gates": [
+                {"gate_mha": mha.tolist(), "gate_ffn": ffn.tolist()}
+                for mha, ffn in zip(own["attention"], own["ffn"], strict=True)
+            ],
+        }
+        for name, own in gates.items()
+    ]
+    log = tmp_path / "gate_logs.jsonl"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    import_log(log, tmp_path / "imported")
+    answer = {"query": "q", "vid": "v", "pred_relevant_windows": [[0, 2, 0.5]], "pred_saliency_scores": [1]}
+    predictions = {name: {"qid": int(name), **answer} for name in gates}
+    write_run(tmp_path / "run", gates, predictions=predictions)
+    assert main(["diff", str(tmp_path / "run"), str(tmp_path / "imported")]) == 0
+    assert f"predictions: only in {tmp_path / 'run'}, not compared" in capsys.readouterr().out
+    write_run(tmp_path / "moved", moved(gates, "1002", "ffn", (1, 0, 0), 0.25), predictions=predictions)
+    assert main(["diff", str(tmp_path / "moved"), str(tmp_path / "imported")]) == 1
+
+
+@pytest.mark.parametrize(("round_to", "allowed"), [(2.0, 2.0), (None, 1.5 * 1e-3 * 150 + 1e-4)])
+def test_windows_may_move_by_what_their_recipe_rounds(
+    tmp_path: Path, round_to: float | None, allowed: float
+) -> None:
+    gates = random_gates(30, clips=5)
+    manifest = manifest_of("clipwise", 2)
+    manifest = replace(manifest, preprocessing=replace(manifest.preprocessing, round_to=round_to))
+
+    def run(name: str, by: float) -> Path:
+        rows = {
+            qid: {
+                "qid": int(qid),
+                "query": "q",
+                "vid": "v",
+                "pred_relevant_windows": [[10, 20, 0.5], [30, 40 + (by if qid == "1001" else 0), 0.4]],
+                "pred_saliency_scores": [0.5] * 5,
+            }
+            for qid in gates
+        }
+        return write_run(tmp_path / name, gates, manifest=manifest, predictions=rows).path
+
+    base = run("base", 0)
+    assert diff_runs(base, run("within", 0.99 * allowed)).within
+    found = diff_runs(base, run("beyond", 1.01 * allowed + 1e-3))
+    assert not found.within and "windows: 1 values are too far apart" in found.faults[0]
 
 
 # The command

@@ -45,7 +45,7 @@ def predicted(qid: int, windows: Any = ((10, 30, 0.9),), saliency: Any = tuple(r
 
 def overlap(one: Any, other: Any) -> float:
     shared = max(0, min(one[1], other[1]) - max(one[0], other[0]))
-    union = one[1] - one[0] + other[1] - other[0] - shared
+    union = (one[1] - one[0]) + (other[1] - other[0]) - shared
     return shared / union if union else 0.0
 
 

@@ -339,6 +339,32 @@ def test_preprocessing_recipe(described) -> None:
 
 
 @pytest.mark.parametrize(
+    ("dset_name", "round_to", "clamp"),
+    [
+        ("hl", 1.0, 150.0),
+        ("qvhighlight", 1.0, 150.0),
+        ("charades", 1.0, 150.0),
+        ("charadesSTA", 1.0, 150.0),
+        ("castella", 1.0, 300.0),
+        ("tacos", 1.0, None),
+        ("activitynet", 1.0, None),
+        ("youtube_highlight", 1.0, None),
+        ("tvsum", None, None),
+    ],
+)
+def test_windows_are_treated_as_training_did_for_its_data_set(described, dset_name, round_to, clamp) -> None:
+    found = described(dset_name=dset_name, clip_length=1)
+    assert (found.preprocessing.round_to, found.preprocessing.clamp_seconds) == (round_to, clamp)
+    assert not any("data set" in warning for warning in found.warnings)
+
+
+def test_an_unknown_data_set_is_named(described) -> None:
+    found = described(dset_name="my_own")
+    assert (found.preprocessing.round_to, found.preprocessing.clamp_seconds) == (2.0, 150.0)
+    assert any("'my_own' is not one whose windows we know" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {"max_v_l": "many"},

@@ -147,7 +147,8 @@ def test_predictions_made_in_batches_need_the_same_batches(
                     spans=outputs["pred_spans"][i],
                     saliency=outputs["saliency_scores"][i],
                     clips=int(batch["src_vid_mask"][i].sum()),
-                    clip_length=2,
+                    round_to=2,
+                    clamp_seconds=150.0,
                 )
             )
     path = tmp_path / "batched.jsonl"

@@ -29,7 +29,14 @@ GOOD = {
 }
 
 
-def one(spans: Any, scores: Any, duration: float = 150, clip_length: float = 2, **other: Any) -> Prediction:
+def one(
+    spans: Any,
+    scores: Any,
+    duration: float = 150,
+    round_to: float | None = 2,
+    clamp: float | None = 150,
+    **other: Any,
+) -> Prediction:
     """Format windows given as (start, end) fractions with the foreground scores they should get."""
     spans = np.asarray(spans, np.float64)
     return format_prediction(
@@ -37,7 +44,8 @@ def one(spans: Any, scores: Any, duration: float = 150, clip_length: float = 2, 
         duration=duration,
         logits=np.asarray([[math.log(s / (1 - s)), 0.0] for s in scores], np.float32),
         spans=np.stack([spans.mean(1), spans[:, 1] - spans[:, 0]], axis=1).astype(np.float32),
-        clip_length=clip_length,
+        round_to=round_to,
+        clamp_seconds=clamp,
     )
 
 
@@ -54,7 +62,7 @@ def test_the_best_window_comes_first_and_ties_keep_their_order() -> None:
 def test_many_ties_keep_their_order() -> None:
     """Short lists come out of any sort in order; forty rows do not."""
     starts = [i / 50 for i in range(40)]
-    rows = windows([[start, start + 0.1] for start in starts], [0.3, 0.7] * 20, duration=50, clip_length=1)
+    rows = windows([[start, start + 0.1] for start in starts], [0.3, 0.7] * 20, duration=50, round_to=1)
     assert [row[0] for row in rows] == [*range(1, 40, 2), *range(0, 40, 2)]
 
 
@@ -62,6 +70,17 @@ def test_scores_that_round_alike_are_sorted_before_rounding() -> None:
     rows = windows([[0, 0.2], [0.2, 0.4]], [0.50001, 0.50002])
     assert [row[0] for row in rows] == [30, 0]
     assert [row[2] for row in rows] == [0.5, 0.5]
+
+
+def test_windows_are_clamped_and_rounded_as_the_recipe_says() -> None:
+    edges = [[-0.1, 0.51234], [0.5, 1.4]]  # of 300 s: -30 to 153.702, 150 to 420
+    for clamp, want in ((150, [[0, 150], [150, 150]]), (300, [[0, 154], [150, 300]])):
+        assert [row[:2] for row in windows(edges, [0.6, 0.5], duration=300, clamp=clamp)] == want
+    free = [row[:2] for row in windows(edges, [0.6, 0.5], duration=300, clamp=None)]
+    assert free == [[-30, 154], [150, 420]]
+    raw = [row[:2] for row in windows(edges, [0.6, 0.5], duration=300, clamp=None, round_to=None)]
+    assert raw == [pytest.approx([-30, 153.702], abs=1e-4), pytest.approx([150, 420], abs=1e-4)]
+    assert all(edge == round(edge, 4) for row in raw for edge in row)
 
 
 def test_windows_are_clamped_to_the_benchmarks_limits_not_to_the_video() -> None:
@@ -86,7 +105,7 @@ def test_windows_are_clamped_to_the_benchmarks_limits_not_to_the_video() -> None
 )
 def test_windows_snap_to_whole_clips_half_to_even(seconds: float, clip_length: float, want: float) -> None:
     duration = 16.0  # a power of two: the fractions come back exactly
-    rows = windows([[0, seconds / duration]], [0.5], duration=duration, clip_length=clip_length)
+    rows = windows([[0, seconds / duration]], [0.5], duration=duration, round_to=clip_length)
     assert rows[0][1] == want
 
 
@@ -106,7 +125,8 @@ def test_against_exact_arithmetic_on_random_outputs() -> None:
             spans=spans,
             saliency=saliency,
             clips=6,
-            clip_length=2,
+            round_to=2,
+            clamp_seconds=150,
         )
         want: list[tuple[Decimal, Decimal, Decimal]] = []
         for (foreground, background), (centre, width) in zip(logits.tolist(), spans.tolist(), strict=True):
@@ -138,7 +158,9 @@ def test_a_model_that_gives_nan_or_inf_is_an_error(name: str, value: float) -> N
     arrays = {"logits": np.zeros((2, 2)), "spans": np.full((2, 2), 0.5), "saliency": np.zeros(3)}
     arrays[name].flat[1] = value
     with pytest.raises(GatescopeError, match="qid 17 are not finite"):
-        format_prediction(qid=17, query="q", vid="v", duration=9, clips=3, clip_length=2, **arrays)
+        format_prediction(
+            qid=17, query="q", vid="v", duration=9, clips=3, round_to=2, clamp_seconds=150, **arrays
+        )
 
 
 def test_saliency_beyond_float16_is_an_error() -> None:

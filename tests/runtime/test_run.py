@@ -79,7 +79,8 @@ def test_samples_and_predictions_follow_the_annotations(case: TinyCase) -> None:
             spans=outputs["pred_spans"][0],
             saliency=outputs["saliency_scores"][0],
             clips=case.data.clips(str(row["vid"])),
-            clip_length=2.0,
+            round_to=2.0,
+            clamp_seconds=150.0,
         )
         assert line["query"] == wanted["query"] and line["vid"] == wanted["vid"]
         np.testing.assert_allclose(line["pred_relevant_windows"], wanted["pred_relevant_windows"], atol=2e-4)
