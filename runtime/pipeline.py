@@ -18,6 +18,7 @@ from .plan import begin_run, resume_run
 from .provenance import feature_ref, file_ref
 from .running.loop import run_parts
 from .running.opening import Opening
+from .runs.coverage import shortfall_texts
 from .runs.folder import earlier_run, writing
 from .runs.info import FileRef, RunInfo, Selection, Skipped
 from .runs.stopwatch import RunClock
@@ -35,6 +36,7 @@ class RunResult:
 
     - ``samples``: how many were computed: queries, or videos where ``per_video``. ``queries``: how many they
       answer. ``skipped``: samples left out, and why.
+    - ``coverage``: one sentence per kind of sample whose features or windows do not cover its video.
     - ``stored``: what was written: ``predictions``, ``gates``, ``gate statistics``.
     - ``seconds``: by the clock on the wall, the pass that checks the features and earlier sittings of a
       resumed run included; ``samples_per_second`` follows from it.
@@ -50,6 +52,7 @@ class RunResult:
     per_video: bool
     stored: tuple[str, ...]
     was_finished: bool = False
+    coverage: tuple[str, ...] = ()
 
 
 def run_model(
@@ -235,6 +238,7 @@ def run_result(folder: Path, info: RunInfo, *, was_finished: bool = False) -> Ru
             if there
         ),
         was_finished=was_finished,
+        coverage=tuple(shortfall_texts(info.coverage, info.samples, info.manifest.preprocessing)),
     )
 
 

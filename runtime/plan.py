@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +12,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from .data.annotations import Annotation
-from .data.check import check_samples
+from .data.check import CheckedSamples, check_samples
 from .data.folders import FeatureFolders
 from .errors import BadSamplesError, DatasetError, RunFolderError
 from .progress import progress
 from .running.opening import Opening
+from .runs.coverage import Covered, expected_clips, find_shortfalls
 from .runs.folder import claim_new, writing
 from .runs.info import RunInfo, Skipped
 from .runs.reader import planned_samples
@@ -89,11 +91,24 @@ def begin_run(
         schema=SAMPLES_SCHEMA,
     )
     skipped = tuple(Skipped(sample_id, reason) for sample_id, reason in bad)
-    info = replace(info, samples=len(checked.good), queries=len(queries), skipped=skipped)
+    info = replace(
+        info,
+        samples=len(checked.good),
+        queries=len(queries),
+        skipped=skipped,
+        coverage=find_shortfalls(info.manifest.preprocessing, _covered(info, checked)),
+    )
     with writing(folder):
         claim_new(folder, stack)
         writer = RunWriter.begin(folder, info, table)
     return Plan(writer, checked.good, checked.clips, checked.words, checked.states)
+
+
+def _covered(info: RunInfo, checked: CheckedSamples) -> Iterator[Covered]:
+    recipe = info.manifest.preprocessing
+    for sample, used, (video, audio) in zip(checked.good, checked.clips, checked.stored, strict=True):
+        expected = expected_clips(recipe, sample.duration)
+        yield Covered(sample_id(info, sample), video, audio, used, expected, sample.duration)
 
 
 def resume_run(

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..evaluation.metrics import METRICS
-from ..statistics.bootstrap import FEW_VIDEOS, Interval, VideoBootstrap
+from ..statistics.bootstrap import Interval, VideoBootstrap
 from ..statistics.simultaneous import simultaneous_intervals
 from .interventions import Intervention
 
@@ -129,7 +129,7 @@ class _Change:
             "family_low": family.low,
             "family_high": family.high,
             "videos": family.videos,
-            "told_apart": family.excludes_zero and family.videos >= FEW_VIDEOS,
+            "told_apart": family.told_apart,
         }
 
 

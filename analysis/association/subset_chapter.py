@@ -59,7 +59,7 @@ def subsets_chapter(context: Context) -> Section | None:
 
 def _figures(metrics: list[pl.DataFrame], gates: list[pl.DataFrame]) -> dict[str, bytes]:
     figures: dict[str, bytes] = {}
-    said = "Subset less rest; 95% intervals by video."
+    said = "Subset less rest; 95% intervals by video, for all at once."
     if len(gates) > _MOST_DRAWN:
         said += f" The first {_MOST_DRAWN} of {len(gates)} subsets."
     if metrics:

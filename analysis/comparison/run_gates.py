@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..statistics.bootstrap import FEW_VIDEOS, VideoBootstrap
+from ..statistics.bootstrap import VideoBootstrap
 from ..statistics.simultaneous import simultaneous_intervals
 from ..statistics.summary import GateSummary
 
@@ -116,7 +116,7 @@ def _differences(first: pl.DataFrame, own: pl.DataFrame) -> dict[tuple[str, int,
             "difference_low": each.low,
             "difference_high": each.high,
             "shared_videos": each.videos,
-            "told_apart": each.excludes_zero and each.videos >= FEW_VIDEOS,
+            "told_apart": each.told_apart,
         }
         for key, each in zip(keys, together, strict=True)
     }

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ..evaluation.metrics import METRICS
-from ..statistics.bootstrap import FEW_VIDEOS, VideoBootstrap
+from ..statistics.bootstrap import VideoBootstrap
 from ..statistics.simultaneous import simultaneous_intervals
 
 _COLUMNS: dict[str, Any] = {
@@ -83,7 +83,7 @@ def _differences(first: pl.DataFrame, own: pl.DataFrame) -> dict[str, dict[str, 
             "difference_high": each.high,
             "shared_queries": int((~np.isnan(columns[:, at])).sum()),
             "shared_videos": each.videos,
-            "told_apart": each.excludes_zero and each.videos >= FEW_VIDEOS,
+            "told_apart": each.told_apart,
         }
         for at, (metric, each) in enumerate(zip(metrics, together, strict=True))
     }

@@ -25,7 +25,7 @@ def evaluation_document(evaluation: Evaluation, subsets: Mapping[str, frozenset[
         **evaluation.metrics,
         "queries": per_query.height,
         "videos": per_query["vid"].n_unique(),
-        "notes": list(evaluation.notes),
+        "notes": [*evaluation.notes, *_notes(per_query, subsets)],
         "intervals": {
             "level": LEVEL,
             "resampled": "videos",
@@ -58,6 +58,8 @@ def _subset(per_query: pl.DataFrame, qids: frozenset[str]) -> dict[str, Any]:
             "estimate": row["difference"],
             "low": row["difference_low"],
             "high": row["difference_high"],
+            "videos": row["videos"],
+            "told_apart": row["told_apart"],
         }
         for row in compared.iter_rows(named=True)
     }
@@ -76,21 +78,37 @@ def evaluation_text(evaluation: Evaluation, subsets: Mapping[str, frozenset[str]
             ]
         ),
     ]
-    videos = per_query["vid"].n_unique()
-    if videos < FEW_VIDEOS:
-        blocks.append(f"intervals of fewer than {FEW_VIDEOS} videos are too narrow: take none for an effect")
+    blocks += _notes(per_query, subsets)
     for name, qids in subsets.items():
         inside = per_query["qid"].is_in(list(qids))
         rows = [("", "subset", "rest", "difference", "")]
         for row in subset_metrics(per_query, qids).iter_rows(named=True):
             low, high = row["difference_low"], row["difference_high"]
-            told = "" if low > 0 or high < 0 else "  not told apart from 0"
+            told = "" if row["told_apart"] else "  not told apart from 0"
             difference = "-" if row["difference"] != row["difference"] else f"{row['difference']:+.2f}"
             values = _value(row["subset"]), _value(row["rest"])
             rows.append((row["name"], *values, difference, f"{_interval(low, high, signed=True)}{told}"))
         title = f"subset {name!r}: {_of(per_query.filter(inside))}; rest: {_of(per_query.filter(~inside))}"
-        blocks += [title, _aligned(rows)]
+        told = f"  intervals of the {len(rows) - 1} differences hold at once"
+        blocks += [title, f"{_aligned(rows)}\n{told}"]
     return "\n\n".join(blocks) + "\n"
+
+
+def _notes(per_query: pl.DataFrame, subsets: Mapping[str, frozenset[str]]) -> list[str]:
+    """Where intervals rest on too few videos to be believed: of the whole, or of a subset or its rest."""
+    if per_query["vid"].n_unique() < FEW_VIDEOS:
+        return [f"intervals of fewer than {FEW_VIDEOS} videos are too narrow: take none for an effect"]
+    notes: list[str] = []
+    for name, qids in subsets.items():
+        inside = per_query["qid"].is_in(list(qids))
+        for what, part in ((f"subset {name!r}", inside), (f"the rest of subset {name!r}", ~inside)):
+            videos = per_query.filter(part)["vid"].n_unique()
+            if videos < FEW_VIDEOS:
+                notes.append(
+                    f"{what} is of {counted(videos, 'video')}: intervals of fewer than {FEW_VIDEOS} are too "
+                    "narrow, no difference is called an effect"
+                )
+    return notes
 
 
 def _of(part: pl.DataFrame) -> str:

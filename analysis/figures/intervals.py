@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 from matplotlib.axes import Axes
 
-from ..statistics.bootstrap import FEW_VIDEOS
+from ..statistics.bootstrap import FEW_VIDEOS, told_apart
 from .style import INK, QUIET, Figure, grid, heading, kind_colour, new_figure, short, style
 
 
@@ -60,7 +60,7 @@ def _point(axes: Axes, row: dict[str, Any], height: float, colour: str, centre: 
         return
     if math.isfinite(low):
         axes.plot([low, high], [height, height], color=colour, linewidth=1.6, solid_capstyle="butt")
-    told = row["videos"] >= FEW_VIDEOS and (low > centre or high < centre)
+    told = told_apart(low, high, row["videos"], centre)
     axes.plot(
         row["estimate"],
         height,

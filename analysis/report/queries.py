@@ -11,7 +11,7 @@ from ..association.failures import FAILING_IOU
 from ..association.measures import Measure
 from ..evaluation.evaluate import Evaluation
 from ..evaluation.intervals import metric_intervals
-from ..statistics.bootstrap import FEW_VIDEOS, LEVEL, RESAMPLES
+from ..statistics.bootstrap import FEW_VIDEOS, LEVEL, RESAMPLES, told_apart
 from .markdown import counted, number, plain, table
 
 TITLE = "Queries"
@@ -29,7 +29,7 @@ def interval(row: dict[str, Any], name: str = "estimate", digits: int = 2, *, ce
     text = number(value, digits)
     if low is None or low != low:
         return text
-    text = f"**{text}**" if excludes(low, high, row["videos"], centre) else text
+    text = f"**{text}**" if told_apart(low, high, row["videos"], centre) else text
     return f"{text} \\[{number(low, digits)}, {number(high, digits)}\\]"
 
 
@@ -170,11 +170,6 @@ def agreement_text(agreement: pl.DataFrame) -> str:
     )
 
 
-def excludes(low: float, high: float, videos: int, centre: float = 0.0) -> bool:
-    """Whether an interval tells an effect from none: it excludes ``centre`` and rests on enough videos."""
-    return videos >= FEW_VIDEOS and (low > centre or high < centre)
-
-
 def chance(estimates: pl.DataFrame, prefix: str = "") -> str:
     """How many intervals exclude 0, and how many would by chance.
 
@@ -189,7 +184,7 @@ def chance(estimates: pl.DataFrame, prefix: str = "") -> str:
             "effect at all up to a quarter of them would exclude 0."
         )
     rows = known.select(f"{prefix}low", f"{prefix}high", "videos").iter_rows()
-    told = sum(excludes(*row) for row in rows)
+    told = sum(told_apart(*row) for row in rows)
     return (
         f"{told} of {known.height} intervals exclude 0 (bold); with no effect at all, "
         f"{(1 - LEVEL) * known.height:.0f} or so would by chance."

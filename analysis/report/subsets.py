@@ -8,8 +8,9 @@ from typing import Any
 import polars as pl
 
 from ..association.measures import Measure
-from .markdown import number, plain, table
-from .queries import chance, excludes, interval, place_cells
+from ..statistics.bootstrap import FEW_VIDEOS, LEVEL
+from .markdown import counted, number, plain, table
+from .queries import interval, place_cells
 from .section import Section
 
 TITLE = "Subsets"
@@ -48,7 +49,7 @@ def gates_text(compared: pl.DataFrame, measures: Sequence[Measure]) -> str:
         rows.append(cells)
     heads = ["gate", "layer", "mean: subset", "rest", "difference"]
     heads += ["\\|g\\|: subset", "rest", "difference"]
-    return f"{table(heads, rows)}\n\n{chance(compared, 'difference_')}"
+    return f"{table(heads, rows)}\n\n{_told(compared)}"
 
 
 def subsets_section(blocks: Sequence[str], figures: dict[str, bytes], document: dict[str, Any]) -> Section:
@@ -65,8 +66,24 @@ def _answer(compared: pl.DataFrame) -> str:
     told = [
         f"{row['name']} ({'better' if row['difference'] > 0 else 'worse'})"
         for row in compared.iter_rows(named=True)
-        if excludes(row["difference_low"], row["difference_high"], row["videos"])
+        if row["told_apart"]
     ]
     if not told:
-        return "No metric of the subset can be told apart from the rest."
-    return f"Told apart from the rest: {', '.join(told)}. {chance(compared, 'difference_')}"
+        return f"No metric of the subset can be told apart from the rest. {_told(compared)}"
+    return f"Told apart from the rest: {', '.join(told)}. {_told(compared)}"
+
+
+def _told(compared: pl.DataFrame) -> str:
+    """How many differences are told apart (bold), and of what the intervals are."""
+    known = compared.filter(pl.col("difference_low").is_finite())
+    if known.is_empty():
+        return "There are too few videos for intervals."
+    if (videos := max(known["videos"].to_list())) < FEW_VIDEOS:
+        return (
+            f"None is called an effect: the subset or the rest is of {counted(videos, 'video')}, and "
+            f"intervals of fewer than {FEW_VIDEOS} are too narrow."
+        )
+    return (
+        f"{known['told_apart'].sum()} of {known.height} differences are told apart (bold). All intervals "
+        f"hold at once with a probability of {LEVEL:.0%}."
+    )

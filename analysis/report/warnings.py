@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from ...runtime.runs.coverage import shortfall_texts
 from ...runtime.runs.reader import Run
 from ..statistics.summary import GateSummary
 from .markdown import counted
@@ -26,6 +27,8 @@ def run_warnings(run: Run, summary: GateSummary) -> list[str]:
         named = "; ".join(f"{sample.sample_id}: {sample.reason}" for sample in record.skipped[:_NAMED])
         more = f"; and {len(record.skipped) - _NAMED} more" if len(record.skipped) > _NAMED else ""
         found.append(f"{counted(len(record.skipped), 'sample')} left out of the run ({named}{more}).")
+    recipe = run.manifest.preprocessing
+    found += [f"{text}." for text in shortfall_texts(record.coverage, record.samples, recipe)]
     expected = len(run.manifest.gates)
     counts = summary.per_sample.group_by("sample_id").len()
     if lacking := counts.filter(pl.col("len") != expected).height:

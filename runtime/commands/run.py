@@ -134,6 +134,7 @@ def _report(result: RunResult, *, as_json: bool) -> None:
             "queries": result.queries,
             "stored": result.stored,
             "skipped": skipped,
+            "coverage": list(result.coverage),
             "seconds": round(result.seconds, 3),
             "samples_per_second": round(result.samples_per_second, 3),
         }
@@ -152,6 +153,8 @@ def _report(result: RunResult, *, as_json: bool) -> None:
         f"wrote {result.output}: {' and '.join(result.stored)} of {of} "
         f"in {result.seconds:.1f} s ({result.samples_per_second:.1f} {what}/s)"
     )
+    for sentence in result.coverage:
+        print(f"note: {sentence}")
     if skipped:
         print(f"left out {len(skipped)} of {len(skipped) + result.samples} samples:")
         for sample in skipped:

@@ -30,6 +30,7 @@ class CheckedSamples:
 
     - ``good``: the annotations that can run, in their order.
     - ``clips``, ``words``: L and T of each, as the model gets them; T is 0 where it takes no text.
+    - ``stored``: clips that the video (the shortest of its sources) and the audio of each have.
     - ``states``: int64 (good, 2), the state of each one's video and text files, another number once they
       change.
     - ``bad``: (qid, reason) of the others, in their order.
@@ -38,6 +39,7 @@ class CheckedSamples:
     good: list[Annotation]
     clips: list[int]
     words: list[int]
+    stored: list[tuple[int, int]]
     states: NDArray[np.int64]
     bad: list[tuple[str, str]]
 
@@ -60,17 +62,19 @@ def check_samples(
         queries.setdefault(annotation.vid, []).append(place)
     clips = [0] * len(annotations)
     words = [0] * len(annotations)
+    stored = [(0, 0)] * len(annotations)
     states = np.zeros((len(annotations), 2), np.int64)
     reasons: dict[int, str] = {}
 
     def check_video(vid: str, scratch: Scratch) -> int:
         scratch.reset()
         try:
-            (length, state), problem = _video(folders, vid, scratch), None
+            (has, state), problem = _video(folders, vid, scratch), None
         except DatasetError as error:
-            length, state, problem = 0, 0, error.problem
+            has, state, problem = (0, 0), 0, error.problem
+        length = min(*has, folders.preprocessing.max_v_l)
         for place in queries[vid]:
-            clips[place], states[place, 0] = length, state
+            clips[place], stored[place], states[place, 0] = length, has, state
             problems = [] if problem is None else [problem]
             try:
                 words[place], states[place, 1] = _text(folders, annotations[place].qid, scratch)
@@ -101,33 +105,34 @@ def check_samples(
         good=[annotations[place] for place in good],
         clips=[clips[place] for place in good],
         words=[words[place] for place in good],
+        stored=[stored[place] for place in good],
         states=states[good],
         bad=[(annotations[place].qid, reasons[place]) for place in sorted(reasons)],
     )
 
 
-def _video(folders: FeatureFolders, vid: str, scratch: Scratch) -> tuple[int, int]:
-    """L, the shortest of the sources, the audio and max_v_l, and the state of the files.
+def _video(folders: FeatureFolders, vid: str, scratch: Scratch) -> tuple[tuple[int, int], int]:
+    """Clips of the video, which is the shortest of its sources, and of the audio, and the state of the files.
 
     Raises what is wrong with any of them.
     """
     problems: list[str] = []
-    lengths, states = [folders.preprocessing.max_v_l], [0, 0]
+    of_video, of_audio, states = 0, 0, [0, 0]
     try:
         video = read_video(folders, vid, scratch=scratch)
-        lengths += map(len, video.sources)
+        of_video = min(map(len, video.sources))
         states[0] = video.state
     except DatasetError as error:
         problems.append(error.problem)
     try:
         audio = read_audio(folders, vid, scratch=scratch)
-        lengths.append(len(audio.values))
+        of_audio = len(audio.values)
         states[1] = audio.state
     except DatasetError as error:
         problems.append(error.problem)
     if problems:
         raise DatasetError("; ".join(problems))
-    return min(lengths), hash(tuple(states))
+    return (of_video, of_audio), hash(tuple(states))
 
 
 def _text(folders: FeatureFolders, qid: str, scratch: Scratch) -> tuple[int, int]:

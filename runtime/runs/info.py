@@ -11,6 +11,7 @@ import msgspec
 
 from ..errors import ManifestError, RunFolderError, RunMismatchError
 from ..manifest import Manifest
+from .coverage import Shortfall
 from .schema import RUN_FILE
 
 FORMAT_VERSION = 1
@@ -77,6 +78,7 @@ class RunInfo:
     - ``predictions``, ``gates``, ``summaries``: what the model gives, and so what is stored.
     - ``per_video``: a sample is a video, computed once for all its queries; else it is a query.
     - ``queries``: how many queries the samples answer; None in a run that has one query a sample.
+    - ``coverage``: samples whose features or windows do not cover their video, by kind.
     - ``device``: ``cpu`` or ``cuda``. ``tf32``: whether CUDA might round products' inputs to 10 bits.
     - ``versions``: of gatescope and of what computed and wrote the numbers.
     """
@@ -98,6 +100,7 @@ class RunInfo:
     queries: int | None = None
     tf32: bool = False
     skipped: tuple[Skipped, ...] = ()
+    coverage: tuple[Shortfall, ...] = ()
     timings: Timings = field(default_factory=Timings)
     finished: bool = False
     format_version: int = FORMAT_VERSION

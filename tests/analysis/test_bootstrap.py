@@ -68,7 +68,7 @@ def test_the_same_seed_gives_the_same_interval_and_clusters_widen_it() -> None:
 
 def test_one_video_or_no_value_has_an_estimate_and_no_interval() -> None:
     alone = VideoBootstrap(["a", "a"]).mean([1.0, 3.0])
-    assert alone.estimate == 2 and math.isnan(alone.low) and not alone.excludes_zero
+    assert alone.estimate == 2 and math.isnan(alone.low) and not alone.told_apart
     nothing = VideoBootstrap(["a", "b"]).mean([math.nan, math.nan])
     assert math.isnan(nothing.estimate) and math.isnan(nothing.high) and nothing.videos == 0
     assert math.isnan(VideoBootstrap([]).mean([]).estimate)
@@ -77,9 +77,9 @@ def test_one_video_or_no_value_has_an_estimate_and_no_interval() -> None:
 def test_an_effect_is_told_apart_from_none() -> None:
     names, values, _ = rows()
     bootstrap = VideoBootstrap(names)
-    assert bootstrap.mean(np.abs(values) + 1).excludes_zero
+    assert bootstrap.mean(np.abs(values) + 1).told_apart
     noise = np.random.default_rng(1).normal(size=len(names))
-    assert not bootstrap.mean(noise - np.nanmean(noise)).excludes_zero
+    assert not bootstrap.mean(noise - np.nanmean(noise)).told_apart
 
 
 def test_many_columns_at_once_are_each_alone() -> None:

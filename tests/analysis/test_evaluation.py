@@ -13,6 +13,8 @@ import pytest
 
 from gatescope.analysis.evaluation.evaluate import METRICS, evaluate, evaluate_run
 from gatescope.analysis.evaluation.intervals import subset_metrics
+from gatescope.analysis.report.subsets import metrics_text
+from gatescope.analysis.statistics.subsets import subset_differences
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import DatasetError, NoGroundTruthError, RunFolderError
 
@@ -377,6 +379,53 @@ def test_the_command_prints_the_benchmarks_json_and_writes_every_query(
     assert pl.read_parquet(tmp_path / "q.parquet").columns == pl.read_csv(tmp_path / "q.csv").columns
     assert main([*command, "--output", str(tmp_path / "q.txt")]) == 2
     assert not (tmp_path / "q.txt").exists()
+
+
+@pytest.mark.parametrize(("within", "videos"), [(4, 60), (56, 60), (30, 60)])
+def test_few_videos_on_either_side_call_nothing_an_effect(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], within: int, videos: int
+) -> None:
+    """The subset is answered perfectly and the rest never: only enough videos make that an effect."""
+    rows = [truth(qid) for qid in range(videos)]
+    wrong = predicted(0, [[40, 58, 0.9]])
+    predictions = [predicted(qid) if qid < within else {**wrong, "qid": qid} for qid in range(videos)]
+    lines(tmp_path / "val.jsonl", rows)
+    lines(tmp_path / "preds.jsonl", predictions)
+    (tmp_path / "part.txt").write_text("\n".join(map(str, range(within))))
+    command = ["evaluate", str(tmp_path / "preds.jsonl"), "--annotations", str(tmp_path / "val.jsonl")]
+    command += ["--subset", f"part={tmp_path / 'part.txt'}"]
+    enough = min(within, videos - within) >= 20
+    assert main([*command, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    difference = document["subsets"]["part"]["difference"]["MR-full-R1@0.5"]
+    assert (difference["estimate"], difference["low"]) == (100, 100)
+    assert difference["videos"] == min(within, videos - within)
+    assert difference["told_apart"] is enough
+    assert any("no difference is called an effect" in note for note in document["notes"]) is not enough
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    (row,) = [line for line in said.splitlines() if "MR-full-R1@0.5" in line and "+100" in line]
+    assert ("not told apart from 0" in row) is not enough
+    # The report's table says the same of the same numbers.
+    compared = subset_metrics(evaluate(predictions, tmp_path / "val.jsonl").per_query, _qids(within))
+    assert ("No metric of the subset can be told apart" in metrics_text(compared)) is not enough
+
+
+def _qids(count: int) -> frozenset[str]:
+    return frozenset(map(str, range(count)))
+
+
+def test_differences_of_many_metrics_hold_at_once(tmp_path: Path) -> None:
+    """Wider than each alone: with one metric there is nothing to widen for, with all of them there is."""
+    rows, predictions = dataset()
+    per_query = evaluate(predictions, lines(tmp_path / "val.jsonl", rows)).per_query
+    inside = per_query["qid"].is_in(list(_qids(30)))
+    alone = subset_differences(per_query, ["ap"], inside).row(0, named=True)
+    columns = [column for column in METRICS.values() if column != "ap"]
+    together = subset_differences(per_query, ["ap", *columns], inside).row(0, named=True)
+    assert together["difference"] == alone["difference"]
+    assert together["difference_low"] < alone["difference_low"]
+    assert together["difference_high"] > alone["difference_high"]
 
 
 def test_a_subset_of_all_queries_has_no_rest(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def test_json_is_all_that_goes_to_stdout(case: TinyCase, capsys: pytest.CaptureF
         "queries",
         "stored",
         "skipped",
+        "coverage",
         "seconds",
         "samples_per_second",
     }
