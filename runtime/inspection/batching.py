@@ -23,8 +23,13 @@ def effect_in_words(effect: BatchingEffect) -> str:
         *([("saliency", effect.outputs["saliency_scores"])] if "saliency_scores" in effect.outputs else []),
         *((f"the {kind} gate", value) for kind, value in effect.gates.items()),
     ]
-    first, *more = [f"{name} {{}}by up to {value:.2g}" for name, value in moved] or ["nothing {}"]
-    told = ", ".join([first.format("differs "), *(one.format("") for one in more)])
+    apart = [f"by up to {value:.2g}" if value > _ROUNDING else "" for _, value in moved]
+    names = [name for name, _ in moved]
+    differing = [f"{name} {by}" for name, by in zip(names, apart, strict=True) if by]
+    alike = " and ".join(name for name, by in zip(names, apart, strict=True) if not by)
+    told = ", ".join(differing).replace(" by", " differs by", 1)
+    if alike:
+        told += f"{', ' if told else ''}{alike} {'do' if ' and ' in alike else 'does'} not differ"
     if effect.answers_changed is None:
         return f"{on} {told}"
     return f"{on} {told}; the best window is another one for {effect.answers_changed:,} of them"
