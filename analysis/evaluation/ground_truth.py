@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.data.annotations import Annotation, read_annotations
+from ...runtime.data.json_lines import lines_of
 from ...runtime.errors import DatasetError, NoGroundTruthError
 from .listing import listed
 
@@ -103,8 +104,8 @@ def read_ground_truth(path: Path) -> GroundTruth:
 
 def _lines(path: Path, queries: Sequence[Annotation]) -> list[bytes]:
     wanted = {query.line for query in queries}
-    with path.open("rb") as stream:
-        lines = [line for number, line in enumerate(stream, start=1) if number in wanted]
+    stored = lines_of(path, "annotation file", "--annotations")
+    lines = [line for number, line in enumerate(stored, start=1) if number in wanted]
     return [lines[0].removeprefix(b"\xef\xbb\xbf"), *lines[1:]]
 
 

@@ -128,10 +128,23 @@ def _find_all(wanted: list[_Wanted], root: Path | None) -> list[Path]:
         raise DatasetError(
             "feature folders are missing\n    " + "\n    ".join(problems),
             received=f"under {root}: {_listing(root)}" if root is not None else None,
-            fix="correct --features, or use --video-features, --audio-features, --text-features",
+            fix=_below_or_above(wanted, root)
+            or "correct --features, or use --video-features, --audio-features, --text-features",
         )
     _refuse_shared(wanted, found)
     return found
+
+
+def _below_or_above(wanted: list[_Wanted], root: Path | None) -> str | None:
+    """Where a folder directly below ``root``, or the one above it, has every source: how to name it."""
+    if root is None:
+        return None
+    below = sorted(path for path in root.iterdir() if path.is_dir())
+    for place, near in (*(("below it", path) for path in below), ("above it", root.resolve().parent)):
+        folders = [_candidates(one, wanted, near) for one in wanted if one.explicit is None]
+        if all(any(path.is_dir() for path in names) for names in folders):
+            return f"{near.name or near}/ {place} has them: --features {near}"
+    return None
 
 
 def _candidates(one: _Wanted, wanted: list[_Wanted], root: Path) -> list[Path]:

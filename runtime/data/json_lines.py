@@ -20,6 +20,7 @@ class BadLineError(ValueError):
 def lines_of(path: Path, what: str, flag: str) -> Iterator[bytes]:
     """The lines of ``path`` as they are; ``what`` and ``flag`` name the file and its option in errors.
 
+    A file that is one JSON list gives one line per entry.
     Raises :class:`~gatescope.runtime.errors.DatasetError` for a file that is not there or cannot be read.
     """
     # A special file (a pipe, a device) could block for ever, so only ordinary files are opened.
@@ -35,9 +36,32 @@ def lines_of(path: Path, what: str, flag: str) -> Iterator[bytes]:
         if not path.is_file():
             raise DatasetError(f"{path} is not an ordinary file", expected=_article(what))
         with path.open("rb") as stream:
+            first = stream.readline()
+            if first.removeprefix(BOM).lstrip()[:1] in (b"[", b""):
+                entries = _entries(first + stream.read())
+                if entries is not None:
+                    yield from entries
+                    return
+                stream.seek(0)
+                first = stream.readline()
+            yield first
             yield from stream
     except (OSError, ValueError) as error:
         raise DatasetError(f"the {what} {path} cannot be read", received=str(error)) from error
+
+
+def _entries(text: bytes) -> list[bytes] | None:
+    """The entries of one JSON list, each as a line; None for anything else."""
+    if not text.removeprefix(BOM).lstrip().startswith(b"["):
+        return None
+    try:
+        found: Any = json.loads(text.removeprefix(BOM))
+    except (ValueError, RecursionError):
+        return None
+    # A line that holds a list is a line: only a list of objects is a file of them.
+    if not isinstance(found, list) or not any(isinstance(one, dict) for one in cast(list[Any], found)):
+        return None
+    return [json.dumps(one).encode() for one in cast(list[Any], found)]
 
 
 def json_object(line: bytes) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gatescope.analysis.evaluation.ground_truth import read_ground_truth
 from gatescope.runtime.data.annotations import Annotation, read_annotations
 from gatescope.runtime.data.selection import select
 from gatescope.runtime.errors import DatasetError, UsageError
@@ -34,6 +35,19 @@ def test_byte_order_mark_and_windows_line_ends_are_tolerated(tmp_path: Path) -> 
     path = tmp_path / "val.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\r\n\r\n")
     assert [annotation.qid for annotation in read_annotations(path)] == ["7"]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("start", ["", "\ufeff", "\n  "])
+def test_one_json_list_is_a_file_of_its_entries(tmp_path: Path, indent: int | None, start: str) -> None:
+    path = tmp_path / "data.json"
+    rows = [GOOD, {**GOOD, "qid": "b", "query": "고양이", "relevant_windows": [[4, 6]]}]
+    path.write_text(start + json.dumps(rows, indent=indent), encoding="utf-8")
+    assert [(one.qid, one.query) for one in read_annotations(path)] == [("7", "a cat"), ("b", "고양이")]
+    assert read_ground_truth(path).windows[:, 0].tolist() == [[0, 2], [4, 6]]
+    path.write_text(json.dumps([GOOD, 3]))
+    with pytest.raises(DatasetError, match="line 2: a number, not a JSON object"):
+        read_annotations(path)
 
 
 def without(key: str) -> dict[str, object]:

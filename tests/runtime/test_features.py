@@ -125,6 +125,20 @@ def test_missing_folders_are_listed_with_what_is_there(tmp_path: Path, manifest:
     assert "source 'slowfast_features'" not in message
 
 
+def test_a_root_one_level_off_is_recognised(tmp_path: Path, manifest: Manifest) -> None:
+    root = tmp_path / "features"
+    for name in ("slowfast_features", "clip_features", "pann_features", "clip_text_features"):
+        (root / name).mkdir(parents=True)
+    with pytest.raises(DatasetError, match="features/ below it has them") as caught:
+        FeatureFolders.find(manifest, tmp_path)
+    assert f"--features {root}" in str(caught.value)
+    with pytest.raises(DatasetError, match="features/ above it has them"):
+        FeatureFolders.find(manifest, root / "pann_features")
+    (root / "pann_features").rmdir()
+    with pytest.raises(DatasetError, match="correct --features"):
+        FeatureFolders.find(manifest, tmp_path)
+
+
 def test_a_missing_root_and_a_missing_explicit_folder(tmp_path: Path, manifest: Manifest) -> None:
     with pytest.raises(DatasetError, match="is not there"):
         FeatureFolders.find(manifest, tmp_path / "absent")
