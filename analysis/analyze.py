@@ -22,6 +22,7 @@ from .context import Context, Options
 from .evaluation.training import check_given
 from .plugins.loading import load_plugins
 from .report.document import statistics_document, to_json
+from .report.earlier import earlier_weighting
 from .report.folder import is_inside, write_report
 from .report.html.page import page
 from .report.html.payload import payload
@@ -138,6 +139,8 @@ def analyze_run(
     document = statistics_document(
         summary, spread, videos["vid"].n_unique(), finished=run.finished, warnings=warnings
     )
+    if (weighted := earlier_weighting(summary, queries)) is not None:
+        document["earlier_weighting"] = weighted
     for chapter in chapters:
         document |= chapter.document
     contents = {

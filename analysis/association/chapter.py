@@ -14,6 +14,7 @@ from ..figures.rankings import ranking_figure
 from ..figures.style import png
 from ..report import queries as text
 from ..report.document import to_json
+from ..report.earlier import earlier_details
 from ..report.section import Section
 from .agreement import gate_agreement, has_clips
 from .correlations import gate_correlations
@@ -81,6 +82,7 @@ def queries_chapter(context: Context) -> Section:
         "means": means.to_dicts(),
         "rankings": ranking_document(joined, measures),
         **found,
+        **earlier_details(summary, joined),
     }
     document: dict[str, Any] = {"queries": found} if found else {}
     if context.evaluation is not None:
