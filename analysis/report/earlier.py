@@ -82,7 +82,7 @@ def earlier_details(summary: GateSummary, joined: pl.DataFrame) -> dict[str, Any
 def _rankings(
     per_sample: pl.DataFrame, kinds: Sequence[str], qids: dict[str, list[str]]
 ) -> dict[str, dict[str, list[list[Any]]]]:
-    """By kind and for all kinds together, the ten queries of the largest mean over layers, and the last ten."""
+    """By kind and for all together, the ten queries of the largest mean over layers, and the last ten."""
     finite = per_sample.filter(pl.col("mean").is_finite())
     means = finite.group_by("sample_id", "gate", maintain_order=True).agg(pl.col("mean").mean())
     whole = means.group_by("sample_id", maintain_order=True).agg(pl.col("mean").mean())
