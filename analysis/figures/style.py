@@ -102,6 +102,11 @@ class Figure(PlainFigure):
     process that serves, and the last line of a cell would print ``<Figure size …>`` alone.
     """
 
+    def draw(self, renderer: Any) -> None:
+        """Draw it in gatescope's style, also where somebody else asks: a notebook's inline pictures."""
+        with style():
+            super().draw(renderer)
+
     def _repr_png_(self) -> bytes:
         return png(self)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from .alarm import Alarm, Kind, Reading
@@ -47,9 +47,15 @@ def reading_text(reading: Reading) -> str:
 
     text = (
         f"{reading.kind}{row} is {number(reading.value)}, baseline {number(reading.baseline)},"
-        f" threshold {number(reading.threshold)}"
+        f" threshold {_threshold(reading, number)}"
     )
     return f"{text} (window {reading.window})" if reading.window else text
+
+
+def _threshold(reading: Reading, number: Callable[[float], str]) -> str:
+    """The threshold as ``number`` writes it; of a share beyond 1, that nothing can exceed it."""
+    beyond = reading.kind in _SHARES and reading.threshold > 1
+    return "none (over 100%)" if beyond else number(reading.threshold)
 
 
 def alarm_text(alarm: Alarm) -> str:
@@ -69,10 +75,11 @@ def readings_table(readings: Sequence[Reading]) -> str:
     rows: list[tuple[str, ...]] = [("", "gate", "value", "baseline", "threshold", "beyond")]
     for one in readings:
         gate = f"{one.gate}.{one.layer}" if one.layer is not None else "all"
-        shown = [
-            f"{value:.1%}" if one.kind in _SHARES else f"{value:.4f}"
-            for value in (one.value, one.baseline, one.threshold)
-        ]
+
+        def number(value: float, kind: Kind = one.kind) -> str:
+            return f"{value:.1%}" if kind in _SHARES else f"{value:.4f}"
+
+        shown = (number(one.value), number(one.baseline), _threshold(one, number))
         rows.append((str(one.kind), gate, *shown, f"{one.excess:.2f}x" if one.excess >= 1 else ""))
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
     return "\n".join(
