@@ -65,6 +65,8 @@ class GateAnalyzer:
         compare: str | Iterable[Hashable] | None = None,
         raw: bool = False,
         plugins: Sequence[str | Path] = (),
+        training_predictions: str | Path | None = None,
+        ablation: str | Path | None = None,
         progress: bool | None = None,
     ) -> AnalysisResult:
         """Write report, statistics and figures of all samples into ``output``; see :func:`analyze_run`.
@@ -75,6 +77,8 @@ class GateAnalyzer:
           few that say most. ``compare``: ids to set side by side, ``[]`` for the first five; by default none.
         - ``raw``: write the gates of these samples as ``.npy`` files too.
         - ``plugins``: files of Python code that register statistics and figures.
+        - ``training_predictions``: what training predicted for the same queries (JSONL). ``ablation``: the
+          folder of a finished ablation of the run's model.
         - ``progress``: whether to show on stderr how far it is; by default in a notebook only.
         """
         options = Options(
@@ -84,6 +88,8 @@ class GateAnalyzer:
             compare=None if compare is None else _texts(compare),
             raw=raw,
             plugins=tuple(local(one) for one in plugins),
+            training_predictions=None if training_predictions is None else local(training_predictions),
+            ablation=None if ablation is None else local(ablation),
         )
         if not (in_notebook() if progress is None else progress):
             return analyze_run(self.run, output, options=options)

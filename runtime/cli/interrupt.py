@@ -6,7 +6,7 @@ Python prints and forgets exceptions raised in callbacks of weak references and 
 
 from __future__ import annotations
 
-import _thread
+import signal
 import sys
 import threading
 from collections.abc import Generator
@@ -17,6 +17,13 @@ from typing import Any
 _AGAIN_SECONDS = 0.02
 
 
+def _interrupt() -> None:
+    """A real signal to the main thread, which also ends what it waits for."""
+    main = threading.main_thread().ident
+    if main is not None:
+        signal.pthread_kill(main, signal.SIGINT)
+
+
 @contextmanager
 def interrupts_are_kept() -> Generator[None]:
     """Within, an interrupt that Python drops is raised again in the main thread."""
@@ -24,7 +31,7 @@ def interrupts_are_kept() -> Generator[None]:
 
     def hook(dropped: Any) -> None:
         if isinstance(dropped.exc_value, KeyboardInterrupt):
-            timer = threading.Timer(_AGAIN_SECONDS, _thread.interrupt_main)
+            timer = threading.Timer(_AGAIN_SECONDS, _interrupt)
             timer.daemon = True
             timer.start()
         else:
