@@ -10,7 +10,7 @@ from ...runtime.inspection.batching import effect_in_words, matters
 from ...runtime.manifest import Manifest, Verification
 from ...runtime.model_file import file_sha256
 from ..context import Context
-from ..report.markdown import counted, number, plain, table
+from ..report.markdown import counted, number, plain, shared_name, table
 from ..report.section import Section
 from .metrics import short_metric
 
@@ -63,7 +63,7 @@ def training_answer(context: Context) -> str | None:
             "Not shown: the export was not compared with predictions that training left behind "
             "(`gatescope report --verify`)."
         )
-    text = f"Yes: it reproduces {plain(verified.predictions)} on {counted(verified.samples, 'sample')}."
+    text = f"Yes: it reproduces {_what(verified)}."
     both = _both(context)
     if both:
         metric, (theirs, ours) = next(iter(both.items()))
@@ -73,6 +73,10 @@ def training_answer(context: Context) -> str | None:
     if certificate.batching_effect is not None and matters(certificate.batching_effect):
         return f"{text} Each query by itself, as in this run: {effect_in_words(certificate.batching_effect)}."
     return text
+
+
+def _what(verified: Verification) -> str:
+    return f"{plain(shared_name(verified.predictions))} on {counted(verified.samples, 'sample')}"
 
 
 def _verification(manifest: Manifest) -> Verification | None:
@@ -116,8 +120,8 @@ def _verified_text(verified: Verification | None, given: Path | None) -> str:
             "`gatescope export --verify` does that. The file's metrics are shown here next to the run's."
         )
     return (
-        f"The model reproduces {plain(verified.predictions)} on {counted(verified.samples, 'sample')}, run "
-        f"as training evaluated: in batches of {verified.batch_size}, in file order (reference batching)."
+        f"The model reproduces {_what(verified)}, run as training evaluated: "
+        f"in batches of {verified.batch_size}, in file order (reference batching)."
     )
 
 

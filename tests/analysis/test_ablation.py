@@ -560,7 +560,7 @@ def test_the_command(heard: Heard, tmp_path: Path, capsys: pytest.CaptureFixture
     told = json.loads(capsys.readouterr().out)
     assert told == json.loads((tmp_path / "out" / "ablation.json").read_text())
     assert main(words) == 2
-    assert main([*words[:-2], "--subset", "nonsense"]) == 1
+    assert main([*words[:-2], "--subset", "nonsense"]) == 2
     assert "Traceback" not in capsys.readouterr().err
 
 
