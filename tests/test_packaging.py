@@ -31,7 +31,7 @@ def sources(copy: Path, *folders: str) -> Path:
     """A copy of the tree's files and of some of its folders: a build leaves things beside what it builds."""
     copy.mkdir()
     for file in ROOT.iterdir():
-        if file.is_file():
+        if file.is_file() and file.name != ".git":  # a file in a worktree
             shutil.copy(file, copy)
     for folder in folders:
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -124,6 +124,9 @@ def test_the_sdist_can_be_tested(built: Path) -> None:
     assert not [name for name in names if name.endswith(".pyc")]
 
 
+AUTHOR = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org")
+
+
 def install_lines() -> list[str]:
     chapter = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## Install\n")[1].split("\n## ")[0]
     return [line.strip() for line in re.findall(r"^    (pip install .*)$", chapter, re.MULTILINE)]
@@ -136,13 +139,18 @@ def test_the_install_lines_of_the_readme(line: str, tmp_path: Path) -> None:
         assert what == ["torch", "--index-url", "https://download.pytorch.org/whl/cpu"]
         return
     (wanted,) = what
-    place, _, extras = wanted.rstrip("]").partition("[")
-    known = PROJECT["project"]["optional-dependencies"]
-    assert place == "." and set(extras.split(",")) <= set(known)
+    place, extras = re.fullmatch(r"(\.|gatescope)\[([\w,]+)\](?: @ git\+URL)?", wanted).groups()
+    assert set(extras.split(",")) <= set(PROJECT["project"]["optional-dependencies"])
     copy = sources(tmp_path / "copy", *FOLDERS.values())
+    if place == "gatescope":
+        for step in (["init", "-q"], ["add", "-A"], [*AUTHOR, "commit", "-qm", "all of it"]):
+            subprocess.run(["git", *step], cwd=copy, check=True)
+        # pip takes no address without a host after "@"; this is the same to it.
+        wanted = f"git+{copy.as_uri()}#egg=gatescope[{extras}]"
     options = ("--dry-run", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
     command = [sys.executable, "-m", "pip", "install", *options, wanted]
-    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+    folder = copy if place == "." else tmp_path
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "does not provide the extra" not in done.stdout + done.stderr
 
