@@ -18,7 +18,7 @@ GatescopeError                  exit code 1
 ├── OutOfMemoryError            a batch that does not fit, and must not be halved
 ├── InputError                  arrays that do not fit the manifest
 ├── DatasetError                annotations or features that cannot be read
-│   ├── BadSamplesError         some samples cannot be run; lists them all
+│   ├── BadSamplesError         some samples cannot be run; lists the causes
 │   ├── UnknownSampleError      exit code 2: an id that no query has
 │   └── NoGroundTruthError      annotations that know no right answer, such as a test split's
 ├── RunFolderError              a run folder that cannot be read or written
@@ -33,6 +33,8 @@ GatescopeError                  exit code 1
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from .causes import told_causes
 
 
 class GatescopeError(Exception):
@@ -157,15 +159,20 @@ class DatasetError(GatescopeError):
 
 
 class BadSamplesError(DatasetError):
-    """Some samples of a dataset cannot be run. ``samples`` holds (sample id, reason) pairs."""
+    """Some samples of a dataset cannot be run. ``samples`` holds (sample id, reason) pairs of all of them.
+
+    The message has one line per cause.
+    """
 
     def __init__(self, samples: Sequence[tuple[str, str]], total: int) -> None:
-        shown = [f"{sample}: {reason}" for sample, reason in samples]
+        every = len(samples) == total
         super().__init__(
             f"{len(samples)} of {total} samples cannot be run; nothing was written\n    "
-            + "\n    ".join(shown),
+            + "\n    ".join(told_causes(samples, "sample", total)),
             expected="readable, finite features of the widths the model was trained on, for every sample",
-            fix="mend these files, or pass --skip-bad to go on without these samples",
+            fix="check that these features are of these annotations and of what the model was trained on"
+            if every
+            else "fix these files, or pass --skip-bad to go on without these samples",
         )
         self.samples = list(samples)
 

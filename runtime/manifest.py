@@ -318,6 +318,14 @@ class Manifest:
         return tuple(tensor.name for tensor in self.inputs)
 
     @property
+    def reads_datasets(self) -> bool:
+        """Whether the recipe says how features become inputs; that of gates of unknown origin does not."""
+        recipe = self.preprocessing
+        extra = 2 if recipe.tef else 0
+        clipwise = bool(recipe.video) and min(recipe.video_width, recipe.audio_width) > extra
+        return clipwise and (recipe.text_width > 0 or "src_txt" not in self.input_names)
+
+    @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the graph's outputs, in its order."""
         return tuple(tensor.name for tensor in self.outputs)

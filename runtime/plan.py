@@ -11,9 +11,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from .causes import told_causes
 from .data.annotations import Annotation
 from .data.check import CheckedSamples, check_samples
 from .data.folders import FeatureFolders
+from .data.mistaken import refuse_wrong_order
 from .errors import BadSamplesError, DatasetError, RunFolderError
 from .progress import progress
 from .running.opening import Opening
@@ -71,11 +73,14 @@ def begin_run(
     info = opening.complete(draft)
     name = {sample.qid: sample_id(info, sample) for sample in samples}
     bad = [(name[qid], reason) for qid, reason in checked.bad]
+    if not checked.good:
+        refuse_wrong_order(folders, samples)
     if bad and not skip_bad:
         raise BadSamplesError(bad, len(samples))
     if not checked.good:
         raise DatasetError(
-            f"none of the {len(samples)} samples can be run; nothing was written\n    {_listed(bad)}",
+            f"none of the {len(samples)} samples can be run; nothing was written\n    "
+            + _listed(bad, len(samples)),
             fix="check that --features is the right folder for these annotations",
         )
     clips = {sample_id(info, one): count for one, count in zip(checked.good, checked.clips, strict=True)}
@@ -138,9 +143,9 @@ def resume_run(
         checked = check_samples(folders, left, advance=advance)
     if checked.bad:
         raise DatasetError(
-            f"samples that could be run before cannot be run any more\n    {_listed(checked.bad)}",
+            f"samples that could be run before cannot be run any more\n    {_listed(checked.bad, len(left))}",
             expected="the features this run began with: leaving samples out now would change its batches",
-            fix="mend these files and resume again, or run into another folder",
+            fix="fix these files and resume again, or run into another folder",
         )
     clips = planned.unique("sample_id", keep="first", maintain_order=True)["clips"]
     words = [0] * done + checked.words
@@ -156,5 +161,5 @@ def _samples_of(info: RunInfo, queries: list[Annotation]) -> list[Annotation]:
     return list(first.values())
 
 
-def _listed(bad: list[tuple[str, str]]) -> str:
-    return "\n    ".join(f"{sample_id}: {reason}" for sample_id, reason in bad)
+def _listed(bad: list[tuple[str, str]], total: int) -> str:
+    return "\n    ".join(told_causes(bad, "sample", total))

@@ -13,10 +13,12 @@ import numpy as np
 import polars as pl
 
 from ...runtime.brief import brief
+from ...runtime.causes import told_causes
 from ...runtime.data.annotations import Annotation, read_annotations
 from ...runtime.data.batches import batches
 from ...runtime.data.check import check_samples
 from ...runtime.data.folders import FeatureFolders
+from ...runtime.data.mistaken import refuse_wrong_order
 from ...runtime.data.selection import select
 from ...runtime.errors import BadSamplesError, DatasetError, UsageError
 from ...runtime.files import local, new_file
@@ -175,12 +177,14 @@ def _bad_samples(
 ) -> tuple[Skipped, ...]:
     with progress("checking features", len(queries)) as advance:
         bad = check_samples(folders, queries, advance=advance).bad
+    if len(bad) == len(queries):
+        refuse_wrong_order(folders, queries)
     if bad and not skip_bad:
         raise BadSamplesError(bad, len(queries))
     if len(bad) == len(queries):
         raise DatasetError(
-            f"none of the {len(queries)} samples can be run; nothing was written",
-            received=f"{bad[0][0]}: {bad[0][1]}",
+            f"none of the {len(queries)} samples can be run; nothing was written\n    "
+            + "\n    ".join(told_causes(bad, "sample", len(queries))),
             fix="check that --features is the right folder for these annotations",
         )
     return tuple(Skipped(qid, reason) for qid, reason in bad)

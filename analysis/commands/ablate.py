@@ -71,6 +71,12 @@ def _run(args: Namespace) -> int:
         return 0
     for what in ("audio", "gates"):
         print(result.document["verdicts"][what])
+    if result.skipped:
+        from ...runtime.runs.info import told_skipped
+
+        print(f"left out {len(result.skipped)} samples:")
+        for line in told_skipped(result.skipped):
+            print(f"  {line}")
     print("wrote")
     for path in result.files:
         print(f"  {path}")

@@ -12,10 +12,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ...runtime.causes import told_causes
 from ...runtime.data.annotations import Annotation, read_annotations
 from ...runtime.data.json_lines import lines_of
 from ...runtime.errors import DatasetError, NoGroundTruthError
-from .listing import listed
 
 #: Saliency is annotated for stretches of this many seconds, whatever clips a model sees.
 CLIP_SECONDS = 2.0
@@ -77,22 +77,20 @@ def read_ground_truth(path: Path) -> GroundTruth:
     """
     queries = read_annotations(path)
     rows: list[_Row] = []
-    bad: list[str] = []
+    bad: list[tuple[str, str]] = []
     for query, line in zip(queries, _lines(path, queries), strict=True):
         try:
             row = msgspec.json.decode(line, type=_Row)
             _check(row, query)
             rows.append(row)
         except (_BadRowError, msgspec.MsgspecError) as error:
-            bad.append(f"line {query.line} (qid {query.qid}): {error}")
-    if not bad:
-        bad = _incomplete(queries, rows, path)
-    if bad:
+            bad.append((_place(query), str(error)))
+    if faults := told_causes(bad, "line") or _incomplete(queries, rows, path):
         raise DatasetError(
-            f"the ground truth of {path} cannot be used\n    " + listed(bad, "\n    "),
+            f"the ground truth of {path} cannot be used\n    " + "\n    ".join(faults),
             expected="relevant_windows [[start, end], …] in seconds; relevant_clip_ids and saliency_scores "
             "of the same length, one score an annotator",
-            fix="mend these lines, or remove them",
+            fix="fix these lines, or remove them",
         )
     counts = np.array([len(row.relevant_windows or []) for row in rows], np.intp)
     windows = np.zeros((len(rows), max(1, int(counts.max())), 2))
@@ -107,6 +105,10 @@ def _lines(path: Path, queries: Sequence[Annotation]) -> list[bytes]:
     stored = lines_of(path, "annotation file", "--annotations")
     lines = [line for number, line in enumerate(stored, start=1) if number in wanted]
     return [lines[0].removeprefix(b"\xef\xbb\xbf"), *lines[1:]]
+
+
+def _place(query: Annotation) -> str:
+    return f"{query.line} (qid {query.qid})"
 
 
 def _check(row: _Row, query: Annotation) -> None:
@@ -143,19 +145,20 @@ def _incomplete(queries: Sequence[Annotation], rows: Sequence[_Row], path: Path)
             expected="relevant_windows, or relevant_clip_ids with saliency_scores, on every line",
             fix="give the validation split",
         )
-    bad: list[str] = []
+    bad: list[tuple[str, str]] = []
     for what, known in (("relevant_windows", windows), ("saliency_scores", scores)):
         if any(known):
             bad += [
-                f"line {query.line} (qid {query.qid}): it has no {what}, other lines do"
+                (_place(query), f"it has no {what}, other lines do")
                 for query, has in zip(queries, known, strict=True)
                 if not has
             ]
+    faults = told_causes(bad, "line")
     widths = {len(own) for row in rows for own in row.saliency_scores or []}
     if len(widths) > 1 or widths == {0}:
         found = ", ".join(str(width) for width in sorted(widths))
-        bad.append(f"clips have scores of different numbers of annotators: {found}")
-    return bad
+        faults.append(f"clips have scores of different numbers of annotators: {found}")
+    return faults
 
 
 def clip_count(duration: float) -> int:

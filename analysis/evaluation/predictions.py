@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ...runtime.causes import told_causes
 from ...runtime.errors import DatasetError
 from .listing import listed
 
@@ -64,14 +65,14 @@ def read_prediction_file(path: Path) -> dict[str, PredictionRow]:
         lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
     except OSError as error:
         raise DatasetError(f"{path} cannot be read", received=error.strerror or str(error)) from error
-    numbered = ((f"line {number}", line) for number, line in enumerate(lines, start=1) if line.strip())
-    return _collect(numbered, _decoded, str(path))
+    numbered = ((str(number), line) for number, line in enumerate(lines, start=1) if line.strip())
+    return _collect(numbered, _decoded, str(path), "line")
 
 
 def convert_predictions(predictions: Iterable[Mapping[str, Any]]) -> dict[str, PredictionRow]:
     """Predictions that are in memory as dicts, by qid; raises as :func:`read_prediction_file` does."""
-    numbered = ((f"prediction {number}", row) for number, row in enumerate(predictions, start=1))
-    return _collect(numbered, _converted, "the predictions")
+    numbered = ((str(number), row) for number, row in enumerate(predictions, start=1))
+    return _collect(numbered, _converted, "the predictions", "prediction")
 
 
 _decoder = msgspec.json.Decoder(PredictionRow)
@@ -86,29 +87,29 @@ def _converted(row: Mapping[str, Any]) -> PredictionRow:
 
 
 def _collect(
-    numbered: Iterable[tuple[str, Any]], decode: Callable[[Any], PredictionRow], source: str
+    numbered: Iterable[tuple[str, Any]], decode: Callable[[Any], PredictionRow], source: str, noun: str
 ) -> dict[str, PredictionRow]:
     found: dict[str, PredictionRow] = {}
     first: dict[str, str] = {}
-    bad: list[str] = []
+    bad: list[tuple[str, str]] = []
     for where, item in numbered:
         try:
             row = decode(item)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            bad.append(f"{where}: {_explained(item, error)}")
+            bad.append((where, _explained(item, error)))
             continue
         if row.id in found:
-            bad.append(f"{where}: predicts the query {row.id} of {first[row.id]} again")
+            bad.append((where, f"predicts the query {row.id} of {noun} {first[row.id]} again"))
         elif fault := _fault(row):
-            bad.append(f"{where} (qid {row.id}): {fault}")
+            bad.append((f"{where} (qid {row.id})", fault))
         found.setdefault(row.id, row)
         first.setdefault(row.id, where)
     if bad:
         count = "1 prediction" if len(bad) == 1 else f"{len(bad):,} predictions"
         raise DatasetError(
-            f"{count} of {source} cannot be used\n    " + listed(bad, "\n    "),
+            f"{count} of {source} cannot be used\n    " + "\n    ".join(told_causes(bad, noun)),
             expected=_EXPECTED,
-            fix="mend these lines, or predict again",
+            fix="fix these lines, or predict again",
         )
     if not found:
         raise DatasetError(f"{source} hold no predictions", expected="one JSON object a line: " + _EXPECTED)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import polars as pl
 
 from ...runtime.runs.coverage import shortfall_texts
+from ...runtime.runs.info import told_skipped
 from ...runtime.runs.reader import Run
 from ..statistics.summary import GateSummary
 from .markdown import counted
 
-_NAMED = 5
 # Half precision's step just below 1, the largest rounding that a gate within its range may show.
 _ROUNDING = 2**-10
 
@@ -24,9 +24,8 @@ def run_warnings(run: Run, summary: GateSummary) -> list[str]:
             "Continue it with `gatescope run … --resume` and analyse again."
         )
     if record.skipped:
-        named = "; ".join(f"{sample.sample_id}: {sample.reason}" for sample in record.skipped[:_NAMED])
-        more = f"; and {len(record.skipped) - _NAMED} more" if len(record.skipped) > _NAMED else ""
-        found.append(f"{counted(len(record.skipped), 'sample')} left out of the run ({named}{more}).")
+        named = "; ".join(told_skipped(record.skipped))
+        found.append(f"{counted(len(record.skipped), 'sample')} left out of the run ({named}).")
     recipe = run.manifest.preprocessing
     found += [f"{text}." for text in shortfall_texts(record.coverage, record.samples, recipe)]
     expected = len(run.manifest.gates)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 def describe_report(result: ReportResult) -> str:
     """What was made and where the report is, for people."""
+    from ...runtime.runs.info import told_skipped
+
     run = result.run
     if result.exported_before:
         lines = [f"used {result.export.path}, exported before"]
@@ -44,7 +46,7 @@ def describe_report(result: ReportResult) -> str:
         )
     if run.skipped:
         lines.append(f"left out {len(run.skipped)} samples:")
-        lines += [f"  {sample.sample_id}: {sample.reason}" for sample in run.skipped]
+        lines += [f"  {line}" for line in told_skipped(run.skipped)]
     lines.append("wrote the report and its figures:")
     lines += [f"  {line}" for line in written(result.files[0].parent, result.files)]
     lines += _causes(result)

@@ -126,6 +126,8 @@ def _is_finished(args: Namespace) -> bool:
 
 
 def _report(result: RunResult, *, as_json: bool) -> None:
+    from ..runs.info import told_skipped
+
     skipped = [{"sample_id": sample.sample_id, "reason": sample.reason} for sample in result.skipped]
     if as_json:
         told = {
@@ -157,8 +159,8 @@ def _report(result: RunResult, *, as_json: bool) -> None:
         print(f"note: {sentence}")
     if skipped:
         print(f"left out {len(skipped)} of {len(skipped) + result.samples} samples:")
-        for sample in skipped:
-            print(f"  {sample['sample_id']}: {sample['reason']}")
+        for line in told_skipped(result.skipped):
+            print(f"  {line}")
 
 
 def _interrupted(args: Namespace) -> int:

@@ -18,6 +18,7 @@ from .json_lines import BOM, BadLineError, bad_lines, encodable, identifier, jso
 
 # Beyond this a duration is a mistake, and near it float32 still tells seconds apart from hours.
 _LONGEST = 1e9
+_PREDICTED = ("pred_relevant_windows", "pred_saliency_scores")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +43,24 @@ def read_annotations(path: str | Path) -> list[Annotation]:
     """Read every query of ``path`` in file order; blank lines are skipped.
 
     ``qid`` and ``vid`` may be whole numbers or text and count as the same id when their text is the same.
-    Raises :class:`~gatescope.runtime.errors.DatasetError` that lists the bad lines by number.
+    Raises :class:`~gatescope.runtime.errors.DatasetError` that lists what is wrong with which
+    lines, or that says that the file holds predictions.
     """
     path = local(path)
     found: list[Annotation] = []
     first_line: dict[str, int] = {}
-    bad: list[str] = []
+    bad: list[tuple[int, str]] = []
     for number, line in enumerate(lines_of(path, "annotation file", "--annotations"), start=1):
         if number == 1:
             line = line.removeprefix(BOM)
         if not line.strip():
             continue
         try:
-            annotation = _annotation(line, number)
+            annotation = _annotation(path, line, number)
             if annotation.qid in first_line:
                 raise BadLineError(f"repeats the qid {annotation.qid} of line {first_line[annotation.qid]}")
         except BadLineError as error:
-            bad.append(f"line {number}: {error}")
+            bad.append((number, str(error)))
             continue
         first_line[annotation.qid] = number
         found.append(annotation)
@@ -73,10 +75,11 @@ def read_annotations(path: str | Path) -> list[Annotation]:
     return found
 
 
-def _annotation(line: bytes, number: int) -> Annotation:
+def _annotation(path: Path, line: bytes, number: int) -> Annotation:
     row = json_object(line)
     missing = [key for key in ("qid", "query", "vid", "duration") if key not in row]
     if missing:
+        _refuse_predictions(path, row, number)
         raise BadLineError(f"lacks {', '.join(missing)}")
     qid = identifier(row, "qid")
     query = row["query"]
@@ -91,6 +94,16 @@ def _annotation(line: bytes, number: int) -> Annotation:
         duration=_duration(row["duration"]),
         line=number,
     )
+
+
+def _refuse_predictions(path: Path, row: dict[str, Any], number: int) -> None:
+    if predicted := [key for key in _PREDICTED if key in row]:
+        raise DatasetError(
+            f"{path} holds predictions, not annotations",
+            received=f"line {number} with {' and '.join(predicted)}",
+            expected="one JSON object a line with qid, query, vid and duration",
+            fix="name the annotation file that these predictions answer",
+        )
 
 
 def _duration(value: Any) -> float:

@@ -64,6 +64,7 @@ def read_video(
     recipe = folders.preprocessing
     arrays: list[Floats] = []
     states: list[int] = []
+    paths: list[Path] = []
     for source, folder in zip(recipe.video, folders.video, strict=True):
         if recipe.dataset == "tvsum":
             (array, state), path = _read_tvsum_video(folder, vid, verify, scratch)
@@ -73,13 +74,15 @@ def read_video(
             array, state = _checked(path, stored, "clips", verify)
         if source.width is not None:
             _check_width(path, array, source.width)
+        paths.append(path)
         arrays.append(array)
         states.append(state)
     width = sum(array.shape[1] for array in arrays)
     expected = recipe.video_width - (2 if recipe.tef else 0)
     if width != expected:
         parts = " + ".join(str(array.shape[1]) for array in arrays)
-        raise DatasetError(f"video features of {vid} are {parts} wide; the model takes {expected} in all")
+        names = " + ".join(map(str, paths))
+        raise DatasetError(f"{names} are {parts} wide; the model takes {expected} in all")
     return StoredVideo(tuple(arrays), hash(tuple(states)))
 
 
@@ -151,7 +154,7 @@ def _read_tvsum_video(
         for path in paths
     )
     if len(rgb.values) != len(flow.values):
-        raise DatasetError(f"{paths[0]} has {len(rgb.values)} clips, {paths[1].name} has {len(flow.values)}")
+        raise DatasetError(f"{paths[0]} has {len(rgb.values)} clips, {paths[1]} has {len(flow.values)}")
     both = np.concatenate([rgb.values, flow.values], axis=1)
     return StoredArray(both, hash((rgb.state, flow.state))), paths[0]
 

@@ -69,12 +69,13 @@ class FeatureFolders:
         Under ``root`` a source is found by the last part of the path that training used (its last two where
         sources share the last one), then by the usual names for what that path contains.
 
-        Raises :class:`~gatescope.runtime.errors.UsageError` where the number of ``video`` folders is not the
-        model's number of video sources or nothing says where to look, and
-        :class:`~gatescope.runtime.errors.DatasetError` that lists what was looked for and what lies under
-        ``root``.
+        Raises :class:`~gatescope.runtime.errors.DatasetError` where the model's file has no recipe for
+        datasets, or, listing what was looked for and what lies under ``root``, where folders are missing, and
+        :class:`~gatescope.runtime.errors.UsageError` where the number of ``video`` folders is not the model's
+        number of video sources or nothing says where to look.
         """
         preprocessing = manifest.preprocessing
+        _refuse_no_recipe(manifest)
         sources = preprocessing.video
         if video and len(video) != len(sources):
             raise UsageError(
@@ -93,6 +94,17 @@ class FeatureFolders:
         found = _find_all(wanted, local(root) if root is not None else None)
         rest = found[len(sources) :]
         return cls(preprocessing, tuple(found[: len(sources)]), rest[0], rest[1] if len(rest) > 1 else None)
+
+
+def _refuse_no_recipe(manifest: Manifest) -> None:
+    if not manifest.reads_datasets:
+        raise DatasetError(
+            "this model's file has no recipe for datasets: it does not say which features the model takes, "
+            "and how wide they are",
+            received=f"preprocessing for '{manifest.preprocessing.dataset}'",
+            fix="prepare the inputs as its training did and give them to GateSession.run, or export it again "
+            "with training's options",
+        )
 
 
 @dataclass(frozen=True)

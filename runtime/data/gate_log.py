@@ -106,7 +106,7 @@ def check_log(path: Path) -> LogFacts:
     """
     facts, digest = LogFacts(), hashlib.sha256()
     first_line: dict[str, int] = {}
-    bad: list[str] = []
+    bad: list[tuple[int, str]] = []
     for number, line in _numbered(path, digest):
         try:
             logged = read_line(line)
@@ -114,7 +114,7 @@ def check_log(path: Path) -> LogFacts:
                 raise BadLineError(f"repeats the qid {logged.qid} of line {first_line[logged.qid]}")
             facts.add(logged)
         except BadLineError as error:
-            bad.append(f"line {number}: {error}")
+            bad.append((number, str(error)))
             continue
         first_line[logged.qid] = number
     if bad:

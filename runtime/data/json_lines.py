@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from ..causes import told_causes
 from ..errors import DatasetError
 
 BOM = b"\xef\xbb\xbf"
-_SHOWN = 20
 
 
 class BadLineError(ValueError):
@@ -103,16 +103,14 @@ def json_kind(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-def bad_lines(path: Path, bad: Sequence[str], expected: str) -> DatasetError:
-    """The error that lists ``bad`` lines, the first twenty."""
-    shown = list(bad[:_SHOWN])
-    if len(bad) > _SHOWN:
-        shown.append(f"… and {len(bad) - _SHOWN} more")
-    lines = "1 line" if len(bad) == 1 else f"{len(bad)} lines"
+def bad_lines(path: Path, bad: Sequence[tuple[int, str]], expected: str) -> DatasetError:
+    """The error that lists what is wrong with ``bad`` lines, pairs of a number and a reason."""
+    shown = told_causes([(str(number), reason) for number, reason in bad], "line")
+    lines = "1 line" if len(bad) == 1 else f"{len(bad):,} lines"
     return DatasetError(
         f"{lines} of {path} cannot be used\n    " + "\n    ".join(shown),
         expected=expected,
-        fix="mend these lines, or remove them",
+        fix="fix these lines, or remove them",
     )
 
 

@@ -59,8 +59,8 @@ def inspect_model(path: Path) -> Inspection:
             Section("Runs with", tuple(Row(name, value) for name, value in runtime.items())),
         ),
         problems=problems,
-        warnings=(*manifest.warnings, *manifest.doubts, *_unverified(manifest)),
-        commands=() if problems else (_next(path),),
+        warnings=(*manifest.warnings, *manifest.doubts, *_unverified(manifest), *_without_recipe(manifest)),
+        commands=(_next(path),) if manifest.reads_datasets and not problems else (),
         details={
             "bytes": len(model.content),
             "nodes": nodes,
@@ -124,6 +124,12 @@ def _certificate(manifest: Manifest) -> tuple[Row, ...]:
     if effect := certificate.batching_effect:
         rows.append(Row("each by itself", f"as this file computes: {effect_in_words(effect)}"))
     return tuple(rows)
+
+
+def _without_recipe(manifest: Manifest) -> tuple[str, ...]:
+    if manifest.reads_datasets:
+        return ()
+    return ("it has no recipe for datasets: prepare its inputs yourself and give them to GateSession.run",)
 
 
 def _unverified(manifest: Manifest) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from ..brief import counted
+from ..causes import brief_names, find_causes
 from ..errors import RunFolderError
 from ..model_file import file_sha256
 from ..runs.info import FileRef, RunInfo, Timings, read_info
@@ -48,15 +49,7 @@ def inspect_run(path: Path) -> Inspection:
                     *([Row("text", info.features.text)] if info.features.text else []),
                 ),
             ),
-            Section(
-                "Left out",
-                tuple(Row(skipped.sample_id, skipped.reason) for skipped in info.skipped[:_SHOWN])
-                + (
-                    (Row("…", f"and {len(info.skipped) - _SHOWN} more"),)
-                    if len(info.skipped) > _SHOWN
-                    else ()
-                ),
-            ),
+            Section("Left out", _left_out(info)),
         ),
         problems=problems,
         warnings=(*manifest.warnings, *manifest.doubts),
@@ -71,6 +64,22 @@ def inspect_run(path: Path) -> Inspection:
             "run": info.to_dict(),
         },
     )
+
+
+def _left_out(info: RunInfo) -> tuple[Row, ...]:
+    """A row per cause, with the samples it befell."""
+    causes = find_causes((sample.sample_id, sample.reason) for sample in info.skipped)
+    rows = [
+        Row(
+            counted(len(cause.names), "sample") if cause.names[1:] else cause.names[0],
+            cause.reason,
+            brief_names(cause.names) if cause.names[1:] else "",
+        )
+        for cause in causes[:_SHOWN]
+    ]
+    if len(causes) > _SHOWN:
+        rows.append(Row("…", f"and {len(causes) - _SHOWN} more causes"))
+    return tuple(rows)
 
 
 def _run(info: RunInfo, done: int, parts: int, noun: str) -> tuple[Row, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 
+from ..causes import told_causes
 from ..errors import ManifestError, RunFolderError, RunMismatchError
 from ..manifest import Manifest
 from .coverage import Shortfall
@@ -48,6 +50,11 @@ class Skipped:
 
     sample_id: str
     reason: str
+
+
+def told_skipped(skipped: Sequence[Skipped]) -> list[str]:
+    """Why samples were left out, one line per cause."""
+    return told_causes([(sample.sample_id, sample.reason) for sample in skipped], "sample")
 
 
 @dataclass(frozen=True)

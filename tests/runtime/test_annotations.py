@@ -93,12 +93,12 @@ def test_a_bad_line_is_named_by_number(tmp_path: Path, line: object, reason: str
     assert reason in str(caught.value)
 
 
-def test_all_bad_lines_are_listed_and_a_long_list_is_cut(tmp_path: Path) -> None:
+def test_bad_lines_are_counted_by_what_is_wrong_with_them(tmp_path: Path) -> None:
     path = write(tmp_path / "val.jsonl", *[{**GOOD, "qid": i} for i in range(3)], *["nonsense"] * 25)
     with pytest.raises(DatasetError, match="25 lines of") as caught:
         read_annotations(path)
-    assert "line 4:" in str(caught.value) and "line 23:" in str(caught.value)
-    assert "line 24:" not in str(caught.value) and "… and 5 more" in str(caught.value)
+    assert "\n    25 lines (4, 5, 6, …): not JSON" in str(caught.value)
+    assert str(caught.value).count("not JSON") == 1
 
 
 @pytest.mark.parametrize("again", [12, "12"], ids=["the same number", "the number as text"])

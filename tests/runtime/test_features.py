@@ -209,7 +209,7 @@ def test_tvsum_joins_its_two_streams_and_reads_tokens(tmp_path: Path) -> None:
     np.testing.assert_array_equal(raw.video[0], np.hstack([rgb, flow]))
     assert raw.text is not None and raw.text.shape == (2, 4)
     np.save(tmp_path / "video_features" / "v_opt.npy", flow[:2])
-    with pytest.raises(DatasetError, match=r"v_rgb.npy has 3 clips, v_opt.npy has 2"):
+    with pytest.raises(DatasetError, match=r"v_rgb.npy has 3 clips, .*v_opt.npy has 2"):
         read_raw(folders, Annotation("12", 12, "", "v", 3.0, 1))
 
 

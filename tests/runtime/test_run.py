@@ -175,7 +175,7 @@ def test_nothing_but_bad_samples_is_an_error_even_with_skip_bad(case: TinyCase) 
         path.unlink()
     with pytest.raises(DatasetError, match="none of the 7 samples can be run") as caught:
         case.run(skip_bad=True)
-    assert "106: no file" in str(caught.value)
+    assert "all 7 samples: no file" in str(caught.value)
     assert not case.output.exists()
 
 

@@ -63,7 +63,7 @@ def test_it_says_what_it_wrote_and_what_it_left_out(
     assert main(command(case, "--skip-bad")) == 0
     out = capsys.readouterr().out
     assert f"wrote {case.output}: predictions and gates of 6 samples" in out
-    assert "left out 1 of 7 samples:\n  103: no file" in out
+    assert "left out 1 of 7 samples:\n  sample 103: no file" in out
     assert main(command(case, "--skip-bad", "--resume")) == 0
     assert "is finished: nothing to do" in capsys.readouterr().out
 
