@@ -119,7 +119,7 @@ def test_an_unfinished_run_is_analysed_and_said_so_first(tmp_path: Path) -> None
     result = analyze_run(run, tmp_path / "report")
     assert "not finished: 3 of 8 samples" in result.warnings[0]
     assert "7 samples left out" in result.warnings[1]
-    assert "and 2 more" in result.warnings[1]
+    assert "(7 samples (bad-0, bad-1, bad-2, …): features are missing" in result.warnings[1]
     text = report_of(tmp_path / "report")
     assert text.index("not finished") < text.index("The gates in numbers")
     assert "features are missing \\| &lt;b&gt;" in text
