@@ -116,7 +116,7 @@ def _compared(run: Run, events: Mapping[str, frozenset[int]]) -> dict[str, froze
             raise DatasetError(
                 f"the queries of the video '{vid}' name different event clips",
                 expected=f"the same `{KEY}` on every line of a video, for its gates are shared",
-                fix="mend the annotations",
+                fix="fix the annotations",
             )
     return chosen
 

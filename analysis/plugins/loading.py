@@ -73,7 +73,7 @@ def _import(path: Path) -> None:
     except (Exception, SystemExit) as error:
         forget_files()
         raise GatescopeError(
-            f"the plug-in {path} cannot be loaded", received=_told(error), fix="mend it, or leave it out"
+            f"the plug-in {path} cannot be loaded", received=_told(error), fix="fix it, or leave it out"
         ) from error
     finally:
         sys.path.remove(str(path.parent))

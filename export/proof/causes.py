@@ -1,4 +1,4 @@
-"""Likely reasons why a rebuilt model is not the one that was trained, each as the flag that would mend it."""
+"""Likely reasons why a rebuilt model is not the one that was trained, each as the flag that would fix it."""
 
 from __future__ import annotations
 

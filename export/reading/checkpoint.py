@@ -217,7 +217,7 @@ def _options(content: dict[str, Any], path: Path) -> tuple[dict[str, Any], Liter
         raise CheckpointError(
             f"{beside} is not JSON",
             received=str(error),
-            fix="mend it, or move it away and give flags instead",
+            fix="fix it, or move it away and give flags instead",
         ) from error
     if not isinstance(read, dict):
         raise CheckpointError(

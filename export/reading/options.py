@@ -122,5 +122,5 @@ class Options:
             f"the options of {self.path} make no sense",
             received=f"{key} = {value!r} ({self.source})",
             expected=expected,
-            fix="mend the option, or give the checkpoint without options and flags instead",
+            fix="fix the option, or give the checkpoint without options and flags instead",
         )
