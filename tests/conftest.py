@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.golden.case import Case
@@ -31,6 +32,10 @@ def settle() -> None:
 
 
 settle()
+
+# Examples are neither timed, as a busy machine is slow, nor kept: the checkout may not be writable.
+settings.register_profile("anywhere", deadline=None, database=None)
+settings.load_profile("anywhere")
 
 
 def pytest_configure() -> None:

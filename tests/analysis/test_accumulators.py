@@ -59,7 +59,7 @@ def stream_percentiles(parts: list[NDArray[np.float32]]) -> tuple[float, ...]:
 
 
 @given(streams, st.lists(st.integers(0, 300), max_size=6), st.integers(0, 9))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_moments_do_not_depend_on_the_split(values: NDArray[np.float32], cuts: list[int], seed: int) -> None:
     merged = Moments(TANH)
     for part in pieces(values, cuts, seed):
@@ -79,7 +79,7 @@ def test_moments_do_not_depend_on_the_split(values: NDArray[np.float32], cuts: l
 @given(
     arrays.arrays(np.float32, st.integers(1, 120), elements=floats), st.lists(st.integers(0, 200), max_size=5)
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_percentiles_equal_numpy_in_any_split(values: NDArray[np.float32], cuts: list[int]) -> None:
     finite = values[np.isfinite(values)].astype(np.float64)
     found = stream_percentiles(pieces(values, cuts, 0))

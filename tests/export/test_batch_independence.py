@@ -39,7 +39,7 @@ def outputs_of(session: GateSession, samples) -> list[dict[str, np.ndarray]]:
     return rows
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lengths=LENGTHS, seed=st.integers(0, 2**32 - 1))
 def test_sample_is_the_same_alone_and_in_any_batch_in_any_order(session, lengths, seed) -> None:
     rng = np.random.default_rng(seed)

@@ -20,7 +20,7 @@ def work(batches: list[list[int]], clips: list[int], words: list[int]) -> int:
     )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(lengths=LENGTHS, batch_size=st.integers(1, 5))
 def test_the_cut_is_the_cheapest_of_all(lengths: list[tuple[int, int]], batch_size: int) -> None:
     clips, words = [list(column) for column in zip(*lengths, strict=True)]

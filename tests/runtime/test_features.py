@@ -311,7 +311,7 @@ def test_big_endian_column_order_and_half_precision_are_read(tmp_path: Path) -> 
         assert read.dtype == np.float32
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.integers(0, 400), at=st.integers(0, 400), byte=st.integers(0, 255), npz=st.booleans())
 def test_a_damaged_file_is_read_or_named_but_never_breaks(
     tmp_path: Path, cut: int, at: int, byte: int, npz: bool

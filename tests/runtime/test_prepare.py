@@ -55,7 +55,7 @@ def agree(sample: Sample, want: Raw) -> None:
         np.testing.assert_allclose(got, np.asarray(want[name]), rtol=1e-6, atol=1e-7, err_msg=name)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     lengths=st.tuples(*[st.integers(1, 9)] * 4),
     limits=st.tuples(st.integers(1, 9), st.integers(1, 9)),

@@ -66,7 +66,7 @@ def test_every_axis_goes_down_to_one(session: GateSession) -> None:
     np.testing.assert_allclose(outputs.gates["ffn"], expected(session.manifest, batch)["gate_ffn"], atol=1e-6)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lengths=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 7)), min_size=1, max_size=5),
     seed=st.integers(0, 99),

@@ -118,7 +118,7 @@ def test_a_single_member_of_another_name_may_stand_for_an_npy(tmp_path: Path) ->
     assert quick(savez(FEATURES)[:-1], tmp_path) is None
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(["npy", "between other members", "written to a pipe"]),
     at=st.integers(0, 2000),
