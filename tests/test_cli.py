@@ -8,13 +8,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gatescope.runtime import plugins
 from gatescope.runtime.cli import installation
 from gatescope.runtime.cli.main import SHELLS, command_names, command_parser, main
-from gatescope.runtime.cli.parser import OLD_FLAGS
+from gatescope.runtime.cli.parser import OLD_FLAGS, nearest
+from gatescope.runtime.errors import GatescopeError
 
 PROGRAM = (sys.executable, "-m", "gatescope.runtime.cli.main")
 COMMANDS = plugins.names(plugins.COMMANDS)
@@ -138,6 +140,36 @@ def test_completion_knows_every_command_and_option(shell, capsys) -> None:
     script = capsys.readouterr().out
     for name in ("report", "monitor", "watch", "max-samples", "metrics-port"):
         assert name in script
+
+
+def test_a_command_that_cannot_be_loaded_leaves_completion_to_the_others(monkeypatch, capsys) -> None:
+    names, load = plugins.names, plugins.load
+
+    def broken(group: str, name: str) -> Any:
+        if name == "broken":
+            raise GatescopeError("it imports what is not there")
+        return load(group, name)
+
+    monkeypatch.setattr(plugins, "names", lambda group: [*names(group), "broken"])
+    monkeypatch.setattr(plugins, "load", broken)
+    assert main(["--completion", "bash"]) == 0
+    out, err = capsys.readouterr()
+    assert "max-samples" in out
+    assert err == "gatescope: 'broken' is not completed: it imports what is not there\n"
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "inspect", "--", "--x"], ["--debug", "monitor", "check"]])
+def test_debug_before_a_command_is_no_argument_of_it(arguments, capsys) -> None:
+    """Not even behind a ``--``, after which all is an argument."""
+    with pytest.raises((SystemExit, GatescopeError)) as caught:
+        main(arguments)
+    assert "debug" not in str(caught.value) + capsys.readouterr().err.rpartition("error:")[2]
+
+
+def test_an_option_like_none_gets_no_hint() -> None:
+    """The dashes that all options have make none of them alike."""
+    assert nearest("--model", ["--help", "--device"]) == ""
+    assert nearest("--modl", ["--help", "--model"]) == ": did you mean --model?"
 
 
 def test_the_completion_is_what_bash_completes(tmp_path) -> None:

@@ -23,16 +23,12 @@ from ...runtime.brief import one_line
 from ...runtime.errors import CheckpointError, UnsafeCheckpointError
 from ...runtime.files import local
 from ...runtime.model_file import file_sha256
-from .copying import advice
+from .copying import AVERAGES, STATES, advice
 from .mistaken import mistaken, refuse_folder
 from .standins import STAND_INS, UnreadableValueError, plain
 from .wrappers import unwrap
 
 OPTIONS_FILE = "opt.json"
-
-_STATES = ("model", "state_dict", "model_state_dict")
-# Where training scripts keep an average of the weights next to them.
-_AVERAGES = ("model_ema", "ema_model", "ema", "ema_state_dict", "state_dict_ema")
 
 
 @dataclass(frozen=True)
@@ -90,13 +86,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     key, state = _state(content)
     unwrapped = unwrap(_tensors(state, path, bare=key is None), path)
     notes = list(unwrapped.notes)
-    if key in _AVERAGES:
+    if key in AVERAGES:
         notes.append(f"the weights are the averages under '{key}': the file holds no others")
-    elif averages := [one for one in _AVERAGES if key is not None and isinstance(content.get(one), Mapping)]:
+    elif averages := [one for one in AVERAGES if key is not None and isinstance(content.get(one), Mapping)]:
         notes.append(f"the file also holds averaged weights ('{averages[0]}'); those under '{key}' are used")
     options, source = _options(content, path)
     weights = _numbers(unwrapped.weights, path)
-    kept = {} if key is None else {name: value for name, value in content.items() if name not in _STATES}
+    kept = {} if key is None else {name: value for name, value in content.items() if name not in STATES}
     kept["model"] = weights
     return Checkpoint(
         path, file_sha256(path), weights, options, source, kept, unwrapped.wrappers, tuple(notes)
@@ -155,7 +151,7 @@ def _unreadable(path: Path, error: UnreadableValueError) -> UnsafeCheckpointErro
 
 def _state(content: Mapping[str, Any]) -> tuple[str | None, Mapping[object, object]]:
     """The state dict in ``content``, and its key; None for the key where ``content`` is one itself."""
-    found = next((one for one in (*_STATES, *_AVERAGES) if isinstance(content.get(one), Mapping)), None)
+    found = next((one for one in (*STATES, *AVERAGES) if isinstance(content.get(one), Mapping)), None)
     state: object = content if found is None else content[found]
     return found, cast(Mapping[object, object], state)
 

@@ -15,7 +15,7 @@ _CLAMPED: dict[str, float | None] = {
     "tacos": None,
     "activitynet": None,
     "anet": None,
-    "youtubehighlight": None,
+    "youtube": None,
 }
 
 

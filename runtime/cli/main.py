@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if arguments[:1] == ["--debug"]:
-        arguments = [*arguments[1:], "--debug"]
+    if arguments[:1] == ["--debug"]:  # behind the command, and before a "--" of its own
+        arguments = [*arguments[1:2], "--debug", *arguments[2:]]
     parser = Parser(
         prog="gatescope", description=DESCRIPTION, add_help=False, usage="gatescope COMMAND [OPTION …]"
     )
@@ -130,7 +130,11 @@ def _print_completion(shell: str) -> int:
     whole.add_argument("-V", "--version", action="store_true", help="print the version and exit")
     subparsers = whole.add_subparsers()
     for name in command_names():
-        command: Command = plugins.load(plugins.COMMANDS, name)
+        try:
+            command: Command = plugins.load(plugins.COMMANDS, name)
+        except GatescopeError as error:  # one package's fault must not take completion from all commands
+            print(f"gatescope: '{name}' is not completed: {error.problem}", file=sys.stderr)
+            continue
         command.configure(subparsers.add_parser(name, help=command.summary))
     print(shtab.complete(whole, shell=shell))
     return 0

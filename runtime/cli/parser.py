@@ -84,5 +84,7 @@ def hint(flag: str, known: Sequence[str]) -> str:
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """``: did you mean X?`` for the nearest of ``known``; empty where none is near."""
-    near = get_close_matches(word, known, n=1, cutoff=0.6)
-    return f": did you mean {near[0]}?" if near else ""
+    # Dashes that all options begin with make none of them alike.
+    names = {one.lstrip("-"): one for one in known}
+    near = get_close_matches(word.lstrip("-"), names, n=1, cutoff=0.6)
+    return f": did you mean {names[near[0]]}?" if near else ""

@@ -349,6 +349,7 @@ def test_preprocessing_recipe(described) -> None:
         ("tacos", 1.0, None),
         ("activitynet", 1.0, None),
         ("youtube_highlight", 1.0, None),
+        ("youtube_uni", 1.0, None),
         ("tvsum", None, None),
     ],
 )

@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from gatescope.export import Choices, load_checkpoint
+from gatescope.export import Checkpoint, Choices, load_checkpoint
+from gatescope.export.reading import copying
 from gatescope.export.reading.facts import describe
+from gatescope.export.reading.optimizer import never_trained
 from gatescope.runtime.errors import CheckpointError, UnsafeCheckpointError
 from tests.export import small
 
@@ -180,6 +182,31 @@ def test_the_advice_loses_no_option(tmp_path, kind) -> None:
     assert set(read.options) == set(options)
     assert read.options["strange"] == "unknown"
     assert read.options["more"] == {"path": "x", "t": [1, np.pi]}
+
+
+def copied(path: Path, content: dict[str, Any]) -> Checkpoint:
+    """What is read of the copy that the advice makes of ``content``."""
+    torch.save(content, path)
+    exec(copying.script(path), {})
+    return load_checkpoint(path.with_name(f"{path.stem}_plain{path.suffix}"))
+
+
+@pytest.mark.parametrize("key", [*copying.STATES, *copying.AVERAGES])
+@pytest.mark.parametrize("opt", [argparse.Namespace(strange=Unknown()), [Unknown()], None])
+def test_the_copy_holds_the_weights_wherever_they_were(tmp_path, key: str, opt: object) -> None:
+    content = {"model": None, key: {"a.weight": torch.ones(2)}, "opt": opt, "other": Unknown()}
+    read = copied(tmp_path / "m.ckpt", content)
+    assert torch.equal(read.weights["a.weight"], torch.ones(2))
+    assert read.options == ({"strange": "unknown"} if isinstance(opt, argparse.Namespace) else {})
+    assert bool(read.notes) is (key in copying.AVERAGES)  # averages are still said to be some
+
+
+def test_the_copy_still_tells_which_parameters_were_trained(tmp_path) -> None:
+    weights = {"used": torch.ones(2), "unused": torch.ones(3)}
+    state = {0: {"step": np.int64(3), "exp_avg": torch.zeros(2), "strange": Unknown()}}
+    optimizer = {"state": state, "param_groups": [{"params": [0, 1], "lr": Unknown()}]}
+    read = copied(tmp_path / "m.ckpt", {"model": weights, "optimizer": optimizer})
+    assert never_trained(read) == {"unused"}
 
 
 def in_zip(path: Path, saved: bytes) -> Path:
