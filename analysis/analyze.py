@@ -98,7 +98,7 @@ def analyze_run(
     - ``subsets``: specifications NAME=FILE, see :func:`~gatescope.analysis.subsets.read_subsets`.
     - ``training_predictions``: the file training left, whose metrics then stand next to the run's.
       ``ablation``: the folder of a finished ablation of the same model, whose verdicts the report then has.
-    - ``options``: in place of these four, with more to choose.
+    - ``options``: in place of these four, with more to choose; with one of them it is refused.
     - ``sections``: (title, Markdown, PNG files by name), appended to the report.
     - ``progress``: called with how many steps are done and how many there are as far as is known: three per
       sample (four with statistics of the user's own), and one for each that is shown by itself. That those
@@ -112,6 +112,18 @@ def analyze_run(
     run = run if isinstance(run, Run) else open_run(run)
     folder = local(output)
     _check_output(folder)
+    alone = {
+        "annotations": annotations,
+        "subsets": subsets or None,
+        "training_predictions": training_predictions,
+        "ablation": ablation,
+    }
+    if options is not None and (twice := [name for name, value in alone.items() if value is not None]):
+        raise UsageError(
+            f"{' and '.join(twice)} would be ignored next to options",
+            expected="everything in options, or none of it",
+            fix=f"give Options({twice[0]}=…, …)",
+        )
     queries = run.samples.collect()
     chosen = options or Options(
         annotations=None if annotations is None else local(annotations),

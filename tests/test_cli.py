@@ -15,7 +15,7 @@ import pytest
 from gatescope.runtime import plugins
 from gatescope.runtime.cli import installation
 from gatescope.runtime.cli.main import SHELLS, command_names, command_parser, main
-from gatescope.runtime.cli.parser import OLD_FLAGS, nearest
+from gatescope.runtime.cli.parser import OLD_FLAGS, Parser, nearest
 from gatescope.runtime.errors import GatescopeError
 
 PROGRAM = (sys.executable, "-m", "gatescope.runtime.cli.main")
@@ -164,6 +164,18 @@ def test_debug_before_a_command_is_no_argument_of_it(arguments, capsys) -> None:
     with pytest.raises((SystemExit, GatescopeError)) as caught:
         main(arguments)
     assert "debug" not in str(caught.value) + capsys.readouterr().err.rpartition("error:")[2]
+
+
+def test_a_users_command_may_pass_options_on() -> None:
+    parser = Parser(prog="own")
+    parser.add_argument("--seed")
+    parser.add_argument("program", nargs=argparse.REMAINDER)
+    assert parser.parse_args(["python", "x.py", "--epochs", "3"]).program == [
+        "python",
+        "x.py",
+        "--epochs",
+        "3",
+    ]
 
 
 def test_an_option_like_none_gets_no_hint() -> None:

@@ -59,7 +59,7 @@ def as_given(function: ast.FunctionDef) -> set[str]:
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_a_caller_gives_as_a_path_is_taken_by_local(source) -> None:
     """``Path(x)`` of a parameter that may be text would take ``~`` literally."""
-    for function in ast.walk(ast.parse(source.read_text())):
+    for function in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
         if not isinstance(function, ast.FunctionDef) or not (given := as_given(function)):
             continue
         for call in ast.walk(function):

@@ -18,7 +18,9 @@ def whole(value: object) -> int | None:
     """``value`` as a whole number, as 75 and 75.0 are; None where it is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return int(value) if math.isfinite(value) and value == int(value) else None
+    if isinstance(value, int):
+        return value
+    return int(value) if value.is_integer() else None
 
 
 class Options:

@@ -37,7 +37,9 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, *args: Any, **options: Any) -> Any:
         """As :class:`argparse.ArgumentParser` does; exits with code 2 where an option is unknown."""
         words = args[0] if args else options.get("args")
-        if words is not None and self._subparsers is None:
+        # A user's own command may pass on what follows, or leave it to its subcommands.
+        passes_on = any(action.nargs in (argparse.PARSER, argparse.REMAINDER) for action in self._actions)
+        if words is not None and not passes_on:
             self._refuse_unknown(list(words))
         return super().parse_known_args(*args, **options)
 
