@@ -23,6 +23,14 @@ def whole(value: object) -> int | None:
     return int(value) if value.is_integer() else None
 
 
+def _finite(value: float) -> bool:
+    """Whether it is a number a float can hold: Python's whole numbers have no bounds."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 class Options:
     """The options of one checkpoint; where one is absent the training script's default is recorded."""
 
@@ -73,14 +81,14 @@ class Options:
     def seconds(self, name: str, key: str, default: float) -> float:
         """A duration above 0."""
         value = self._typed(name, key, default, (int, float), "a number of seconds above 0")
-        if isinstance(value, bool) or not 0 < value < float("inf"):
+        if isinstance(value, bool) or not _finite(value) or value <= 0:
             raise self._nonsense(key, value, "a number of seconds above 0")
         return float(value)
 
     def number(self, name: str, key: str, default: float) -> float:
         """Any finite number."""
         value = self._typed(name, key, default, (int, float), "a number")
-        if isinstance(value, bool) or not math.isfinite(value):
+        if isinstance(value, bool) or not _finite(value):
             raise self._nonsense(key, value, "a finite number")
         return float(value)
 

@@ -370,6 +370,7 @@ def test_an_unknown_data_set_is_named(described) -> None:
     [
         {"max_v_l": "many"},
         {"max_v_l": 0},
+        *({key: 10**400} for key in ("clip_length", "mha_gate_temp", "nheads", "eval_bsz", "max_v_l")),
         {"clip_length": -2},
         {"clip_length": "two"},
         {"max_q_l": [3]},
@@ -377,7 +378,7 @@ def test_an_unknown_data_set_is_named(described) -> None:
         {"eval_bsz": "x"},
         {"a_feat_dir": None, "v_feat_dirs": []},
     ],
-    ids=str,
+    ids=lambda options: str(options)[:40],
 )
 def test_options_that_make_no_sense_never_end_in_a_traceback(described, options) -> None:
     with contextlib.suppress(GatescopeError):

@@ -52,7 +52,8 @@ def maintain(
             aged = _aged(log)
             clocks = clocks or Clocks.now()
             time = read_clock(log, clocks, aged[0][0] if aged else clocks.wall)
-            removed = apply_retention(log, keep_bytes, keep_days, time.now)
+            # A clock that is behind says when segments were written: their ages are by it.
+            removed = apply_retention(log, keep_bytes, keep_days, min(time.now, clocks.wall))
             return Maintained(tuple(sealed), tuple(removed), left, time.doubt)
     except Timeout:
         return None

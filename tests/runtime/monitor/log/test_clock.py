@@ -148,6 +148,19 @@ def test_a_night_off_and_a_clock_that_begins_at_1970_are_no_doubt(machine: Machi
     assert judged(at_1970, machine.clocks).now == machine.wall
 
 
+def test_a_clock_that_was_believed_and_is_set_right_removes_nothing_new(
+    service: Service, machine: Machine
+) -> None:
+    """What is written from then on is as young as the clock says, not older by what it was ahead."""
+    believed = {"now": machine.wall + 40 * DAY, "running": machine.running, "boot": machine.clocks.boot}
+    (service.folder / CLOCK_FILE).write_text(json.dumps(believed), encoding="utf-8")
+    for days in (1, 28):
+        machine.passes(days * DAY)
+        assert not service.maintained().removed
+    machine.passes(2 * DAY)
+    assert len(service.maintained().removed) == 7
+
+
 def test_another_jump_is_doubted_anew(machine: Machine) -> None:
     found = LogTime(machine.wall, machine.running, machine.clocks.boot)
     for _ in range(4):
