@@ -46,8 +46,8 @@ class Clocks:
 
 @dataclass(frozen=True)
 class LogTime:
-    """``now``: Unix seconds, for ages unless the clock says less. ``ahead``: by how many seconds the clock is ahead of it, 0 where it is
-    believed; ``doubted``: for how many seconds of running it has been so."""
+    """``now``: Unix seconds, for ages unless the clock says less. ``ahead``: by how many seconds the clock is
+    ahead of it, 0 where it is believed; ``doubted``: for how many seconds of running it has been so."""
 
     now: float
     running: float
@@ -93,8 +93,8 @@ def judged(before: LogTime, clocks: Clocks) -> LogTime:
     expected = before.now + passed
     ahead = clocks.wall - expected
     if ahead <= _SUDDEN:
-        # Behind is harmless where ages are by the clock itself: they are smaller. What was believed stays here,
-        # for a clock that begins at 1970.
+        # Behind is harmless: ages are then by the clock itself, and smaller. What was believed stays here, for
+        # a clock that begins at 1970.
         return LogTime(max(expected, clocks.wall), clocks.running, clocks.boot)
     same = before.ahead and abs(ahead - before.ahead) <= _SUDDEN
     doubted = before.doubted + passed if same else 0.0
