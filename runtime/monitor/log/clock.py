@@ -93,8 +93,8 @@ def judged(before: LogTime, clocks: Clocks) -> LogTime:
     expected = before.now + passed
     ahead = clocks.wall - expected
     if ahead <= _SUDDEN:
-        # Behind is harmless: ages are then by the clock itself, and smaller. What was believed stays here, for
-        # a clock that begins at 1970.
+        # Behind is harmless: ages are then by the clock itself, and smaller. What was believed stays here,
+        # for a clock that begins at 1970.
         return LogTime(max(expected, clocks.wall), clocks.running, clocks.boot)
     same = before.ahead and abs(ahead - before.ahead) <= _SUDDEN
     doubted = before.doubted + passed if same else 0.0
