@@ -214,3 +214,12 @@ def test_verify_needs_its_data() -> None:
     for arguments in (["--verify", "p.jsonl"], ["--verify-batch-size", "3"]):
         with pytest.raises(UsageError):
             verification_from(parser.parse_args(["--checkpoint", "m.pth", *arguments]))
+
+
+def test_what_differs_is_said_also_where_it_is_neither_saliency_nor_a_gate() -> None:
+    outputs = {"pred_logits": 3e-4, "pred_spans": 0.0, "saliency_scores": 2e-5}
+    effect = BatchingEffect(1, 100, outputs, {"attention": 5e-5, "ffn": 1e-6}, 0)
+    assert effect_in_words(effect) == (
+        "on this sample pred_logits differs by up to 0.0003, saliency, the attention gate and the ffn gate "
+        "do not differ; the best window is another one for 0 of them"
+    )
