@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..runtime.errors import DatasetError, UsageError
+from ..runtime.files import local
 
 _SHOWN = 5
 _EXPECTED = "JSON lines with a qid, or a list of qids: one a line, or a JSON list"
@@ -50,7 +51,7 @@ def read_subsets(specs: Sequence[str], known: Iterable[str]) -> dict[str, frozen
             )
         if name in subsets:
             raise UsageError(f"two subsets are called '{name}'", fix="give every --subset a name of its own")
-        qids = _read(Path(file))
+        qids = _read(local(file))
         if not qids & at_hand:
             raise DatasetError(
                 f"the subset '{name}' ({file}) has none of the queries at hand",

@@ -184,7 +184,7 @@ def report_checkpoint(
                 folder / REPORT,
                 annotations=annotations,
                 subsets=subsets,
-                training_predictions=None if verification is None else verification.predictions,
+                training_predictions=_training_predictions(verification, export.manifest),
                 ablation=folder / ABLATION if (folder / ABLATION / _ABLATED).exists() else None,
                 progress=show,
             )
@@ -217,6 +217,18 @@ def default_batch_size(manifest: Manifest) -> int:
             BATCH_SIZE,
         )
     return trained or BATCH_SIZE
+
+
+def _training_predictions(request: VerifyRequest | None, manifest: Manifest) -> Path | None:
+    """What training predicted: the file asked for, else the one the model was verified with before, if it is
+    still there and the same."""
+    if request is not None:
+        return request.predictions
+    done = None if manifest.certificate is None else manifest.certificate.verification
+    if done is None:
+        return None
+    file = Path(done.predictions)
+    return file if file.is_file() and file_sha256(file) == done.predictions_sha256 else None
 
 
 def _refuse_foreign(folder: Path, known: Collection[str]) -> None:
@@ -263,14 +275,14 @@ def _exported_before(
         now = describe(read, choices)
         same |= {
             "batching": there.batching == choices.batching,
-            "facts of the model": there.facts == now.facts,
+            **{name: there.facts.get(name) == fact for name, fact in now.facts.items()},
             "preprocessing": there.preprocessing == now.preprocessing,
         }
     different = [name for name, is_same in same.items() if not is_same]
     if different:
         raise UsageError(
             f"{path} is not what this command would export",
-            received=f"a model of another {', another '.join(different)}",
+            received=f"a model that differs in {', '.join(different)}",
             expected="the model of an earlier, interrupted or finished, report by the same command",
             fix="choose another --output",
         )

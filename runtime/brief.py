@@ -32,7 +32,8 @@ def one_line(thing: object, *told: str) -> str:
 
 def counted(count: int, noun: str) -> str:
     """A number with its noun, in the plural where it is not one."""
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    ends_in_ies = noun.endswith("y") and noun[-2:-1] not in "aeiou"
+    plural = f"{noun[:-1]}ies" if ends_in_ies else f"{noun}s"
     return f"{count:,} {noun if count == 1 else plural}"
 
 

@@ -80,6 +80,12 @@ def _shutting(manifest: Manifest, kind: str) -> dict[str, ArrayLike]:
 
 
 def _asked(manifest: Manifest, overrides: Overrides) -> dict[tuple[str, str], ArrayLike]:
+    if not isinstance(cast(object, overrides), Mapping):
+        raise InputError(
+            "overrides say by kind of gate what to change",
+            received=repr(overrides)[:80],
+            expected='a dict, such as {"attention": "shut"} or {"ffn": {"scale": 0.5}}',
+        )
     if overrides and not manifest.overrides:
         raise InputError(
             "this model was exported without gate overrides",

@@ -14,6 +14,7 @@ from gatescope.runtime.cli.main import command_names, command_parser
 from gatescope.runtime.cli.values import expanded, file_path
 from gatescope.runtime.files import local
 from tests.runtime.tiny_case import TinyCase
+from tests.undrawn import undrawn
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(path for room in ("runtime", "export", "analysis") for path in (ROOT / room).rglob("*.py"))
@@ -80,6 +81,14 @@ def test_local_expands_the_home_and_nothing_else(monkeypatch, tmp_path) -> None:
     assert expanded("../features/clip/") == "../features/clip/"
 
 
+def test_a_subset_s_file_expands_the_home(monkeypatch, tmp_path) -> None:
+    from gatescope.analysis.subsets import read_subsets
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "qids.txt").write_text("1\n2\n", encoding="utf-8")
+    assert read_subsets(["some=~/qids.txt"], ["1"]) == {"some": frozenset("12")}
+
+
 def test_public_calls_expand_the_home(monkeypatch, tmp_path) -> None:
     from gatescope.analysis import GateAnalyzer, diff_runs
     from gatescope.runtime import GateSession, batches, open_run
@@ -90,7 +99,8 @@ def test_public_calls_expand_the_home(monkeypatch, tmp_path) -> None:
     TinyCase(tmp_path)
     run_model("~/m.onnx", "~/data/val.jsonl", "~/data", "~/run", device="cpu", batch_size=2)
     assert open_run("~/run").path == tmp_path / "run"
-    GateAnalyzer("~/run").analyze_all_samples("~/report", samples=[])
+    with undrawn():
+        GateAnalyzer("~/run").analyze_all_samples("~/report", samples=[])
     assert (tmp_path / "report" / "ANALYSIS_REPORT.md").is_file()
     assert diff_runs("~/run", "~/run").within
     with GateSession("~/m.onnx", device="cpu") as session:

@@ -69,6 +69,12 @@ def evaluate_run(run: Run, annotations: Path | GroundTruth, *, allow_missing: bo
 
     Raises :class:`~gatescope.runtime.errors.RunFolderError` for a run without predictions.
     """
+    if not run.record.predictions and run.manifest.outputs_kind != "gates":
+        raise RunFolderError(
+            f"the run {run.path} holds no predictions",
+            received="gates of a log or of a live model, which keep none",
+            fix="give the predictions file that belongs to them",
+        )
     if not run.record.predictions:
         raise RunFolderError(
             f"the run {run.path} holds no predictions",
@@ -87,6 +93,12 @@ def _evaluate(
 ) -> Evaluation:
     whole = annotations if isinstance(annotations, GroundTruth) else read_ground_truth(annotations)
     truth, notes = _common(whole, predicted, allow_missing)
+    others = [query.qid for query in truth.queries if predicted[query.qid].vid not in (None, query.vid)]
+    if others:
+        notes.append(
+            f"{len(others):,} of {len(truth.qids):,} predictions name another video than the annotations of "
+            f"their qid: {listed(others)}. Are they of these annotations?"
+        )
     arrays = as_arrays([predicted[qid] for qid in truth.qids])
     columns: dict[str, Any] = {}
     if arrays.windows is not None and truth.counts.any():

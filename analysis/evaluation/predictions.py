@@ -44,6 +44,7 @@ class PredictionRow(msgspec.Struct):
     """One line, as far as metrics need it."""
 
     qid: int | str
+    vid: str | None = None
     pred_relevant_windows: list[tuple[float, float, float]] | None = None
     pred_saliency_scores: list[float] | None = None
 
@@ -62,9 +63,17 @@ def read_prediction_file(path: Path) -> dict[str, PredictionRow]:
     try:
         if not path.is_file():
             raise DatasetError(f"there is no predictions file {path}", fix="check the path")
-        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
         raise DatasetError(f"{path} cannot be read", received=error.strerror or str(error)) from error
+    if content.lstrip()[:1] == b"[":
+        try:
+            entries = msgspec.json.decode(content, type=list[msgspec.Raw])
+        except msgspec.DecodeError as error:
+            raise DatasetError(f"{path} is not JSON", received=str(error)) from error
+        listed_rows = ((str(number), bytes(entry)) for number, entry in enumerate(entries, start=1))
+        return _collect(listed_rows, _decoded, str(path), "entry")
+    lines = content.split(b"\n")
     numbered = ((str(number), line) for number, line in enumerate(lines, start=1) if line.strip())
     return _collect(numbered, _decoded, str(path), "line")
 

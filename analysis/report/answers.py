@@ -159,9 +159,10 @@ def _unusual(summary: GateSummary) -> str:
 
 def _limits(videos: int) -> str:
     text = (
-        "Causes: an open gate does not show that a prediction depends on it. Only setting the gate to "
-        "another value and measuring again does (`gatescope ablate`). Nor that one layer uses more audio "
-        "than another: a gate's sign and scale have no meaning apart from the weights behind it."
+        "Causes, from these gates: an open gate does not show that a prediction depends on it. Only setting "
+        "the gate to another value and measuring again does, which is what `gatescope ablate` is for. Nor "
+        "that one layer uses more audio than another: a gate's sign and scale have no meaning apart from the "
+        "weights behind it."
     )
     if videos < FEW_VIDEOS:
         text += f" With {counted(videos, 'video')}, intervals are rough" + (

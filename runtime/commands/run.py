@@ -11,6 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..brief import counted
 from ..cli.command import Command
 from ..cli.options import add_cuda_options, add_device_option, add_feature_options
 from ..cli.values import file_path, positive
@@ -148,7 +149,7 @@ def _report(result: RunResult, *, as_json: bool) -> None:
     of = (
         f"{result.samples} videos ({result.queries} queries)"
         if result.per_video
-        else f"{result.samples} samples"
+        else counted(result.samples, "sample")
     )
     what = "videos" if result.per_video else "samples"
     print(

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from gatescope.analysis.evaluation.evaluate import METRICS, evaluate, evaluate_run
+from gatescope.analysis.evaluation.evaluate import METRICS, evaluate, evaluate_file, evaluate_run
 from gatescope.analysis.evaluation.intervals import subset_metrics
 from gatescope.analysis.report.subsets import metrics_text
 from gatescope.analysis.statistics.subsets import subset_differences
@@ -441,3 +441,30 @@ def test_a_run_without_predictions_is_named(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", random_gates(2))
     with pytest.raises(RunFolderError, match="holds no predictions"):
         evaluate_run(run, lines(tmp_path / "val.jsonl", [truth(1000)]))
+
+
+def test_predictions_of_other_videos_are_said(tmp_path: Path) -> None:
+    rows = [truth(qid) for qid in range(3)]
+    made = [predicted(qid) | {"vid": rows[qid]["vid"]} for qid in range(3)]
+    made[1]["vid"] = "another"
+    del made[2]["vid"]  # which video it is of is not everywhere said
+    given = lines(tmp_path / "predictions.jsonl", made)
+    found = evaluate_file(given, lines(tmp_path / "truth.jsonl", rows))
+    (note,) = [note for note in found.notes if "another video" in note]
+    assert note.startswith("1 of 3 predictions") and ": 1." in note
+
+
+def test_predictions_may_be_one_json_list(tmp_path: Path) -> None:
+    rows = [truth(qid) for qid in range(3)]
+    made = [predicted(qid) for qid in range(3)]
+    whole = tmp_path / "predictions.json"
+    whole.write_text(json.dumps(made), encoding="utf-8")
+    annotations = lines(tmp_path / "truth.jsonl", rows)
+    by_line = evaluate_file(lines(tmp_path / "predictions.jsonl", made), annotations)
+    assert evaluate_file(whole, annotations).metrics == by_line.metrics
+    whole.write_text(json.dumps([*made, made[0]]), encoding="utf-8")
+    with pytest.raises(DatasetError, match="entry 4"):
+        evaluate_file(whole, annotations)
+    whole.write_text("[{", encoding="utf-8")
+    with pytest.raises(DatasetError, match="is not JSON"):
+        evaluate_file(whole, annotations)

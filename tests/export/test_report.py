@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from gatescope.export import Choices, VerifyRequest
 from gatescope.export import report as report_module
-from gatescope.export.report import report_checkpoint
+from gatescope.export.report import _training_predictions, report_checkpoint
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import (
     BadSamplesError,
@@ -32,7 +32,7 @@ from gatescope.runtime.errors import (
     UsageError,
 )
 from gatescope.runtime.manifest import Certificate, Verification
-from gatescope.runtime.model_file import read_manifest
+from gatescope.runtime.model_file import file_sha256, read_manifest
 from gatescope.runtime.runs.reader import open_run
 from tests.export import small
 from tests.golden.case import Case
@@ -338,3 +338,18 @@ def test_the_command_does_all_three(
     assert main(command(checkpoint, dataset, folder)) == 0
     out = capsys.readouterr().out
     assert "exported before" in out and "run before" in out and "ANALYSIS_REPORT.md" in out
+
+
+def test_training_s_numbers_stay_in_a_report_that_is_made_again(tmp_path: Path) -> None:
+    """Without --verify, as long as the file the model was verified with is there and the same."""
+    file = tmp_path / "preds.jsonl"
+    file.write_text("{}\n", encoding="utf-8")
+    verified = Verification(str(file), file_sha256(file), 1, 2, {})
+    certificate = Certificate("the model", (), {}, 1e-4, verified)
+    manifest = replace(tiny_manifest(), certificate=certificate)
+    assert _training_predictions(None, manifest) == file
+    assert _training_predictions(None, tiny_manifest()) is None
+    file.write_text("{ }\n", encoding="utf-8")
+    assert _training_predictions(None, manifest) is None
+    file.unlink()
+    assert _training_predictions(None, manifest) is None

@@ -14,7 +14,7 @@ from gatescope.runtime.errors import InputError
 from gatescope.runtime.overrides import override_inputs
 from gatescope.runtime.session import GateSession, Outputs
 
-from .tiny_model import CHANNELS, FACTOR, Gating, tiny_batch, tiny_model
+from .tiny_model import CHANNELS, FACTOR, Gating, tiny_batch, tiny_manifest, tiny_model
 from .tiny_torch import tiny_torch
 
 GATINGS: list[Gating] = ["global", "clipwise", "elementwise"]
@@ -200,3 +200,9 @@ def test_graphs_without_gate_outputs_take_overrides_too(tmp_path: Path, gating: 
         session.run(batch, overrides={kind: {"scale": np.ones((2, LAYERS, *shape))}})
         with pytest.raises(InputError):
             session.run(batch, overrides={kind: {"scale": np.ones((2, LAYERS, 2, 2))}})
+
+
+def test_overrides_that_are_not_a_dict_are_answered_with_one() -> None:
+    manifest = tiny_manifest(overridable=True)
+    with pytest.raises(InputError, match=r'"attention": "shut"'):
+        override_inputs(manifest, {}, "shut", samples=1, clips=2)  # type: ignore[arg-type]
