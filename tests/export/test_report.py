@@ -218,7 +218,7 @@ def test_an_interrupted_run_is_gone_on_with(
 def refusals() -> list[Any]:
     return [
         pytest.param({"choices": Choices(batching="reference")}, "batching", id="another batching"),
-        pytest.param({"choices": Choices(fusion_heads=8)}, "facts", id="other heads"),
+        pytest.param({"choices": Choices(fusion_heads=8)}, "fusion_heads", id="other heads"),
     ]
 
 
@@ -239,7 +239,7 @@ def test_a_model_that_was_not_verified_with_these_predictions_is_refused(
     predictions = tmp_path / "predictions.jsonl"
     predictions.write_text("{}\n")
     request = VerifyRequest(predictions, annotations, annotations.parent)
-    with pytest.raises(UsageError, match="another verification"):
+    with pytest.raises(UsageError, match="differs in verification"):
         make(begun, verification=request)
 
 
@@ -248,7 +248,7 @@ def test_another_checkpoints_model_is_refused(
 ) -> None:
     _, annotations = dataset
     other = small.save(tmp_path / "other.ckpt", small.weights(seed=1))
-    with pytest.raises(UsageError, match="another checkpoint"):
+    with pytest.raises(UsageError, match="differs in checkpoint"):
         report_checkpoint(other, annotations, annotations.parent, begun)
 
 
