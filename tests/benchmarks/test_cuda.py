@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from gatescope.runtime import GateSession
 from gatescope.runtime.errors import DeviceError
 
+from . import __main__ as command
 from . import cuda
 from .exports import Export
 from .report import Part
@@ -77,6 +80,20 @@ def test_parity_speed_and_floors_are_told(
     bus, products = part.data["floors, seconds a batch"].values()
     assert bus == pytest.approx(4 * batch * sizes / 1e9)
     assert products == pytest.approx(cuda.tracked_flops(_config(checkpoint), clips, words) * batch / 1e12)
+
+
+def test_the_process_ends_once_all_is_printed_and_before_anything_is_freed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended: list[tuple[int, str]] = []
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "cuda", "--smoke"])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(command, "use_own_kernels", lambda: None)
+    monkeypatch.setattr(cuda, "gpu_name", lambda: "a GPU")
+    monkeypatch.setattr(command, "_measure", lambda args, gpu: print(f"tables of {gpu}"))
+    monkeypatch.setattr(os, "_exit", lambda code: ended.append((code, capsys.readouterr().out)))
+    command.main()
+    assert ended == [(0, "tables of a GPU\n")]
 
 
 def _config(checkpoint: Checkpoint) -> Any:
