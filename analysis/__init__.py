@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from ..runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .ablation.ablate import AblationResult, ablate
     from .analyze import AnalysisResult, analyze_run
     from .analyzer import GateAnalyzer
+    from .causes.ablation.ablate import AblationResult, ablate
     from .comparison.compare import ComparisonResult, compare_runs
     from .comparison.diff import RunDifference, diff_runs
     from .plugins.registry import figure, statistic
@@ -36,14 +36,14 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "AblationResult": ".ablation.ablate",
+        "AblationResult": ".causes.ablation.ablate",
         "AnalysisResult": ".analyze",
         "ComparisonResult": ".comparison.compare",
         "GateAnalyzer": ".analyzer",
         "GateSummary": ".statistics.summary",
         "RunDifference": ".comparison.diff",
         "Section": ".report.section",
-        "ablate": ".ablation.ablate",
+        "ablate": ".causes.ablation.ablate",
         "analyze_run": ".analyze",
         "compare_runs": ".comparison.compare",
         "diff_runs": ".comparison.diff",

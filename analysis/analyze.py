@@ -16,7 +16,7 @@ from ..runtime.errors import UsageError
 from ..runtime.files import local
 from ..runtime.runs.reader import Run, open_run
 from ..runtime.runs.schema import RUN_FILE
-from .ablation.embedded import read_verdicts
+from .causes.ablation.embedded import read_verdicts
 from .chapters import CHAPTERS, subtitle
 from .context import Context, Options
 from .evaluation.training import check_given
@@ -34,7 +34,7 @@ from .samples.choice import ALL, asked_for
 from .statistics.summary import GateSummary, summarise
 from .statistics.videos import spread_over_videos, videos_of
 from .steps import Progress, Steps, reading_steps
-from .subsets import read_subsets
+from .subsets.selection import read_subsets
 from .timelines.chapter import TITLE as TIMELINES
 
 REPORT = "ANALYSIS_REPORT.md"
@@ -95,7 +95,7 @@ def analyze_run(
 
     - ``annotations``: a JSONL file; where its lines have ``gatescope_events`` (indices of the clips in which
       an audio event is known to be), the report says how well the gates find them.
-    - ``subsets``: specifications NAME=FILE, see :func:`~gatescope.analysis.subsets.read_subsets`.
+    - ``subsets``: specifications NAME=FILE, see :func:`~gatescope.analysis.subsets.selection.read_subsets`.
     - ``training_predictions``: the file training left, whose metrics then stand next to the run's.
       ``ablation``: the folder of a finished ablation of the same model, whose verdicts the report then has.
     - ``options``: in place of these four, with more to choose; with one of them it is refused.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .ablation.embedded import causes_answer, causes_chapter
-from .association.chapter import queries_chapter
-from .association.subset_chapter import subsets_chapter
+from .causes.ablation.embedded import causes_answer, causes_chapter
 from .clustering.chapter import clustering_chapter
 from .context import Context
 from .evaluation.training import training_answer, training_chapter
@@ -16,17 +14,19 @@ from .figures.layers import layer_figure
 from .figures.overall import overall_figure
 from .figures.patterns import pattern_figure
 from .figures.style import png
+from .overview.answers import answers
+from .overview.numbers import gate_numbers
+from .overview.provenance import provenance
+from .overview.reading import what_gates_cannot_say, what_gates_say
 from .plugins.chapter import plugins_chapter
+from .queries.chapter import queries_chapter
 from .relations.chapter import beside_means_chapter, relations_chapter
-from .report.answers import answers
 from .report.markdown import counted
-from .report.numbers import gate_numbers
-from .report.provenance import provenance
-from .report.reading import what_gates_cannot_say, what_gates_say
 from .report.section import Section
 from .samples.chapter import comparison_chapter, samples_chapter
 from .statistics.patterns import sample_patterns
 from .statistics.summary import GateSummary
+from .subsets.chapter import subsets_chapter
 from .timelines.chapter import timelines_section
 
 Chapter = Callable[[Context], Section | None]

@@ -11,7 +11,7 @@ import polars as pl
 
 from ..runtime.data.annotations import read_annotations
 from ..runtime.errors import DatasetError, NoGroundTruthError
-from ..runtime.predictions import read_predictions
+from ..runtime.runs.predictions import read_predictions
 from ..runtime.runs.reader import Run
 from .evaluation.evaluate import Evaluation, evaluate, evaluate_run
 from .evaluation.ground_truth import GroundTruth, read_ground_truth

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .model.config import Activation, Batching
+from .families.config import Activation, Batching
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ..runtime.backends.torch_device import choose_device
-from ..runtime.inputs import FULL_SET
-from ..runtime.manifest import Manifest
+from ..runtime.gates.manifest import Manifest
+from ..runtime.session.backends.torch_device import choose_device
+from ..runtime.session.inputs import FULL_SET
 from .choices import Choices
+from .families.config import Activation
+from .families.gating import Gates
 from .graph.variant import GATE_OUTPUTS
-from .model.config import Activation
-from .model.gating import Gates
 from .reading.checkpoint import load_checkpoint
 from .reading.facts import describe
 from .reading.rebuild import rebuild

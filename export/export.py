@@ -17,10 +17,10 @@ from torch import nn
 from ..runtime.brief import brief
 from ..runtime.errors import ExportError, UsageError
 from ..runtime.files import local, new_file
-from ..runtime.manifest import Manifest
-from ..runtime.model_file import write_manifest_onnx
+from ..runtime.gates.manifest import Manifest
 from ..runtime.profiling.samples import random_batch
-from ..runtime.session import GateSession
+from ..runtime.session.model_file import write_manifest_onnx
+from ..runtime.session.session import GateSession
 from ..runtime.torch_range import untested_torch
 from .choices import Choices
 from .graph.archives import save_pt2, save_torchscript, to_torchscript

@@ -13,11 +13,11 @@ import torch
 from ..runtime.brief import counted
 from ..runtime.errors import CheckpointError, GatescopeError, UnknownFactError
 from ..runtime.files import local
+from ..runtime.gates.manifest import Fact
 from ..runtime.inspection.inspection import Inspection, Row, Section, rows_of, size_of
-from ..runtime.manifest import Fact
 from .choices import Choices
-from .model.config import Family
-from .model.qd_detr import GatedQDDETR
+from .families.config import Family
+from .families.qd_detr import GatedQDDETR
 from .reading.checkpoint import Checkpoint, load_checkpoint
 from .reading.facts import FLAGS, Description, describe
 from .reading.families import recognise

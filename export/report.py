@@ -26,10 +26,10 @@ from ..runtime import plugins
 from ..runtime.data.annotations import read_annotations
 from ..runtime.errors import UsageError
 from ..runtime.files import local
-from ..runtime.manifest import Manifest
-from ..runtime.model_file import file_sha256, read_model_file
-from ..runtime.pipeline import RunResult, run_model
+from ..runtime.gates.manifest import Manifest
 from ..runtime.progress import steps_progress
+from ..runtime.running.pipeline import RunResult, run_model
+from ..runtime.session.model_file import file_sha256, read_model_file
 from .choices import Choices
 from .export import ExportResult, export_checkpoint
 from .graph.variant import Variant
@@ -119,9 +119,9 @@ def report_checkpoint(
     """Export ``checkpoint``, run it on the dataset and analyse its gates, all into the folder ``output``.
 
     Arguments are those of :func:`~gatescope.export.export.export_checkpoint` and
-    :func:`~gatescope.runtime.pipeline.run_model`. The model gives predictions, gates and contributions, and
-    takes overrides; one that ``factory`` (``package.module:function``) builds from the user's own code gives
-    predictions and gates.
+    :func:`~gatescope.runtime.running.pipeline.run_model`. The model gives predictions, gates and
+    contributions, and takes overrides; one that ``factory`` (``package.module:function``) builds from
+    the user's own code gives predictions and gates.
 
     - ``batch_size``: None takes what training evaluated with for a model in reference batching, else 32.
     - ``subsets``: specifications NAME=FILE; the report and the ablation set each against the rest.

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from .data.batches import batches
     from .data.prepare import Sample, prepare
     from .errors import GatescopeError
-    from .manifest import Manifest
-    from .model_file import read_manifest
+    from .gates.manifest import Manifest
     from .monitor.serving.monitor import Monitor
     from .monitor.serving.session import MonitoredSession
     from .runs.reader import open_run
-    from .session import GateSession, Outputs
+    from .session.model_file import read_manifest
+    from .session.session import GateSession, Outputs
 
 __all__ = [
     "GateSession",
@@ -34,16 +34,16 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "GateSession": ".session",
+        "GateSession": ".session.session",
         "GatescopeError": ".errors",
-        "Manifest": ".manifest",
+        "Manifest": ".gates.manifest",
         "Monitor": ".monitor.serving.monitor",
         "MonitoredSession": ".monitor.serving.session",
-        "Outputs": ".session",
+        "Outputs": ".session.session",
         "Sample": ".data.prepare",
         "batches": ".data.batches",
         "open_run": ".runs.reader",
         "prepare": ".data.prepare",
-        "read_manifest": ".model_file",
+        "read_manifest": ".session.model_file",
     },
 )

@@ -32,7 +32,7 @@ LIBRARY_ROOM = {
     "prometheus_client": "runtime",
 }
 # Files of torch's own formats can be run by torch alone; these modules are imported when one is opened.
-RUN_WITH_TORCH = {f"runtime/backends/{name}.py" for name in ("torch_device", "torchscript", "pt2")}
+RUN_WITH_TORCH = {f"runtime/session/backends/{name}.py" for name in ("torch_device", "torchscript", "pt2")}
 
 
 def modules() -> list[Path]:

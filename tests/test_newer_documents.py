@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gatescope.analysis.ablation.plan import PLAN_FILE, earlier_plan
+from gatescope.analysis.causes.ablation.plan import PLAN_FILE, earlier_plan
 from gatescope.runtime.errors import GatescopeError
-from gatescope.runtime.manifest import Manifest
+from gatescope.runtime.gates.manifest import Manifest
 from gatescope.runtime.monitor.baseline.stored import load_baseline
 from gatescope.runtime.monitor.log.folder import open_folder
 from gatescope.runtime.runs.reader import open_run

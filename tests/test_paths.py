@@ -82,7 +82,7 @@ def test_local_expands_the_home_and_nothing_else(monkeypatch, tmp_path) -> None:
 
 
 def test_a_subset_s_file_expands_the_home(monkeypatch, tmp_path) -> None:
-    from gatescope.analysis.subsets import read_subsets
+    from gatescope.analysis.subsets.selection import read_subsets
 
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "qids.txt").write_text("1\n2\n", encoding="utf-8")
@@ -92,7 +92,7 @@ def test_a_subset_s_file_expands_the_home(monkeypatch, tmp_path) -> None:
 def test_public_calls_expand_the_home(monkeypatch, tmp_path) -> None:
     from gatescope.analysis import GateAnalyzer, diff_runs
     from gatescope.runtime import GateSession, batches, open_run
-    from gatescope.runtime.pipeline import run_model
+    from gatescope.runtime.running.pipeline import run_model
 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

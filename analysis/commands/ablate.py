@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from ...runtime.cli.command import Command
 from ...runtime.cli.options import add_device_option, add_feature_options
 from ...runtime.cli.values import file_path, positive
-from ..subsets import add_subset_option
+from ..subsets.selection import add_subset_option
 
 INTERRUPTED = 130
 
@@ -42,7 +42,7 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _run(args: Namespace) -> int:
-    from ..ablation.ablate import ablate
+    from ..causes.ablation.ablate import ablate
     from ..report.document import to_json
 
     try:

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from ...runtime.cli.command import Command
 from ...runtime.cli.values import file_path
 from ...runtime.cli.written import written
-from ..subsets import add_subset_option
+from ..subsets.selection import add_subset_option
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -79,7 +79,7 @@ def _run(options: Namespace) -> int:
     from ..plugins.chapter import failed_line, value_lines
     from ..report.document import to_json
     from ..report.markdown import counted
-    from ..subsets import read_subsets
+    from ..subsets.selection import read_subsets
 
     given = [named_run(text) for text in options.run]
     runs = [open_run(path) for _, path in given]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ...runtime.cli.command import Command
 from ...runtime.cli.values import file_path
-from ..subsets import add_subset_option
+from ..subsets.selection import add_subset_option
 
 if TYPE_CHECKING:
     from ..evaluation.evaluate import Evaluation
@@ -46,7 +46,7 @@ def _run(options: Namespace) -> int:
     from ...runtime.files import new_file
     from ..evaluation.document import evaluation_document, evaluation_text
     from ..report.document import to_json
-    from ..subsets import read_subsets
+    from ..subsets.selection import read_subsets
 
     output: Path | None = options.output
     if output is not None and output.suffix.lower() not in _SUFFIXES:

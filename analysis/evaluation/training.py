@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime.errors import DatasetError, UsageError
+from ...runtime.gates.manifest import Manifest, Verification
 from ...runtime.inspection.batching import effect_in_words, matters
-from ...runtime.manifest import Manifest, Verification
-from ...runtime.model_file import file_sha256
+from ...runtime.session.model_file import file_sha256
 from ..context import Context
 from ..report.markdown import counted, number, plain, shared_name, table
 from ..report.section import Section

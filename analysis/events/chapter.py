@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..context import Context
 from ..figures.events import event_figure
 from ..figures.style import png
-from ..report import events as event_report
 from ..report.section import Section
+from . import words as event_report
 from .planted import planted_events
 from .recovery import recover_events, why_no_recovery
 

@@ -18,7 +18,7 @@ def ranking_figure(
     """One panel a ranking, the largest value on top.
 
     ``ends``: for each ranking the kind of gate (None: all together) and the queries of its top and bottom, as
-    :func:`~gatescope.analysis.association.rankings.ends_of_ranking` gives them, with ``qid``, the ranked
+    :func:`~gatescope.analysis.queries.rankings.ends_of_ranking` gives them, with ``qid``, the ranked
     ``value`` and, where results are known, ``ap`` (0 to 1). ``total``: how many queries were ranked.
     """
     kinds = [kind for kind, _, _ in ends if kind is not None]

@@ -11,7 +11,7 @@ import polars as pl
 
 from ...runtime.brief import brief
 from ...runtime.errors import RunFolderError
-from ...runtime.manifest import Manifest
+from ...runtime.gates.manifest import Manifest
 from ...runtime.runs.reader import Run
 from ...runtime.statistics.histogram import Histogram
 from ...runtime.statistics.limits import GateLimits, limits_of

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..model.config import ModelConfig
-from ..model.qd_detr import GatedQDDETR
+from ..families.config import ModelConfig
+from ..families.qd_detr import GatedQDDETR
 from .features import CLIP, PANN, SLOWFAST, TEXT
 from .streams import stream
 

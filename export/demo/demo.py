@@ -27,7 +27,7 @@ from ...runtime import plugins
 from ...runtime.cli.main import main
 from ...runtime.errors import GatescopeError, UsageError
 from ...runtime.files import local
-from ...runtime.pipeline import run_model
+from ...runtime.running.pipeline import run_model
 from ...runtime.runs.lock import lock_run
 from ..choices import Choices
 from ..export import export_checkpoint

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...runtime.data.prepare import Sample, collate
-from ...runtime.predictions import Prediction, format_prediction, write_predictions
+from ...runtime.runs.predictions import Prediction, format_prediction, write_predictions
 from ..choices import Choices
 from ..reading.checkpoint import load_checkpoint
 from ..reading.facts import describe

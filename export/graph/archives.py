@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from ...runtime.manifest import METADATA_KEY, Manifest
+from ...runtime.gates.manifest import METADATA_KEY, Manifest
 from .capture import quiet, refuse_training_mode
 from .failure import failed_in
 

@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from ...runtime.manifest import Forward, Gate, Manifest, Tensor, Training, role_of
+from ...runtime.gates.manifest import Forward, Gate, Manifest, Tensor, Training, role_of
 from ..reading.checkpoint import Checkpoint
 from ..reading.facts import Description
 from .variant import CONTRIBUTION_OUTPUTS, GATE_OUTPUTS, OVERRIDES, SUMMARIES, Axes, Precision, VariantGraph

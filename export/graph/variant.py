@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...runtime.errors import UsageError
-from ...runtime.manifest import SUMMARY_FIELDS, Override, Summary
-from ..model.fusion import KINDS, Fused
-from ..model.qd_detr import GatedQDDETR
-from ..model.summary import summarise
+from ...runtime.gates.manifest import SUMMARY_FIELDS, Override, Summary
+from ..families.fusion import KINDS, Fused
+from ..families.qd_detr import GatedQDDETR
+from ..families.summary import summarise
 
 OutputsKind = Literal["tracked", "plain", "gates", "summary"]
 Precision = Literal["float32", "float16"]

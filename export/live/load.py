@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime.errors import DeviceError, InputError, UsageError
-from ...runtime.inputs import FEATURES, FULL_SET
 from ...runtime.runs.info import FileRef
+from ...runtime.session.inputs import FEATURES, FULL_SET
 from ...runtime.tracking.tracker import GateTrackingWarning
 from ..choices import Choices
-from ..model.config import Activation, ModelConfig
-from ..model.qd_detr import GatedQDDETR
+from ..families.config import Activation, ModelConfig
+from ..families.qd_detr import GatedQDDETR
 from ..reading.checkpoint import load_checkpoint
 from ..reading.facts import describe
 from ..reading.rebuild import rebuild

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ...runtime.manifest import Fact, Forward, Gate, Manifest, Preprocessing, Tensor
+from ...runtime.gates.manifest import Fact, Forward, Gate, Manifest, Preprocessing, Tensor
 from ...runtime.runs.info import FileRef
 from ..reading.facts import Description
 from .activation import Range

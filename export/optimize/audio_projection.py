@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..model.fusion import FusionLayer
-from ..model.qd_detr import GatedQDDETR
+from ..families.fusion import FusionLayer
+from ..families.qd_detr import GatedQDDETR
 from .folding import chain, linear
 
 

@@ -15,9 +15,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ..model.attention import weigh
-from ..model.decoder import DecoderLayer
-from ..model.qd_detr import GatedQDDETR
+from ..families.attention import weigh
+from ..families.decoder import DecoderLayer
+from ..families.qd_detr import GatedQDDETR
 
 
 class ClipReading(nn.Module):

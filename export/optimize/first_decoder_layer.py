@@ -12,8 +12,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from ..model.decoder import Decoder, DecoderLayer
-from ..model.qd_detr import GatedQDDETR
+from ..families.decoder import Decoder, DecoderLayer
+from ..families.qd_detr import GatedQDDETR
 
 
 class FirstLayer(nn.Module):

@@ -10,8 +10,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..model.attention import MultiheadAttention, attend
-from ..model.qd_detr import GatedQDDETR
+from ..families.attention import MultiheadAttention, attend
+from ..families.qd_detr import GatedQDDETR
 from .folding import linear
 
 

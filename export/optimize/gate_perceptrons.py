@@ -15,9 +15,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ..model.fusion import FusionLayer
-from ..model.gating import Gates, GatingFunction, ScaledGatingFunction
-from ..model.qd_detr import GatedQDDETR
+from ..families.fusion import FusionLayer
+from ..families.gating import Gates, GatingFunction, ScaledGatingFunction
+from ..families.qd_detr import GatedQDDETR
 from .folding import linear
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..model.qd_detr import GatedQDDETR
+from ..families.qd_detr import GatedQDDETR
 
 
 def replace_prelu(model: GatedQDDETR) -> bool:

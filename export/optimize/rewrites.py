@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ...runtime.errors import UsageError
-from ..model.qd_detr import GatedQDDETR
+from ..families.qd_detr import GatedQDDETR
 from .audio_projection import fold_audio_projection
 from .few_queries import project_queries_not_clips
 from .first_decoder_layer import compute_first_decoder_layer

@@ -10,7 +10,7 @@ import math
 
 from torch import Tensor, nn
 
-from ..model.qd_detr import GatedQDDETR
+from ..families.qd_detr import GatedQDDETR
 from .folding import linear
 
 

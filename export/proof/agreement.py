@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.data.annotations import Annotation
-from ...runtime.manifest import Preprocessing
-from ...runtime.predictions import Prediction, format_prediction
+from ...runtime.gates.manifest import Preprocessing
+from ...runtime.runs.predictions import Prediction, format_prediction
 
 # Training ran on a GPU, in another order of summation, and rounded: scores to four decimals, saliency to
 # float16, windows to whole clips. These are what two right models may differ by beyond the rounding.

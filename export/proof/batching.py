@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...runtime.data.annotations import Annotation
 from ...runtime.data.prepare import Sample
-from ...runtime.manifest import BatchingEffect, Manifest
+from ...runtime.gates.manifest import BatchingEffect, Manifest
 from .agreement import PREDICTIONS, predicted
 from .parity import valid_entries
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...runtime.manifest import Preprocessing
+from ...runtime.gates.manifest import Preprocessing
 from ..choices import Choices
-from ..model.config import ModelConfig
+from ..families.config import ModelConfig
 
 # Head counts in use; all divide 256 channels.
 _HEAD_COUNTS = (1, 2, 4, 8, 16)

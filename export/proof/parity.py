@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.errors import ParityError
-from ...runtime.manifest import SUMMARY_FIELDS, Certificate, Manifest, Preprocessing
+from ...runtime.gates.manifest import SUMMARY_FIELDS, Certificate, Manifest, Preprocessing
 from ...runtime.profiling.samples import random_batch
 
 ATOL = 1e-4

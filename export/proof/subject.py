@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ...runtime.manifest import Preprocessing
+from ...runtime.gates.manifest import Preprocessing
 from ..choices import Choices
 from ..graph.variant import Axes, Variant, VariantGraph
 from ..reading.checkpoint import Checkpoint

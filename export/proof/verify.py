@@ -20,9 +20,9 @@ from ...runtime.data.features import FeatureReader
 from ...runtime.data.folders import FeatureFolders
 from ...runtime.data.prepare import Sample, collate, prepare
 from ...runtime.errors import DatasetError, GatescopeError, VerificationError
-from ...runtime.manifest import BatchingEffect, Manifest, Verification
-from ...runtime.model_file import file_sha256
-from ...runtime.predictions import Prediction, read_predictions
+from ...runtime.gates.manifest import BatchingEffect, Manifest, Verification
+from ...runtime.runs.predictions import Prediction, read_predictions
+from ...runtime.session.model_file import file_sha256
 from ..choices import Choices
 from ..graph.variant import Variant
 from .agreement import PREDICTIONS, Agreement, Difference, compare_sample, summarise

@@ -22,7 +22,7 @@ import torch
 from ...runtime.brief import one_line
 from ...runtime.errors import CheckpointError, UnsafeCheckpointError
 from ...runtime.files import local
-from ...runtime.model_file import file_sha256
+from ...runtime.session.model_file import file_sha256
 from .copying import AVERAGES, STATES, advice
 from .mistaken import mistaken, refuse_folder
 from .standins import STAND_INS, UnreadableValueError, plain

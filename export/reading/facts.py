@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from ...runtime.errors import UnknownFactError, UnsupportedModelError, WeightsMismatchError
-from ...runtime.manifest import Fact, Preprocessing
+from ...runtime.gates.manifest import Fact, Preprocessing
 from ..choices import Choices
-from ..model.config import HIDDEN_DIM, Activation, Family, Gating, ModelConfig
+from ..families.config import HIDDEN_DIM, Activation, Family, Gating, ModelConfig
 from .checkpoint import Checkpoint
 from .families import recognise
 from .optimizer import never_trained

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 from ...runtime.errors import CheckpointError, GatescopeError
 from ...runtime.inspection.identify import identify
-from ...runtime.model_file import read_manifest
 from ...runtime.runs.schema import RUN_FILE
+from ...runtime.session.model_file import read_manifest
 
 _LONGEST_LINE = 1 << 20
 _ZIP = b"PK\x03\x04"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ...runtime.errors import CheckpointError
-from ...runtime.manifest import Fact, Scalar
+from ...runtime.gates.manifest import Fact, Scalar
 
 # Where a fact can come from, beside the options themselves.
 WEIGHTS, FLAG, DEFAULT, FAMILY, OPTIMIZER = "weights", "flag", "default", "family", "optimizer"

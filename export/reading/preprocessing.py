@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from ...runtime.manifest import Preprocessing, Source
+from ...runtime.gates.manifest import Preprocessing, Source
 from ..choices import Choices
 from .options import DEFAULT, FLAG, Options
 from .windows import window_steps

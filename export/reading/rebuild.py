@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ...runtime.errors import WeightsMismatchError
-from ..model.config import ModelConfig
-from ..model.qd_detr import GatedQDDETR
+from ..families.config import ModelConfig
+from ..families.qd_detr import GatedQDDETR
 from .facts import Description
 from .weights import COMPLETE_OR_OWN_CODE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...runtime.errors import WeightsMismatchError
-from ..model.config import HIDDEN_DIM, Family, SsmConfig
+from ..families.config import HIDDEN_DIM, Family, SsmConfig
 from .options import Options
 from .weights import WeightShapes
 

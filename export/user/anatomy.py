@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...runtime.data.prepare import collate
 from ...runtime.errors import ExportError, UnsupportedModelError
-from ...runtime.manifest import Preprocessing
+from ...runtime.gates.manifest import Preprocessing
 from ...runtime.profiling.samples import random_batch, random_sample
 from ..graph.failure import failed_in
 from ..graph.variant import Axes, Variant

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from ...runtime.errors import UnknownFactError, UsageError
 from ...runtime.files import local
-from ...runtime.inputs import FULL_SET
-from ...runtime.manifest import Fact, Forward, Gate, Manifest, Preprocessing, Training, role_of
-from ...runtime.manifest import Tensor as Declared
+from ...runtime.gates.manifest import Fact, Forward, Gate, Manifest, Preprocessing, Training, role_of
+from ...runtime.gates.manifest import Tensor as Declared
+from ...runtime.session.inputs import FULL_SET
 from ..choices import Choices
 from ..export import ExportResult, choose_target, write_certified
 from ..graph.capture import refuse_training_mode

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ...runtime.manifest import SUMMARY_FIELDS
+from ...runtime.gates.manifest import SUMMARY_FIELDS
+from ..families.summary import summarise
 from ..graph.variant import GATE_OUTPUTS, SUMMARIES, Axes, Variant
-from ..model.summary import summarise
 from .places import KINDS, GatePlace
 
 Floats = NDArray[np.float32]

@@ -6,8 +6,8 @@ import platform
 import re
 from importlib.metadata import PackageNotFoundError, requires, version
 
-from ..device import available_cpus
 from ..profiling.machine import cpu_name, gpu_name
+from ..session.device import available_cpus
 
 _BUILDS = ("onnxruntime", "onnxruntime-gpu")
 
@@ -48,7 +48,7 @@ def _runtime() -> list[str]:
     builds = [build for build in _BUILDS if _version(build)]
     if not builds:
         return ["  no ONNX Runtime: install one build of it, gatescope[cpu] or gatescope[gpu]"]
-    from ..backends.onnx_runtime import available_providers
+    from ..session.backends.onnx_runtime import available_providers
 
     lines = [f"  providers: {', '.join(available_providers())}"]
     if len(builds) > 1:

@@ -105,11 +105,11 @@ def _tell(line: str) -> None:
 
 
 def _run(args: Namespace) -> int:
-    from ..device import DeviceOptions
     from ..profiling.profile import profile_model
     from ..profiling.request import BATCH_SIZES, Request, refuse_output
     from ..profiling.table import to_text
     from ..profiling.timing import Budget
+    from ..session.device import DeviceOptions
 
     if args.output is not None:
         refuse_output(args.output)

@@ -18,7 +18,7 @@ from ..cli.values import file_path, positive
 from ..errors import UsageError
 
 if TYPE_CHECKING:
-    from ..pipeline import RunResult
+    from ..running.pipeline import RunResult
 
 INTERRUPTED = 130
 _BATCH_SIZE = 32
@@ -58,7 +58,7 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _run(args: Namespace) -> int:
-    from ..pipeline import run_model, run_result
+    from ..running.pipeline import run_model, run_result
 
     _check_source(args)
     args.device = args.device or "auto"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from ..manifest import Manifest
+from ..gates.manifest import Manifest
 from .annotations import Annotation, read_annotations
 from .features import FeatureReader
 from .folders import FeatureFolders

@@ -13,9 +13,9 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from ..crew import Crew, reading_threads
 from ..errors import DatasetError
 from .annotations import Annotation
+from .crew import Crew, reading_threads
 from .features import read_audio, read_text, read_video
 from .folders import FeatureFolders
 from .scratch import Scratch

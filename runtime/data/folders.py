@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import DatasetError, UsageError
 from ..files import local
-from ..manifest import Manifest, Preprocessing, Source
+from ..gates.manifest import Manifest, Preprocessing, Source
 
 _SHOWN = 20
 

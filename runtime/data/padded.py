@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..manifest import Preprocessing
+from ..gates.manifest import Preprocessing
 
 Features = NDArray[np.float32]
 

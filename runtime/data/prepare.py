@@ -24,8 +24,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..brief import brief
 from ..errors import InputError
-from ..inputs import as_numbers
-from ..manifest import Manifest, Preprocessing, Source
+from ..gates.manifest import Manifest, Preprocessing, Source
+from ..session.inputs import as_numbers
 
 Features = NDArray[np.float32]
 

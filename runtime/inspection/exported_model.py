@@ -12,10 +12,10 @@ from typing import Any
 import onnx
 
 from ..brief import counted
-from ..device import DeviceOptions
 from ..errors import DeviceError, GatescopeError, ModelFileError
-from ..manifest import Manifest, Tensor
-from ..model_file import ModelFile, read_model_file
+from ..gates.manifest import Manifest, Tensor
+from ..session.device import DeviceOptions
+from ..session.model_file import ModelFile, read_model_file
 from .batching import effect_in_words
 from .inspection import Inspection, Row, Section, rows_of, size_of
 
@@ -157,7 +157,7 @@ def _runtime(model: ModelFile) -> tuple[dict[str, str], tuple[str, ...]]:
     if find_spec("onnxruntime") is None:
         missing = "ONNX Runtime is not installed: pip install 'gatescope[cpu]', or 'gatescope[gpu]'"
         return {"ONNX Runtime": "not installed"}, (missing,)
-    from ..backends import onnx_runtime
+    from ..session.backends import onnx_runtime
 
     found = {"ONNX Runtime": onnx_runtime.installed_builds()}
     try:
@@ -175,7 +175,7 @@ def _runtime(model: ModelFile) -> tuple[dict[str, str], tuple[str, ...]]:
 def _torch() -> tuple[dict[str, str], tuple[str, ...]]:
     if find_spec("torch") is None:
         return {"PyTorch": "not installed"}, ("PyTorch is not installed: pip install 'gatescope[export]'",)
-    from ..backends.torch_device import choose_device, installed_build
+    from ..session.backends.torch_device import choose_device, installed_build
 
     found = {"PyTorch": installed_build(), "CPU": "ready"}
     try:

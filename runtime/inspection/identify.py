@@ -8,8 +8,8 @@ from pathlib import Path
 from .. import plugins
 from ..errors import GatescopeError
 from ..files import local
-from ..model_archive import holds_only_a_part
 from ..runs.schema import RUN_FILE
+from ..session.model_archive import holds_only_a_part
 from .exported_model import inspect_model
 from .inspection import Inspection, Kind
 from .run_folder import inspect_run

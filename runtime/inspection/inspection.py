@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..manifest import Fact
+from ..gates.manifest import Fact
 
 Kind = Literal["checkpoint", "model", "run"]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from ..brief import counted
 from ..causes import brief_names, find_causes
 from ..errors import RunFolderError
-from ..model_file import file_sha256
 from ..runs.info import FileRef, RunInfo, Timings, read_info
 from ..runs.reader import open_run
 from ..runs.writer import finished_parts
+from ..session.model_file import file_sha256
 from .inspection import Inspection, Row, Section
 
 _SHOWN = 5

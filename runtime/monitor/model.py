@@ -8,7 +8,7 @@ from functools import cached_property
 
 import msgspec
 
-from ..manifest import Manifest
+from ..gates.manifest import Manifest
 from .counting.layout import GateLayout
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from .. import plugins
-from ..device import DeviceOptions
 from ..errors import GatescopeError
-from ..manifest import Manifest
-from ..model_file import read_model_file
-from ..session import GateSession
+from ..gates.manifest import Manifest
+from ..session.device import DeviceOptions
+from ..session.model_file import read_model_file
+from ..session.session import GateSession
 from .lengths import Lengths, alike, draw
 from .opening import open_on
 from .pairs import ratio

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.annotations import Annotation, read_annotations
-from ..manifest import Manifest, Preprocessing
+from ..gates.manifest import Manifest, Preprocessing
 from .samples import random_batch
 
 # CLIP's tokenizer puts one before and one behind the words.

@@ -9,9 +9,9 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from ..device import available_cpus
-from ..provenance import versions
-from ..session import GateSession
+from ..runs.provenance import versions
+from ..session.device import available_cpus
+from ..session.session import GateSession
 from .results import Machine
 
 _CPUINFO = Path("/proc/cpuinfo")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..device import DeviceOptions
-from ..session import GateSession
+from ..session.device import DeviceOptions
+from ..session.session import GateSession
 
 
 def open_on(model: str | Path, wanted: DeviceOptions) -> GateSession:

@@ -14,8 +14,8 @@ from typing import Any
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
-from ..manifest import Manifest
-from ..model_file import ModelFile, write_manifest_onnx
+from ..gates.manifest import Manifest
+from ..session.model_file import ModelFile, write_manifest_onnx
 
 
 def why_no_plain(manifest: Manifest) -> str | None:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from ..device import DeviceOptions
 from ..errors import GatescopeError, OutOfMemoryError
-from ..manifest import Manifest
-from ..memory import ran_out_of_memory
-from ..model_file import file_sha256
-from ..session import GateSession
+from ..gates.manifest import Manifest
+from ..session.device import DeviceOptions
+from ..session.memory import ran_out_of_memory
+from ..session.model_file import file_sha256
+from ..session.session import GateSession
 from .comparisons import cost_of_eager, cost_of_tracking
 from .lengths import Lengths
 from .machine import describe_machine

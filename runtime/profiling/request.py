@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..device import DeviceOptions
 from ..errors import MissingExtraError, UsageError
+from ..gates.manifest import Manifest
 from ..inspection.identify import identify
-from ..manifest import Manifest
-from ..model_file import file_sha256, read_manifest
 from ..runs.info import read_info
+from ..session.device import DeviceOptions
+from ..session.model_file import file_sha256, read_manifest
 from .lengths import Lengths, alike, lengths_of_annotations
 from .timing import Budget
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.prepare import TEF_CHANNELS, Sample, collate, tef_channels
-from ..manifest import Preprocessing
+from ..gates.manifest import Preprocessing
 
 Floats = NDArray[np.float32]
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from ..device import DeviceOptions
 from ..errors import GatescopeError, OutOfMemoryError
+from ..session.device import DeviceOptions
 from .fresh import answer, in_fresh_process, tell_parent
 from .peak_memory import peak_memory
 from .results import Start
 
 if TYPE_CHECKING:
-    from ..session import GateSession
+    from ..session.session import GateSession
 
 KILLED = "out of memory: the system ended the process that tried it"
 _LIBRARY = {"onnx": "onnxruntime", "torchscript": "torch", "pt2": "torch"}

@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 
 from ..errors import OutOfMemoryError
-from ..session import GateSession
+from ..session.session import GateSession
 from .lengths import Lengths, draw
 from .results import Recommendation, Row
 from .start import Tried

@@ -18,11 +18,11 @@ import msgspec
 import numpy as np
 import onnx
 
-from ..device import DeviceOptions
 from ..errors import OutOfMemoryError
-from ..inputs import check_batch
-from ..manifest import Manifest
-from ..model_file import ModelFile, read_model_file
+from ..gates.manifest import Manifest
+from ..session.device import DeviceOptions
+from ..session.inputs import check_batch
+from ..session.model_file import ModelFile, read_model_file
 from .fresh import answer, in_fresh_process, tell_parent
 from .parts import OTHER, in_order, parts_of_nodes
 from .results import Part, Placement, Trace
@@ -162,7 +162,7 @@ def _medians(labelled: Sequence[Iterable[tuple[str, Node]]]) -> list[tuple[str, 
 
 def _profile(model: ModelFile, request: TraceRequest, folder: Path) -> tuple[list[Any], onnx.GraphProto]:
     """The profiler's events and the graph that ran."""
-    from ..backends.onnx_runtime import create_session
+    from ..session.backends.onnx_runtime import create_session
 
     def adjust(options: Any) -> None:
         options.enable_profiling = True

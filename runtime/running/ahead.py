@@ -6,13 +6,13 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ..crew import Crew
+from ..data.crew import Crew
 from ..data.padded import BatchMemory, PaddedBatch
 from ..data.scratch import Scratch
-from ..plan import Plan
 from ..runs.stopwatch import Stopwatch
 from .groups import Group
 from .loader import SampleLoader
+from .plan import Plan
 
 
 @dataclass(eq=False)

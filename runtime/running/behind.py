@@ -6,9 +6,9 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ..crew import Crew
+from ..data.crew import Crew
 from ..runs.stopwatch import Stopwatch
-from ..session import Outputs
+from ..session.session import Outputs
 from .groups import Group
 
 # Parts that may be open at once: one being written, one finished, one or two still being computed.

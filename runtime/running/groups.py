@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..plan import Plan
 from .buckets import buckets
+from .plan import Plan
 
 # On CUDA a new shape of batch costs more than some padding: memory is set aside for it. So lengths are
 # rounded up to multiples of this.

@@ -10,7 +10,7 @@ from ..data.padded import PaddedBatch
 from ..data.prepare import write_clips, write_words
 from ..data.scratch import Scratch
 from ..errors import DatasetError, InputError
-from ..plan import Plan
+from .plan import Plan
 
 
 class SampleLoader:

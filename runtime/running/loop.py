@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from ..crew import Crew, reading_threads
+from ..data.crew import Crew, reading_threads
 from ..data.folders import FeatureFolders
-from ..plan import Plan
 from ..progress import progress
 from ..runs.folder import writing
 from ..runs.stopwatch import RunClock, Stopwatch
-from ..session import GateSession
+from ..session.session import GateSession
 from .ahead import ReadAhead
 from .behind import Computed, WriteBehind
 from .groups import groups
 from .loader import SampleLoader
 from .parts import assemble
+from .plan import Plan
 
 # A call of the session keeps every core busy; with the next one under way, none is idle where one call ends
 # and another begins. More would only hold more batches in memory.

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ModelFileError
-from ..manifest import Manifest
-from ..provenance import file_ref, versions
+from ..gates.manifest import Manifest
 from ..runs.info import FileRef, RunInfo
-from ..session import GateSession
+from ..runs.provenance import file_ref, versions
+from ..session.session import GateSession
 
 
 class Opening:

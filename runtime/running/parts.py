@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..data.annotations import Annotation
-from ..plan import Plan, sample_id
-from ..predictions import format_prediction, prediction_line
 from ..runs.info import RunInfo
+from ..runs.predictions import format_prediction, prediction_line
 from ..runs.summary_table import SampleSummary, cut_summary
 from ..runs.table import SampleGates, cut_sample
-from ..session import Outputs
+from ..session.session import Outputs
 from .behind import Computed
+from .plan import Plan, sample_id
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import polars as pl
 
-from ..data.gate_log import LogFacts, check_log, read_log
 from ..files import local
-from ..manifest import Fact, Gate, Manifest, Preprocessing, Tensor
+from ..gates.manifest import Fact, Gate, Manifest, Preprocessing, Tensor
 from ..progress import progress
-from ..provenance import versions
 from .folder import claim_new, earlier_run, writing
+from .gate_log import LogFacts, check_log, read_log
 from .info import FeatureRef, FileRef, RunInfo, Selection
+from .provenance import versions
 from .reader import Run, open_run
 from .schema import SAMPLES_SCHEMA
 from .stopwatch import RunClock
@@ -26,7 +26,7 @@ _UNKNOWN = "(unknown: the gates come from a log)"
 
 
 def import_log(log: str | Path, folder: str | Path, *, resume: bool = False) -> Run:
-    """Write the gates of ``log`` (:mod:`gatescope.runtime.data.gate_log`) as the run ``folder``.
+    """Write the gates of ``log`` (:mod:`gatescope.runtime.runs.gate_log`) as the run ``folder``.
 
     The log is read twice, a line at a time: once to see that all of it can be used, once to write. What it
     does not tell is marked as unknown; durations are null, and where gates are one number a video, so is

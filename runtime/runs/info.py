@@ -12,7 +12,7 @@ import msgspec
 
 from ..causes import told_causes
 from ..errors import ManifestError, RunFolderError, RunMismatchError
-from ..manifest import Manifest
+from ..gates.manifest import Manifest
 from .coverage import Shortfall
 from .schema import RUN_FILE
 

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..errors import GatescopeError
-from ..manifest import SUMMARY_FIELDS
+from ..gates.manifest import SUMMARY_FIELDS
 from .schema import SUMMARY_SCHEMA
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import polars as pl
 
 from ..errors import RunFolderError
-from ..manifest import Manifest
+from ..gates.manifest import Manifest
 from .atomic import append_durably, leftovers, write_atomically
 from .info import RunInfo, Timings
 from .schema import (

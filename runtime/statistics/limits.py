@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..manifest import Manifest
+from ..gates.manifest import Manifest
 
 NEAR_ZERO = 0.05
 SATURATED = 0.95

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ..errors import UsageError
-from ..manifest import Manifest
+from ..gates.manifest import Manifest
 
 if TYPE_CHECKING:
     from ..runs.info import FileRef

@@ -22,8 +22,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from gatescope.runtime.manifest import Manifest
-from gatescope.runtime.model_file import write_manifest_onnx
+from gatescope.runtime.gates.manifest import Manifest
+from gatescope.runtime.session.model_file import write_manifest_onnx
 
 from ..runtime.tiny_model import QUERIES, tiny_manifest
 

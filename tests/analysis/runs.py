@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gatescope.runtime.manifest import Manifest
+from gatescope.runtime.gates.manifest import Manifest
 from gatescope.runtime.runs.info import FeatureRef, FileRef, RunInfo, Selection, Skipped
 from gatescope.runtime.runs.reader import Run, open_run
 from gatescope.runtime.runs.schema import SAMPLES_SCHEMA

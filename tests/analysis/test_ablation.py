@@ -16,16 +16,16 @@ import polars as pl
 import pytest
 from matplotlib.figure import Figure
 
-from gatescope.analysis.ablation import execute
-from gatescope.analysis.ablation.ablate import AblationResult, ablate
-from gatescope.analysis.ablation.changes import changed, lend
-from gatescope.analysis.ablation.donors import donors, fitted
-from gatescope.analysis.ablation.effects import judge
-from gatescope.analysis.ablation.gate_means import GateSums
-from gatescope.analysis.ablation.interventions import Intervention, interventions
-from gatescope.analysis.ablation.plan import Plan
-from gatescope.analysis.ablation.report import ablation_report
-from gatescope.analysis.ablation.verdicts import audio_verdict, row_verdict
+from gatescope.analysis.causes.ablation import execute
+from gatescope.analysis.causes.ablation.ablate import AblationResult, ablate
+from gatescope.analysis.causes.ablation.changes import changed, lend
+from gatescope.analysis.causes.ablation.donors import donors, fitted
+from gatescope.analysis.causes.ablation.effects import judge
+from gatescope.analysis.causes.ablation.gate_means import GateSums
+from gatescope.analysis.causes.ablation.interventions import Intervention, interventions
+from gatescope.analysis.causes.ablation.plan import Plan
+from gatescope.analysis.causes.ablation.report import ablation_report
+from gatescope.analysis.causes.ablation.verdicts import audio_verdict, row_verdict
 from gatescope.analysis.evaluation.evaluate import evaluate_run
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.data.annotations import Annotation
@@ -38,10 +38,10 @@ from gatescope.runtime.errors import (
     RunMismatchError,
     UsageError,
 )
-from gatescope.runtime.pipeline import run_model
+from gatescope.runtime.running.pipeline import run_model
 from gatescope.runtime.runs.lock import lock_run
 from gatescope.runtime.runs.reader import open_run
-from gatescope.runtime.session import GateSession
+from gatescope.runtime.session.session import GateSession
 
 from ..runtime.tiny_model import Gating, tiny_batch, tiny_model
 from .heard import heard_dataset, heard_model
@@ -271,7 +271,7 @@ class KilledError(BaseException):
 def test_a_killed_ablation_goes_on_to_the_same_files(
     heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int, parts: int
 ) -> None:
-    monkeypatch.setattr("gatescope.analysis.ablation.plan._QUERIES_PER_PART", 20)
+    monkeypatch.setattr("gatescope.analysis.causes.ablation.plan._QUERIES_PER_PART", 20)
     heard.ablate(tmp_path / "whole")
     run, made = GateSession.run, iter(range(calls))
 

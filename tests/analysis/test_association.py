@@ -15,22 +15,17 @@ from matplotlib.image import imread
 from scipy.stats import pearsonr, pointbiserialr, spearmanr
 
 from gatescope.analysis import analyze_run, summarise
-from gatescope.analysis.association.agreement import gate_agreement
-from gatescope.analysis.association.chapter import queries_chapter
-from gatescope.analysis.association.correlations import gate_correlations
-from gatescope.analysis.association.failures import failing, gates_of_failing, worst_queries
-from gatescope.analysis.association.layer_means import measure_means
-from gatescope.analysis.association.measures import (
-    Measure,
-    distinct_measures,
-    measures_of,
-    query_measures,
-)
-from gatescope.analysis.association.rankings import ends_of_ranking, sample_rankings
-from gatescope.analysis.association.subset_chapter import subsets_chapter
 from gatescope.analysis.context import Context, Options
 from gatescope.analysis.evaluation.ground_truth import read_ground_truth
+from gatescope.analysis.queries.agreement import gate_agreement
+from gatescope.analysis.queries.chapter import queries_chapter
+from gatescope.analysis.queries.correlations import gate_correlations
+from gatescope.analysis.queries.failures import failing, gates_of_failing, worst_queries
+from gatescope.analysis.queries.layer_means import measure_means
+from gatescope.analysis.queries.measures import Measure, distinct_measures, measures_of, query_measures
+from gatescope.analysis.queries.rankings import ends_of_ranking, sample_rankings
 from gatescope.analysis.statistics.videos import spread_over_videos, videos_of
+from gatescope.analysis.subsets.chapter import subsets_chapter
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import DatasetError
 from gatescope.runtime.runs.reader import Run

@@ -23,7 +23,7 @@ from gatescope.analysis.statistics.summary import summarise
 from gatescope.analysis.statistics.videos import videos_of
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import UsageError
-from gatescope.runtime.pipeline import run_model
+from gatescope.runtime.running.pipeline import run_model
 from gatescope.runtime.runs.reader import Run
 
 from .heard import heard_dataset, heard_model

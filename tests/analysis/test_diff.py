@@ -14,7 +14,7 @@ import pytest
 from gatescope.analysis.comparison.diff import RunDifference, diff_runs
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import RunFolderError, UsageError
-from gatescope.runtime.manifest import Manifest
+from gatescope.runtime.gates.manifest import Manifest
 from gatescope.runtime.runs.from_log import import_log
 from gatescope.runtime.runs.reader import Run, open_run
 

@@ -14,13 +14,13 @@ from gatescope.analysis.comparison.run_gates import compare_gates
 from gatescope.analysis.comparison.settings import run_settings
 from gatescope.analysis.comparison.warnings import comparison_warnings
 from gatescope.analysis.context import Context
-from gatescope.analysis.report.answers import answers
-from gatescope.analysis.report.reading import what_gates_cannot_say, what_gates_say
+from gatescope.analysis.overview.answers import answers
+from gatescope.analysis.overview.reading import what_gates_cannot_say, what_gates_say
 from gatescope.analysis.report.warnings import run_warnings
 from gatescope.analysis.statistics.summary import summarise
 from gatescope.analysis.statistics.videos import spread_over_videos, videos_of
 from gatescope.analysis.timelines.exemplars import choose_exemplars
-from gatescope.runtime.manifest import Manifest
+from gatescope.runtime.gates.manifest import Manifest
 from gatescope.runtime.runs.reader import Run
 from tests.analysis.runs import manifest_of, random_gates, write_run
 

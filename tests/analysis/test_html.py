@@ -14,7 +14,7 @@ from PIL import Image
 
 from gatescope.analysis import Section, summarise
 from gatescope.analysis.context import Context
-from gatescope.analysis.report.answers import answers
+from gatescope.analysis.overview.answers import answers
 from gatescope.analysis.report.html.markup import inline_html, to_html
 from gatescope.analysis.report.html.page import LIMIT, page
 from gatescope.analysis.report.html.payload import MOST_SAMPLES, payload, shown_number, to_script

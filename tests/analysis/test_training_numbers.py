@@ -11,9 +11,9 @@ import pytest
 
 from gatescope.analysis.analyze import analyze_run
 from gatescope.runtime.errors import DatasetError, UsageError
-from gatescope.runtime.manifest import BatchingEffect, Certificate, Verification
-from gatescope.runtime.model_file import file_sha256
+from gatescope.runtime.gates.manifest import BatchingEffect, Certificate, Verification
 from gatescope.runtime.runs.reader import Run
+from gatescope.runtime.session.model_file import file_sha256
 
 from .runs import manifest_of, random_gates, write_run
 

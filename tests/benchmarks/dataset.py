@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gatescope.runtime.manifest import Preprocessing, Source
+from gatescope.runtime.gates.manifest import Preprocessing, Source
 
 TEF = 2
 

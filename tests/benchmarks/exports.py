@@ -20,8 +20,8 @@ import gatescope.export
 import gatescope.runtime
 from gatescope.export import Variant, export_checkpoint
 from gatescope.export.graph.variant import OutputsKind, Precision
-from gatescope.runtime.device import available_cpus
 from gatescope.runtime.files import new_file
+from gatescope.runtime.session.device import available_cpus
 
 from .workload import write_checkpoint
 

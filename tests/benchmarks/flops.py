@@ -5,7 +5,7 @@ Floating-point operations of matrix products only, two for each multiply-add: wh
 
 from __future__ import annotations
 
-from gatescope.export.model.config import ModelConfig
+from gatescope.export.families.config import ModelConfig
 
 
 def tracked_flops(config: ModelConfig, clips: int, words: int) -> int:

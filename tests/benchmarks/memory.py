@@ -52,7 +52,7 @@ def _peak_of_this_process() -> int:
 
 
 if __name__ == "__main__":
-    from gatescope.runtime.pipeline import run_model
+    from gatescope.runtime.running.pipeline import run_model
 
     run_model(*sys.argv[1:], device="cpu")
     print(_peak_of_this_process())

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gatescope.export.model.fusion import KINDS
+from gatescope.export.families.fusion import KINDS
 from gatescope.runtime import GateSession
-from gatescope.runtime.manifest import RAIL
+from gatescope.runtime.gates.manifest import RAIL
 
 from .exports import Export, Exports
 from .peers.clean_eager import clean_eager

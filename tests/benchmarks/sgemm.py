@@ -49,8 +49,8 @@ def _matmul_session(weights: Any) -> Any:
     """One MatMul with constant weights, which ONNX Runtime packs in advance as it does those of a model."""
     from onnx import TensorProto, helper, numpy_helper
 
-    from gatescope.runtime.backends.onnx_runtime import create_session
-    from gatescope.runtime.device import DeviceOptions, available_cpus
+    from gatescope.runtime.session.backends.onnx_runtime import create_session
+    from gatescope.runtime.session.device import DeviceOptions, available_cpus
 
     shape = list(weights.shape)
     graph = helper.make_graph(

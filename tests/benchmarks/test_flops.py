@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from gatescope.export.model.fusion import Fused
-from gatescope.export.model.qd_detr import GatedQDDETR
+from gatescope.export.families.fusion import Fused
+from gatescope.export.families.qd_detr import GatedQDDETR
 from tests.export import small
 
 from .flops import gates_flops, tracked_flops

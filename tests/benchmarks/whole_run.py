@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from gatescope.runtime import GateSession, batches
-from gatescope.runtime.pipeline import run_model
+from gatescope.runtime.running.pipeline import run_model
 
 from .dataset import make_dataset
 from .settings import Settings

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from gatescope.export import Choices, load_checkpoint
-from gatescope.export.model.config import ModelConfig
-from gatescope.export.model.qd_detr import GatedQDDETR
+from gatescope.export.families.config import ModelConfig
+from gatescope.export.families.qd_detr import GatedQDDETR
 from gatescope.export.reading.facts import describe
 from gatescope.export.reading.rebuild import rebuild
 from tests.export import small

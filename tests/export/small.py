@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from gatescope.export.model.config import ModelConfig
-from gatescope.export.model.qd_detr import GatedQDDETR
+from gatescope.export.families.config import ModelConfig
+from gatescope.export.families.qd_detr import GatedQDDETR
 
 OPTIONS: dict[str, Any] = {
     "dset_name": "hl",

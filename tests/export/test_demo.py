@@ -25,7 +25,7 @@ from gatescope.export.reading.rebuild import rebuild
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.data.annotations import read_annotations
 from gatescope.runtime.errors import UsageError
-from gatescope.runtime.predictions import read_predictions
+from gatescope.runtime.runs.predictions import read_predictions
 from tests.golden.case import load_case
 from tests.undrawn import undrawn
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gatescope.export import Checkpoint, Choices, load_checkpoint
-from gatescope.export.model.config import SsmConfig
+from gatescope.export.families.config import SsmConfig
 from gatescope.export.reading.facts import FLAGS, Description, describe
 from gatescope.export.reading.rebuild import rebuild
 from gatescope.runtime.errors import (

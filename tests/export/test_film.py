@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gatescope.analysis.ablation.changes import changed
-from gatescope.analysis.ablation.interventions import interventions
+from gatescope.analysis.causes.ablation.changes import changed
+from gatescope.analysis.causes.ablation.interventions import interventions
 from gatescope.export import Variant, export_checkpoint, load_checkpoint
 from gatescope.export.choices import Choices
-from gatescope.export.model.qd_detr import GatedQDDETR
+from gatescope.export.families.qd_detr import GatedQDDETR
 from gatescope.export.reading.facts import describe
 from gatescope.export.reading.rebuild import rebuild
 from gatescope.runtime import GateSession

@@ -14,13 +14,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from gatescope.export.families.config import ModelConfig, SsmConfig
+from gatescope.export.families.qd_detr import GatedQDDETR
 from gatescope.export.graph.variant import Variant, VariantGraph
-from gatescope.export.model.config import ModelConfig, SsmConfig
-from gatescope.export.model.qd_detr import GatedQDDETR
 from gatescope.export.optimize import REWRITES, choose_rewrites, optimize
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import UsageError
-from gatescope.runtime.model_file import read_model_file
+from gatescope.runtime.session.model_file import read_model_file
 
 from . import small
 

@@ -31,9 +31,9 @@ from gatescope.runtime.errors import (
     RunFolderError,
     UsageError,
 )
-from gatescope.runtime.manifest import Certificate, Verification
-from gatescope.runtime.model_file import file_sha256, read_manifest
+from gatescope.runtime.gates.manifest import Certificate, Verification
 from gatescope.runtime.runs.reader import open_run
+from gatescope.runtime.session.model_file import file_sha256, read_manifest
 from tests.export import small
 from tests.golden.case import Case
 from tests.runtime.tiny_model import tiny_manifest

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import torch
 
-from gatescope.runtime import model_archive
 from gatescope.runtime.errors import (
     DeviceError,
     GatescopeError,
@@ -26,9 +25,10 @@ from gatescope.runtime.errors import (
     ModelFileError,
     UsageError,
 )
-from gatescope.runtime.manifest import Tensor
-from gatescope.runtime.model_file import read_manifest
-from gatescope.runtime.session import GateSession
+from gatescope.runtime.gates.manifest import Tensor
+from gatescope.runtime.session import model_archive
+from gatescope.runtime.session.model_file import read_manifest
+from gatescope.runtime.session.session import GateSession
 
 from .tiny_case import TinyCase
 from .tiny_model import Gating, expected, tiny_batch, tiny_model
@@ -108,7 +108,7 @@ def test_cuda_gives_the_same_numbers(path: Path) -> None:
 
 def test_a_traced_model_makes_its_tensors_where_it_is_moved_to(tmp_path: Path) -> None:
     """Tracing writes the device into the program; moving only the weights would leave it behind."""
-    from gatescope.runtime.backends.torchscript import _move
+    from gatescope.runtime.session.backends.torchscript import _move
 
     tiny_torch(tmp_path / "m", "torchscript")
     with warnings.catch_warnings():

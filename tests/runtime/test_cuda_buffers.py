@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gatescope.runtime.backends import cuda_buffers as subject
-from gatescope.runtime.device import DeviceOptions
 from gatescope.runtime.errors import UsageError
-from gatescope.runtime.session import GateSession
+from gatescope.runtime.session.backends import cuda_buffers as subject
+from gatescope.runtime.session.device import DeviceOptions
+from gatescope.runtime.session.session import GateSession
 
 from .tiny_model import tiny_batch, tiny_model
 

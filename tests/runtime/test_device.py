@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gatescope.runtime.backends import onnx_runtime as subject
-from gatescope.runtime.device import DeviceOptions, available_cpus
 from gatescope.runtime.errors import DeviceError, ModelFileError, UsageError
+from gatescope.runtime.session.backends import onnx_runtime as subject
+from gatescope.runtime.session.device import DeviceOptions, available_cpus
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 

@@ -18,12 +18,12 @@ import pytest
 import torch
 
 from gatescope.runtime import GateSession, Monitor, MonitoredSession
-from gatescope.runtime.device import DeviceOptions
 from gatescope.runtime.errors import DeviceError
 from gatescope.runtime.forks import remove_with
 from gatescope.runtime.monitor.log.reader import read_log
 from gatescope.runtime.monitor.log.settings import LogSettings
 from gatescope.runtime.monitor.serving.settings import MonitorSettings
+from gatescope.runtime.session.device import DeviceOptions
 from gatescope.runtime.tracking.history import GateHistory
 
 from .tiny_model import tiny_batch, tiny_model
@@ -279,8 +279,8 @@ def test_on_cuda_a_child_is_told_to_open_its_own(model: Path) -> None:
 
 
 def test_torch_on_cuda_is_told_the_same(tmp_path: Path) -> None:
-    from gatescope.runtime.backends.torchscript import TorchScriptBackend
-    from gatescope.runtime.model_file import read_model_file
+    from gatescope.runtime.session.backends.torchscript import TorchScriptBackend
+    from gatescope.runtime.session.model_file import read_model_file
 
     tiny_torch(tmp_path / "model", "torchscript")
     backend = TorchScriptBackend(read_model_file(tmp_path / "model"), DeviceOptions("cpu"))

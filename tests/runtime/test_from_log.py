@@ -11,10 +11,9 @@ import pytest
 
 from gatescope.runtime import open_run
 from gatescope.runtime.cli.main import main
-from gatescope.runtime.data import gate_log
 from gatescope.runtime.errors import DatasetError, RunFolderError
 from gatescope.runtime.inspection.run_folder import inspect_run
-from gatescope.runtime.runs import writer
+from gatescope.runtime.runs import gate_log, writer
 from gatescope.runtime.runs.from_log import import_log
 
 RANDOM = np.random.default_rng(5)

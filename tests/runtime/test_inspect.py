@@ -14,12 +14,13 @@ from typing import Any
 import onnx
 import pytest
 
-from gatescope.runtime import pipeline, plugins
+from gatescope.runtime import plugins
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import GatescopeError, MissingExtraError
+from gatescope.runtime.gates.manifest import Certificate, Verification
 from gatescope.runtime.inspection.identify import identify, inspect_path
-from gatescope.runtime.manifest import Certificate, Verification
-from gatescope.runtime.session import GateSession
+from gatescope.runtime.running import pipeline
+from gatescope.runtime.session.session import GateSession
 
 from .tiny_case import TinyCase
 from .tiny_model import tiny_manifest, tiny_model, tiny_proto

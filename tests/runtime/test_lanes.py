@@ -13,8 +13,8 @@ import onnx
 import pytest
 
 from gatescope.runtime.errors import GatescopeError, OutOfMemoryError
-from gatescope.runtime.lanes import CHUNK, chunks
-from gatescope.runtime.session import GateSession
+from gatescope.runtime.session.lanes import CHUNK, chunks
+from gatescope.runtime.session.session import GateSession
 
 from ..waiting import PATIENCE
 from .tiny_model import Gating, tiny_batch, tiny_manifest, tiny_model, tiny_proto

@@ -15,9 +15,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from gatescope.runtime.errors import GatescopeError, ManifestError, ModelFileError
-from gatescope.runtime.manifest import METADATA_KEY, Gate, Tensor
-from gatescope.runtime.model_file import file_sha256, read_manifest, read_model_file, write_manifest_onnx
-from gatescope.runtime.session import GateSession
+from gatescope.runtime.gates.manifest import METADATA_KEY, Gate, Tensor
+from gatescope.runtime.session.model_file import (
+    file_sha256,
+    read_manifest,
+    read_model_file,
+    write_manifest_onnx,
+)
+from gatescope.runtime.session.session import GateSession
 
 from .tiny_model import tiny_batch, tiny_manifest, tiny_model, tiny_proto
 

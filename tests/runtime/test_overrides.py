@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from gatescope.runtime.errors import InputError
-from gatescope.runtime.overrides import override_inputs
-from gatescope.runtime.session import GateSession, Outputs
+from gatescope.runtime.session.overrides import override_inputs
+from gatescope.runtime.session.session import GateSession, Outputs
 
 from .tiny_model import CHANNELS, FACTOR, Gating, tiny_batch, tiny_manifest, tiny_model
 from .tiny_torch import tiny_torch

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gatescope.runtime.errors import DatasetError, GatescopeError
-from gatescope.runtime.predictions import (
+from gatescope.runtime.runs.predictions import (
     Prediction,
     format_prediction,
     prediction_line,

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from gatescope.runtime.data.prepare import Sample, collate, prepare, tef_channels
 from gatescope.runtime.errors import InputError
-from gatescope.runtime.inputs import check_batch
-from gatescope.runtime.manifest import Manifest
+from gatescope.runtime.gates.manifest import Manifest
+from gatescope.runtime.session.inputs import check_batch
 
 from .tiny_model import tiny_manifest
 

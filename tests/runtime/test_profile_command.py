@@ -19,16 +19,16 @@ import pytest
 
 from gatescope.runtime import plugins
 from gatescope.runtime.cli.main import main
-from gatescope.runtime.device import Device, DeviceOptions
 from gatescope.runtime.errors import GatescopeError, MissingExtraError, OutOfMemoryError
-from gatescope.runtime.manifest import Fact
-from gatescope.runtime.model_file import file_sha256
+from gatescope.runtime.gates.manifest import Fact
 from gatescope.runtime.profiling import profile as profiling
 from gatescope.runtime.profiling.results import Placement, Start, Unavailable
 from gatescope.runtime.profiling.start import StartRequest, Tried
 from gatescope.runtime.profiling.table import to_text
 from gatescope.runtime.profiling.trace import TraceRequest
-from gatescope.runtime.session import GateSession
+from gatescope.runtime.session.device import Device, DeviceOptions
+from gatescope.runtime.session.model_file import file_sha256
+from gatescope.runtime.session.session import GateSession
 
 from .profiles import MB, made_up, row
 from .tiny_case import TinyCase

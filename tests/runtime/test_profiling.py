@@ -19,9 +19,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from gatescope.runtime import GateSession
-from gatescope.runtime.device import DeviceOptions
 from gatescope.runtime.errors import GatescopeError, OutOfMemoryError
-from gatescope.runtime.model_file import read_model_file
 from gatescope.runtime.profiling import fresh, pairs
 from gatescope.runtime.profiling.lengths import Lengths, alike, draw, lengths_of_annotations
 from gatescope.runtime.profiling.parts import in_order, parts_of_nodes
@@ -41,6 +39,8 @@ from gatescope.runtime.profiling.trace import (
     times_of_providers,
     trace,
 )
+from gatescope.runtime.session.device import DeviceOptions
+from gatescope.runtime.session.model_file import read_model_file
 
 from ..waiting import PATIENCE
 from .profiles import row

@@ -169,7 +169,7 @@ def test_a_part_counts_only_when_it_and_its_predictions_are_durable(
 def test_stopped_while_computing(
     case: TinyCase, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gatescope.runtime.session import GateSession
+    from gatescope.runtime.session.session import GateSession
 
     run, calls = GateSession.run, 0
 
@@ -193,7 +193,7 @@ KILL = """
 import os, signal, sys
 from pathlib import Path
 import pytest
-from gatescope.runtime.pipeline import run_model
+from gatescope.runtime.running.pipeline import run_model
 from gatescope.runtime.running import loop
 from gatescope.runtime.runs import writer
 from tests.runtime.test_resume import stop_at_write
@@ -234,7 +234,7 @@ def test_another_run_holds_the_folder(case: TinyCase) -> None:
 def test_a_run_that_began_meanwhile_is_not_overwritten(
     case: TinyCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gatescope.runtime import plan
+    from gatescope.runtime.running import plan
 
     check = plan.check_samples
 

@@ -13,8 +13,8 @@ import pytest
 from gatescope.runtime import batches, open_run
 from gatescope.runtime.data.annotations import read_annotations
 from gatescope.runtime.errors import BadSamplesError, DatasetError, RunFolderError, UsageError
-from gatescope.runtime.manifest import Manifest
-from gatescope.runtime.predictions import format_prediction, read_predictions
+from gatescope.runtime.gates.manifest import Manifest
+from gatescope.runtime.runs.predictions import format_prediction, read_predictions
 from gatescope.runtime.runs.table import SampleGates, gate_table
 from gatescope.runtime.runs.writer import samples_per_part
 

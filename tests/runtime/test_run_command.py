@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from gatescope.runtime import open_run, pipeline, plan
+from gatescope.runtime import open_run
 from gatescope.runtime.cli.main import main
-from gatescope.runtime.crew import Crew
+from gatescope.runtime.data.crew import Crew
 from gatescope.runtime.errors import UsageError
-from gatescope.runtime.running import loop
+from gatescope.runtime.running import loop, pipeline, plan
 from gatescope.runtime.runs import writer
-from gatescope.runtime.session import GateSession
+from gatescope.runtime.session.session import GateSession
 
 from ..waiting import until
 from .tiny_case import TinyCase

@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gatescope.runtime import open_run, pipeline
-from gatescope.runtime.crew import Crew
+from gatescope.runtime import open_run
 from gatescope.runtime.data import check
+from gatescope.runtime.data.crew import Crew
 from gatescope.runtime.data.features import read_audio
 from gatescope.runtime.errors import DatasetError, DeviceError, ModelFileError, RunFolderError
-from gatescope.runtime.running import loop
+from gatescope.runtime.running import loop, pipeline
 from gatescope.runtime.running.ahead import ReadAhead
 from gatescope.runtime.running.behind import WriteBehind
 from gatescope.runtime.running.loader import SampleLoader
 from gatescope.runtime.runs import writer
 from gatescope.runtime.runs.writer import RunWriter
-from gatescope.runtime.session import GateSession
+from gatescope.runtime.session.session import GateSession
 
 from ..waiting import PATIENCE, until
 from .test_resume import content
@@ -255,7 +255,7 @@ def test_a_model_that_is_replaced_while_it_is_opened_is_refused(
 
 def test_a_reader_that_never_comes_back_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """A drive that has gone away must not keep the run from ending."""
-    monkeypatch.setattr("gatescope.runtime.crew._PATIENCE", 0.05)
+    monkeypatch.setattr("gatescope.runtime.data.crew._PATIENCE", 0.05)
     gone = threading.Event()
     with pytest.raises(KeyboardInterrupt), Crew() as crew:
         crew.start(abandonable=[gone.wait])

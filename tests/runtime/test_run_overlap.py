@@ -19,26 +19,26 @@ import pytest
 
 from gatescope.runtime import open_run
 from gatescope.runtime.cli.main import main
-from gatescope.runtime.crew import reading_threads
 from gatescope.runtime.data import check
 from gatescope.runtime.data.annotations import read_annotations
 from gatescope.runtime.data.batches import read_batch
 from gatescope.runtime.data.check import check_samples
+from gatescope.runtime.data.crew import reading_threads
 from gatescope.runtime.data.features import FeatureReader
 from gatescope.runtime.data.folders import FeatureFolders
 from gatescope.runtime.data.padded import BatchMemory, PaddedBatch
 from gatescope.runtime.data.scratch import Scratch
-from gatescope.runtime.manifest import Manifest
-from gatescope.runtime.plan import Plan
-from gatescope.runtime.predictions import read_predictions
+from gatescope.runtime.gates.manifest import Manifest
 from gatescope.runtime.running import loop
 from gatescope.runtime.running.groups import groups
 from gatescope.runtime.running.loader import SampleLoader
 from gatescope.runtime.running.opening import Opening
+from gatescope.runtime.running.plan import Plan
 from gatescope.runtime.runs import writer
 from gatescope.runtime.runs.info import read_info
+from gatescope.runtime.runs.predictions import read_predictions
 from gatescope.runtime.runs.stopwatch import Stopwatch
-from gatescope.runtime.session import GateSession
+from gatescope.runtime.session.session import GateSession
 
 from ..waiting import PATIENCE
 from .tiny_case import TinyCase
@@ -376,7 +376,7 @@ def test_a_stopwatch_counts_time_and_threads(monkeypatch: pytest.MonkeyPatch) ->
 def test_threads_follow_the_cpus_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for cpus in (1, 2, 6, 64):
-        monkeypatch.setattr("gatescope.runtime.crew.available_cpus", lambda cpus=cpus: cpus)
+        monkeypatch.setattr("gatescope.runtime.data.crew.available_cpus", lambda cpus=cpus: cpus)
         found.append(reading_threads())
     assert found == [2, 2, 6, 8]
 

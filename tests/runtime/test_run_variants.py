@@ -12,14 +12,13 @@ import polars as pl
 import pytest
 
 from gatescope.analysis.analyze import analyze_run
-from gatescope.runtime import pipeline
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import BadSamplesError, RunFolderError, UsageError
-from gatescope.runtime.manifest import SUMMARY_FIELDS
-from gatescope.runtime.running import loop
+from gatescope.runtime.gates.manifest import SUMMARY_FIELDS
+from gatescope.runtime.running import loop, pipeline
 from gatescope.runtime.runs.reader import open_run
 from gatescope.runtime.runs.schema import SUMMARY_SCHEMA, gate_schema
-from gatescope.runtime.session import GateSession, Outputs
+from gatescope.runtime.session.session import GateSession, Outputs
 
 from ..undrawn import undrawn
 from .tiny_case import TinyCase

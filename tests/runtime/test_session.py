@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gatescope.runtime.errors import DeviceError, GatescopeError, InputError, UsageError
-from gatescope.runtime.session import GateSession
+from gatescope.runtime.session.session import GateSession
 
 from .tiny_model import CHANNELS, QUERIES, Gating, Kind, expected, tiny_batch, tiny_model
 
@@ -91,7 +91,7 @@ def test_what_a_session_says_about_itself(path: Path) -> None:
 
 
 def test_threads_default_to_the_cpus_of_the_process(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gatescope.runtime.backends.onnx_runtime.available_cpus", lambda: 1)
+    monkeypatch.setattr("gatescope.runtime.session.backends.onnx_runtime.available_cpus", lambda: 1)
     assert GateSession(path, device="cpu").threads == 1
     with pytest.raises(UsageError, match="0 threads"):
         GateSession(path, threads=0)

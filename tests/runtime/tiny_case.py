@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.runtime.manifest import Manifest
-from gatescope.runtime.pipeline import RunResult, run_model
+from gatescope.runtime.gates.manifest import Manifest
+from gatescope.runtime.running.pipeline import RunResult, run_model
 
 from .tiny_dataset import TinyDataset, tiny_dataset
 from .tiny_model import Gating, expected, tiny_model

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gatescope.runtime.manifest import Manifest
+from gatescope.runtime.gates.manifest import Manifest
 
 
 @dataclass(frozen=True)

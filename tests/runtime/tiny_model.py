@@ -30,7 +30,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from gatescope.runtime.manifest import (
+from gatescope.runtime.gates.manifest import (
     SUMMARY_FIELDS,
     Fact,
     Gate,
@@ -41,7 +41,7 @@ from gatescope.runtime.manifest import (
     Summary,
     Tensor,
 )
-from gatescope.runtime.model_file import write_manifest_onnx
+from gatescope.runtime.session.model_file import write_manifest_onnx
 
 QUERIES = 3
 CHANNELS = 4  # gate channels of the elementwise model

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gatescope.runtime.manifest import METADATA_KEY, Manifest
+from gatescope.runtime.gates.manifest import METADATA_KEY, Manifest
 
 from .tiny_model import CHANNELS, FACTOR, QUERIES, Gating, tiny_batch, tiny_manifest
 

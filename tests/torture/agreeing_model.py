@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.runtime.data.features import RawFeatures
-from gatescope.runtime.session import Outputs
+from gatescope.runtime.session.session import Outputs
 
 from ..runtime.tiny_model import tiny_manifest
 
@@ -39,7 +39,7 @@ _PRESENCE /= np.linalg.norm(_PRESENCE)
 
 
 class AgreeingModel:
-    """Stands where a :class:`~gatescope.runtime.session.GateSession` stands."""
+    """Stands where a :class:`~gatescope.runtime.session.session.GateSession` stands."""
 
     manifest = replace(
         tiny_manifest("clipwise", LAYERS, video_widths=VIDEO, audio_width=AUDIO, outputs_kind="gates")

@@ -29,13 +29,13 @@ from gatescope.runtime.data.features import RawFeatures
 from gatescope.runtime.data.prepare import prepare
 from gatescope.runtime.monitor.baseline.baseline import Baseline, make_baseline
 from gatescope.runtime.monitor.baseline.videos import BaselineVideos
+from gatescope.runtime.monitor.counting.observed import ObservedVideo
 from gatescope.runtime.monitor.counting.videos import VideoCounts
 from gatescope.runtime.monitor.detection.watcher import Watcher
-from gatescope.runtime.monitor.faults.injections import LABELS, injections
-from gatescope.runtime.monitor.faults.learn import counts_of_samples, learn_from
+from gatescope.runtime.monitor.learning.injections import LABELS, injections
+from gatescope.runtime.monitor.learning.learn import counts_of_samples, learn_from
 from gatescope.runtime.monitor.model import WatchedModel
-from gatescope.runtime.monitor.observed import ObservedVideo
-from gatescope.runtime.session import GateSession
+from gatescope.runtime.session.session import GateSession
 
 from . import agreeing_model
 from .demo_model import demo_model, demo_videos

@@ -19,10 +19,10 @@ import sys
 import time
 from pathlib import Path
 
+from gatescope.runtime.monitor.counting.observed import ObservedVideo
 from gatescope.runtime.monitor.log.folder import LogFolder, open_folder
 from gatescope.runtime.monitor.log.settings import LogSettings
 from gatescope.runtime.monitor.log.writer import GateLogWriter
-from gatescope.runtime.monitor.observed import ObservedVideo
 
 from .traffic import named, traffic
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gatescope.runtime.errors import GateLogError
+from gatescope.runtime.monitor.counting.observed import ObservedVideo
 from gatescope.runtime.monitor.log.folder import join_folder, open_folder
 from gatescope.runtime.monitor.log.frames import PREAMBLE_BYTES, VIDEO
 from gatescope.runtime.monitor.log.reader import read_log
@@ -28,7 +29,6 @@ from gatescope.runtime.monitor.log.segment import LoggedVideo, SegmentReader, Se
 from gatescope.runtime.monitor.log.settings import LogSettings
 from gatescope.runtime.monitor.log.writer import GateLogWriter
 from gatescope.runtime.monitor.model import WatchedModel
-from gatescope.runtime.monitor.observed import ObservedVideo
 
 from ..runtime.tiny_model import tiny_manifest
 from .killed_writers import MOST_AT_ONCE, POOL

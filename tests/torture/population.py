@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from gatescope.runtime.monitor.counting.layout import GateLayout
+from gatescope.runtime.monitor.counting.observed import ObservedVideo
 from gatescope.runtime.monitor.counting.videos import VideoCounts, count_gates
 from gatescope.runtime.monitor.model import WatchedModel
-from gatescope.runtime.monitor.observed import ObservedVideo
 
 LAYERS, CLIPS = 4, 75
 LAYOUT = GateLayout.of([(kind, layer, -1.0, 1.0) for kind in ("attention", "ffn") for layer in range(LAYERS)])

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from gatescope.runtime.monitor.counting.observed import ObservedVideo
 from gatescope.runtime.monitor.counting.videos import count_gates
 from gatescope.runtime.monitor.model import WatchedModel
-from gatescope.runtime.monitor.observed import ObservedVideo
 
 BEGAN = 1_700_000_000_000_000_000
 

@@ -11,8 +11,8 @@ from pathlib import Path, PurePath
 
 import polars as pl
 
-from ..answers import TITLE as ANSWERS
-from ..answers import interval
+from ...overview.answers import TITLE as ANSWERS
+from ...overview.answers import interval
 from ..markdown import plain, table
 from ..section import Section
 from .markup import inline_html, picture, to_html

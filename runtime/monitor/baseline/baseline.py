@@ -13,7 +13,7 @@ from ...errors import BaselineError
 from ..counting.layout import GateLayout
 from ..counting.totals import GateTotals
 from ..counting.videos import VideoCounts
-from ..faults.signatures import Signatures
+from ..diagnosis.signatures import Signatures
 from ..model import WatchedModel
 from .statistics import flagged
 from .thresholds import Thresholds, flag_threshold, thresholds

@@ -11,13 +11,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ...errors import BaselineError, RunFolderError
-from ...manifest import SUMMARY_FIELDS
+from ...gates.manifest import SUMMARY_FIELDS
 from ...runs.reader import Run
 from ...runs.schema import SUMMARY_FOLDER, part_path
 from ..counting.layout import GateLayout
+from ..counting.observed import ObservedVideo
 from ..counting.videos import VideoCounts, count_gates, count_summaries
 from ..model import WatchedModel
-from ..observed import ObservedVideo
 from .videos import BaselineVideos
 
 _BATCH = 256

@@ -17,8 +17,8 @@ from ...errors import BaselineError
 from ...files import local, new_file
 from ..counting.totals import GateTotals
 from ..counting.videos import INTEGERS, SUMS, VideoCounts
-from ..faults.features import NAMES
-from ..faults.signatures import Signatures
+from ..diagnosis.features import NAMES
+from ..diagnosis.signatures import Signatures
 from ..model import WatchedModel
 from .baseline import Baseline, Source
 from .thresholds import Thresholds

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ...manifest import SUMMARY_BINS, Manifest
+from ...gates.manifest import SUMMARY_BINS, Manifest
 from ...statistics.limits import GateLimits, limits_of
 
 BINS = SUMMARY_BINS

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..observed import ObservedVideo
 from .layout import GateLayout
+from .observed import ObservedVideo
 from .videos import VideoCounts, count_gates, count_summaries
 
 # Counted at once: more would only hold memory for longer.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...manifest import SUMMARY_FIELDS
+from ...gates.manifest import SUMMARY_FIELDS
 from ...statistics.limits import NEAR_ZERO
 from .layout import BINS, PLACES, GateLayout, GateRow
 

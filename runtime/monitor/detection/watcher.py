@@ -13,9 +13,9 @@ import numpy as np
 from ..alarm import Alarm, Diagnosis, Kind, Reading
 from ..baseline.baseline import Baseline
 from ..baseline.statistics import additive, flagged
+from ..counting.observed import ObservedVideo
 from ..counting.videos import VideoCounts
-from ..faults.diagnose import UNKNOWN, diagnose
-from ..observed import ObservedVideo
+from ..diagnosis.diagnose import UNKNOWN, diagnose
 from .settings import WatchSettings
 from .stream import Stream
 from .window import FLAGS, Seen

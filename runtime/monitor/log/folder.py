@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from ...errors import GateLogError, GatescopeError
 from ...files import local, new_file
-from ...manifest import Manifest
+from ...gates.manifest import Manifest
 from ..model import WatchedModel
 
 FORMAT_VERSION = 1

@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ..counting.observed import ObservedVideo
 from ..counting.videos import INTEGERS, SUMS
 from ..model import WatchedModel
-from ..observed import ObservedVideo
 
 #: Characters of an id that are kept.
 MOST_ID = 512

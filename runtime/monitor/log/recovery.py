@@ -14,9 +14,9 @@ import polars as pl
 
 from ...errors import GateLogError, GatescopeError, UsageError
 from ...files import local
-from ...manifest import Manifest
+from ...gates.manifest import Manifest
+from ..counting.observed import ObservedVideo
 from ..describe import moment
-from ..observed import ObservedVideo
 from .folder import SUFFIX, LogFolder, in_use, open_folder
 from .reader import check_same_model
 from .sealed import VIDEOS_FILE, read_facts, read_sealed, write_sealed

@@ -18,8 +18,8 @@ import polars as pl
 
 from ...errors import GateLogError, GatescopeError
 from ..counting.layout import PLACES, GateLayout
+from ..counting.observed import ObservedVideo
 from ..counting.videos import COUNTERS, SUMS
-from ..observed import ObservedVideo
 from .folder import LogFolder
 from .records import LossRecord
 from .segment import LoggedVideo

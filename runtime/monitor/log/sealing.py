@@ -18,7 +18,7 @@ import polars as pl
 from filelock import FileLock, Timeout
 
 from ...errors import GateLogError, GatescopeError
-from ..observed import ObservedVideo
+from ..counting.observed import ObservedVideo
 from .clock import Clocks, read_clock
 from .folder import SUFFIX, LogFolder, in_use, sync_folder
 from .reader import check_same_model

@@ -11,7 +11,7 @@ import msgspec
 
 from ...brief import brief
 from ...errors import GateLogError
-from ..observed import ObservedVideo
+from ..counting.observed import ObservedVideo
 from .frames import (
     END,
     HEADER,

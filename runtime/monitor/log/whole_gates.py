@@ -21,7 +21,7 @@ from ...runs.reader import open_run
 from ...runs.schema import SAMPLES_SCHEMA
 from ...runs.table import SampleGates
 from ...runs.writer import RunWriter, samples_per_part
-from ..observed import ObservedVideo
+from ..counting.observed import ObservedVideo
 from .folder import LogFolder
 from .records import decode_video, encode_video
 

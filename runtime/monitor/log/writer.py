@@ -19,9 +19,9 @@ from types import TracebackType
 
 from ...errors import GateLogError
 from ...files import local
-from ...manifest import Manifest
+from ...gates.manifest import Manifest
+from ..counting.observed import ObservedVideo
 from ..model import WatchedModel
-from ..observed import ObservedVideo
 from .clock import begin_clock, doubt_of
 from .folder import SUFFIX, LogFolder, join_folder, process_name, sync_folder
 from .frames import END, HEADER, LOSS, SALT_BYTES, VIDEO, pack, preamble

@@ -20,9 +20,9 @@ from filelock import FileLock, Timeout
 from zlib_ng.zlib_ng import crc32
 
 from ..counting.layout import GateLayout
+from ..counting.observed import OTHER_SLICES
 from ..counting.totals import GateTotals
 from ..log.folder import in_use
-from ..observed import OTHER_SLICES
 
 _SUFFIX, _ENDED = ".state", "ended.state"
 _LOCK = ".fold.lock"

@@ -19,17 +19,17 @@ from ...brief import one_line
 from ...errors import MonitorError
 from ...files import local
 from ...forks import renew_after_fork
-from ...manifest import Manifest
+from ...gates.manifest import Manifest
 from ..alarm import Alarm
 from ..baseline.baseline import Baseline
 from ..baseline.stored import load_baseline
+from ..counting.observed import OTHER_SLICES
 from ..counting.requests import Taken
 from ..log.folder import join_folder
 from ..log.records import short_id
 from ..log.writer import GateLogWriter
 from ..metrics.snapshot import MetricsSnapshot
 from ..model import WatchedModel
-from ..observed import OTHER_SLICES
 from .complaint import complain, described
 from .delivery import AlarmDelivery
 from .settings import MonitorSettings

@@ -15,9 +15,10 @@ class MonitoredSession:
     """A drop-in for ``session``, whose gates ``monitor`` watches from now on.
 
     ``session`` is an ``onnxruntime.InferenceSession`` of a model that ``gatescope export`` wrote with
-    ``--outputs tracked``, ``gates`` or ``summary``, or a :class:`~gatescope.runtime.session.GateSession` of
-    one. :meth:`run` takes what the session's own takes and gives back what it gives; everything else of the
-    session is passed through, unwatched (``run_with_iobinding``, ``get_inputs``).
+    ``--outputs tracked``, ``gates`` or ``summary``, or a
+    :class:`~gatescope.runtime.session.session.GateSession` of one. :meth:`run` takes what the session's own
+    takes and gives back what it gives; everything else of the session is passed through, unwatched
+    (``run_with_iobinding``, ``get_inputs``).
 
     Raises :class:`~gatescope.runtime.errors.MonitorError` for another kind of session or a model without gate
     outputs, and :class:`~gatescope.runtime.errors.BaselineError` or

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...errors import ManifestError, MonitorError
 from ...forks import end_without_parents, never_end, renew_after_fork
-from ...manifest import METADATA_KEY, Manifest
+from ...gates.manifest import METADATA_KEY, Manifest
 
 # The mask of the clips; a model that gates audio by clip has as many of both.
 _LENGTHS = ("src_vid_mask", "src_aud_mask")
@@ -91,7 +91,7 @@ def _outputs(manifest: Manifest, what: str) -> tuple[dict[str, str], bool]:
 
 
 class _GateSessionTap:
-    """A :class:`~gatescope.runtime.session.GateSession`: ``run(batch, overrides=…)``."""
+    """A :class:`~gatescope.runtime.session.session.GateSession`: ``run(batch, overrides=…)``."""
 
     def __init__(self, session: Any) -> None:
         self._run = session.run

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import GateLogError
-from ...manifest import Manifest
+from ...gates.manifest import Manifest
 from ..alarm import Alarm
 from ..baseline.baseline import Baseline
+from ..counting.observed import ObservedVideo
 from ..counting.requests import Taken, count_taken, same_gates
 from ..counting.totals import GateTotals
 from ..detection.watcher import Watcher
@@ -20,7 +21,6 @@ from ..log.writer import GateLogWriter
 from ..metrics.snapshot import Detection, MetricsSnapshot
 from ..metrics.state import FleetState, StateFile, WorkerState, merged_state
 from ..model import WatchedModel
-from ..observed import ObservedVideo
 from .complaint import complain, described
 from .delivery import AlarmDelivery
 from .intake import Intake

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from gatescope.export.model.attention import allow_keys
-from gatescope.export.model.fusion import FusionLayer
-from gatescope.export.model.qd_detr import GatedQDDETR
+from gatescope.export.families.attention import allow_keys
+from gatescope.export.families.fusion import FusionLayer
+from gatescope.export.families.qd_detr import GatedQDDETR
 
 from .fusion import fuse
 from .gate_hooks import History, copied_gates

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from gatescope.export.families.qd_detr import GatedQDDETR
 from gatescope.export.graph.variant import Variant, VariantGraph
-from gatescope.export.model.qd_detr import GatedQDDETR
 
 
 def compiler() -> str | None:

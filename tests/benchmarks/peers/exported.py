@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from gatescope.runtime import GateSession
-from gatescope.runtime.session import Outputs
+from gatescope.runtime.session.session import Outputs
 
 
 def exported(session: GateSession, batch: Mapping[str, np.ndarray]) -> Callable[[], Outputs]:

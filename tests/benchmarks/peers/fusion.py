@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from gatescope.export.model.fusion import Fusion, FusionLayer
+from gatescope.export.families.fusion import Fusion, FusionLayer
 
 # (layer, its normed stream (B, L, d), mask (B, L)) → (B, L, d)
 SelfAttention = Callable[[FusionLayer, Tensor, Tensor], Tensor]

@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 from torch import Tensor, nn
 
-from gatescope.export.model.fusion import Fusion
-from gatescope.export.model.gating import Gates
+from gatescope.export.families.fusion import Fusion
+from gatescope.export.families.gating import Gates
 
 History = list[tuple[np.ndarray, np.ndarray]]
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from gatescope.runtime.backends.onnx_runtime import assert_device
+from gatescope.runtime.session.backends.onnx_runtime import assert_device
 
 SLOTS = 2
 

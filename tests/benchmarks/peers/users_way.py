@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from gatescope.export.model.attention import MultiheadAttention
-from gatescope.export.model.decoder import DecoderLayer, inverse_sigmoid
-from gatescope.export.model.encoder import EncoderLayer, T2VEncoderLayer
-from gatescope.export.model.fusion import FusionLayer
-from gatescope.export.model.positions import clip_positions, point_positions
-from gatescope.export.model.qd_detr import GatedQDDETR
+from gatescope.export.families.attention import MultiheadAttention
+from gatescope.export.families.decoder import DecoderLayer, inverse_sigmoid
+from gatescope.export.families.encoder import EncoderLayer, T2VEncoderLayer
+from gatescope.export.families.fusion import FusionLayer
+from gatescope.export.families.positions import clip_positions, point_positions
+from gatescope.export.families.qd_detr import GatedQDDETR
 
 from .fusion import fuse
 from .gate_hooks import History, copied_gates

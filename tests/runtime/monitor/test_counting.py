@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gatescope.export.model.summary import summarise
+from gatescope.export.families.summary import summarise
 from gatescope.runtime.errors import GatescopeError
 from gatescope.runtime.monitor.counting.layout import BINS, GateLayout
 from gatescope.runtime.monitor.counting.totals import GateTotals

@@ -17,7 +17,7 @@ from gatescope.runtime.monitor.baseline.stored import load_baseline, save_baseli
 from gatescope.runtime.monitor.baseline.videos import BaselineVideos, expected_twins, key_of
 from gatescope.runtime.monitor.counting.layout import PLACES
 from gatescope.runtime.monitor.counting.videos import COUNTERS, VideoCounts, count_gates
-from gatescope.runtime.monitor.faults.signatures import Signature, Signatures
+from gatescope.runtime.monitor.diagnosis.signatures import Signature, Signatures
 
 from ....analysis.runs import manifest_of, write_run
 from ....torture.population import LAYOUT, MODEL, observed, population

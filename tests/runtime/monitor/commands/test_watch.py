@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from gatescope.runtime.commands.monitor import watch as watch_command
 from gatescope.runtime.errors import GateLogError
 from gatescope.runtime.monitor.baseline.stored import load_baseline
+from gatescope.runtime.monitor.commands import watch as watch_command
 from gatescope.runtime.monitor.metrics import server
-from gatescope.runtime.monitor.sidecar import Sidecar
+from gatescope.runtime.monitor.serving.sidecar import Sidecar
 
 from ....waiting import PATIENCE, until
 from .world import Commands, broken, well, write_log, writer_of

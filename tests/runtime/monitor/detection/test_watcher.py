@@ -11,11 +11,11 @@ import pytest
 from gatescope.runtime.monitor.alarm import Alarm
 from gatescope.runtime.monitor.baseline.baseline import Baseline, make_baseline
 from gatescope.runtime.monitor.baseline.videos import BaselineVideos
+from gatescope.runtime.monitor.counting.observed import ObservedVideo
 from gatescope.runtime.monitor.counting.videos import VideoCounts, count_gates
 from gatescope.runtime.monitor.detection import watcher as watching
 from gatescope.runtime.monitor.detection.settings import WatchSettings
 from gatescope.runtime.monitor.detection.watcher import Watcher
-from gatescope.runtime.monitor.observed import ObservedVideo
 
 from ....torture.population import CLIPS, LAYERS, LAYOUT, MODEL, observed, population
 

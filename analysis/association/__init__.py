@@ -1,1 +1,0 @@
-"""Gates joined with what became of each query: which fail, and what their gates did."""

@@ -1,0 +1,1 @@
+"""What gates and audio cause: the model run again with parts of it changed."""

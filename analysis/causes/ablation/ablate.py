@@ -1,0 +1,270 @@
+"""The whole ablation: a model and a dataset in, one folder with effects, figure and report out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ....runtime.brief import brief
+from ....runtime.causes import told_causes
+from ....runtime.data.annotations import Annotation, read_annotations
+from ....runtime.data.batches import batches
+from ....runtime.data.check import check_samples
+from ....runtime.data.folders import FeatureFolders
+from ....runtime.data.mistaken import refuse_wrong_order
+from ....runtime.data.selection import select
+from ....runtime.errors import BadSamplesError, DatasetError, UsageError
+from ....runtime.files import local, new_file
+from ....runtime.progress import progress
+from ....runtime.runs.atomic import write_together
+from ....runtime.runs.info import RunInfo, Selection, Skipped
+from ....runtime.runs.provenance import feature_ref, file_ref, versions
+from ....runtime.session.session import GateSession
+from ...evaluation.evaluate import Evaluation, evaluate
+from ...evaluation.ground_truth import GroundTruth, read_ground_truth
+from ...evaluation.metrics import short_metric
+from ...figures.ablation import ablation_figure
+from ...figures.style import png
+from ...report.document import to_json
+from ...report.markdown import counted
+from ...subsets.selection import read_subsets
+from .document import ablation_document
+from .donors import SEED
+from .effects import Effects, judge
+from .execute import measure_gate_means, run_interventions
+from .gate_means import GateMeans
+from .interventions import Intervention, check_ablatable, interventions
+from .parts import predictions_of
+from .plan import (
+    DOCUMENT,
+    QUERIES_FOLDER,
+    REPORT,
+    Plan,
+    check_continues,
+    claim,
+    earlier_plan,
+    queries_per_part,
+    write_plan,
+    writing,
+)
+from .report import FIGURE, ablation_report
+from .warnings import ablation_warnings
+
+# Metrics in the figure; all of them are in the report.
+_DRAWN = ("MR-full-mAP", "MR-full-R1@0.5", "MR-full-R1@0.7", "HL-min-VeryGood-mAP", "HL-min-VeryGood-Hit1")
+
+
+@dataclass(frozen=True)
+class AblationResult:
+    """What an ablation found and where it lies.
+
+    - ``files``: everything written, the report first. ``document``: the content of the JSON file.
+    - ``skipped``: samples left out, and why. ``warnings``: what to know before believing it, in plain text.
+    """
+
+    output: Path
+    files: tuple[Path, ...]
+    effects: Effects
+    document: dict[str, Any]
+    skipped: tuple[Skipped, ...]
+    warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return brief(self)
+
+
+def ablate(
+    model: str | Path,
+    annotations: str | Path,
+    features: str | Path | None,
+    output: str | Path,
+    *,
+    video_features: Sequence[str | Path] | None = None,
+    audio_features: str | Path | None = None,
+    text_features: str | Path | None = None,
+    subsets: Sequence[str] = (),
+    device: str = "auto",
+    batch_size: int = 32,
+    max_samples: int | None = None,
+    skip_bad: bool = False,
+    resume: bool = False,
+) -> AblationResult:
+    """Run ``model`` on a dataset with its gates and its audio changed, and write what that does to its
+    metrics.
+
+    The model must be exported with ``--overridable``. Every intervention of
+    :func:`~gatescope.analysis.causes.ablation.interventions.interventions` runs on the same batches.
+    In memory are one batch, the predictions of a few dozen queries and the judged metrics of all.
+
+    - ``features`` and the explicit folders as for :func:`~gatescope.runtime.running.pipeline.run_model`.
+    - ``subsets``: specifications NAME=FILE, see :func:`~gatescope.analysis.subsets.selection.read_subsets`.
+    - ``skip_bad``: leave out samples whose features cannot be used. ``resume``: go on with the ablation in
+      ``output``, or judge a finished one again with other ``subsets``.
+
+    Raises :class:`~gatescope.runtime.errors.UsageError` for a model that cannot be changed or predicts
+    nothing, :class:`~gatescope.runtime.errors.DatasetError` for annotations or features,
+    :class:`~gatescope.runtime.errors.RunMismatchError` where ``output`` holds an ablation of something else,
+    and :class:`~gatescope.runtime.errors.RunFolderError` where it cannot be written.
+    """
+    if batch_size < 1:
+        raise UsageError("--batch-size must be at least 1", received=str(batch_size))
+    folder, truth = local(output), local(annotations)
+    with ExitStack() as stack:
+        with writing(folder):
+            earlier = earlier_plan(folder, stack, resume=resume)
+        session = stack.enter_context(GateSession(model, device=device))
+        manifest = session.manifest
+        check_ablatable(manifest, session.path)
+        right = read_ground_truth(truth)  # before hours of work, not after
+        queries = select(read_annotations(truth), max_samples=max_samples)
+        members = read_subsets(subsets, [query.qid for query in queries])
+        folders = FeatureFolders.find(
+            manifest, features, video=video_features, audio=audio_features, text=text_features
+        )
+        skipped = _bad_samples(folders, queries, skip_bad) if earlier is None else earlier.run.skipped
+        left_out = {sample.sample_id for sample in skipped}
+        queries = [query for query in queries if query.qid not in left_out]
+        chosen = interventions(manifest, len({query.vid for query in queries}))
+        run = RunInfo(
+            model=file_ref(session.path),
+            manifest=manifest,
+            annotations=file_ref(truth),
+            features=feature_ref(folders),
+            selection=Selection(max_samples),
+            batch_size=batch_size,
+            device=session.device,
+            samples=len(queries),
+            samples_per_part=queries_per_part(batch_size),
+            predictions=True,
+            versions=versions(session.versions),
+            skipped=skipped,
+        )
+        plan = Plan(run, tuple(one.name for one in chosen), SEED)
+        if earlier is None:
+            with writing(folder):
+                claim(folder, stack)
+                write_plan(folder, plan)
+        else:
+            check_continues(plan, earlier, folder)
+            plan = earlier
+        read = partial(
+            _read,
+            session,
+            features=features,
+            video_features=video_features,
+            audio_features=audio_features,
+            text_features=text_features,
+            batch_size=batch_size,
+        )
+        plan = _complete(session, folder, plan, chosen, read, queries)
+        session.close()
+        return _judge(folder, plan, chosen, queries, right, members)
+
+
+def _read(session: GateSession, queries: Sequence[Annotation], **options: Any) -> Iterator[Any]:
+    return batches(session.manifest, queries, **options)
+
+
+def _bad_samples(
+    folders: FeatureFolders, queries: Sequence[Annotation], skip_bad: bool
+) -> tuple[Skipped, ...]:
+    with progress("checking features", len(queries)) as advance:
+        bad = check_samples(folders, queries, advance=advance).bad
+    if len(bad) == len(queries):
+        refuse_wrong_order(folders, queries)
+    if bad and not skip_bad:
+        raise BadSamplesError(bad, len(queries))
+    if len(bad) == len(queries):
+        raise DatasetError(
+            f"none of the {len(queries)} samples can be run; nothing was written\n    "
+            + "\n    ".join(told_causes(bad, "sample", len(queries))),
+            fix="check that --features is the right folder for these annotations",
+        )
+    return tuple(Skipped(qid, reason) for qid, reason in bad)
+
+
+def _complete(
+    session: GateSession,
+    folder: Path,
+    plan: Plan,
+    chosen: Sequence[Intervention],
+    read: Any,
+    queries: Sequence[Annotation],
+) -> Plan:
+    """Compute whatever the folder lacks; gives the plan with the gates' means."""
+    if plan.run.finished:
+        return plan
+    if plan.gate_means is None:
+        means = measure_gate_means(session, read, queries)
+        plan = replace(plan, gate_means={kind: values.tolist() for kind, values in means.items()})
+        with writing(folder):
+            write_plan(folder, plan)
+    assert plan.gate_means is not None
+    means: GateMeans = {kind: np.asarray(values) for kind, values in plan.gate_means.items()}
+    run_interventions(session, folder, plan, chosen, read, queries, means)
+    plan = replace(plan, run=replace(plan.run, finished=True))
+    with writing(folder):
+        write_plan(folder, plan)
+    return plan
+
+
+def _judge(
+    folder: Path,
+    plan: Plan,
+    chosen: Sequence[Intervention],
+    queries: Sequence[Annotation],
+    truth: GroundTruth,
+    subsets: Mapping[str, frozenset[str]],
+) -> AblationResult:
+    written: list[Path] = []
+    unchanged: list[Evaluation] = []
+
+    def evaluated() -> Iterator[tuple[Intervention, pl.DataFrame]]:
+        with progress("evaluating", len(chosen)) as advance:
+            for number, one in enumerate(chosen):
+                predictions = predictions_of(folder, plan.run.parts, one.name, queries)
+                evaluation = evaluate(predictions, truth, allow_missing=True)
+                if not unchanged:
+                    unchanged.append(evaluation)
+                path = folder / QUERIES_FOLDER / f"{number:02}-{_file_name(one.name)}.parquet"
+                with writing(folder), new_file(path) as partial_path:
+                    evaluation.per_query.insert_column(
+                        0, pl.lit(one.name).alias("intervention")
+                    ).write_parquet(partial_path)
+                written.append(path)
+                advance(1)
+                yield one, evaluation.per_query
+
+    effects = judge(evaluated(), subsets)
+    base = unchanged[0]
+    warnings = tuple(ablation_warnings(plan, effects, base))
+    document = ablation_document(plan, effects, base.metrics, warnings)
+    drawn = [name for name in _DRAWN if name in effects.metrics]
+    subtitle = (
+        f"{counted(effects.videos, 'video')}, {effects.queries:,} queries; each bar is a change against the "
+        f"unchanged model. {effects.bootstrap.level:.0%} intervals by video."
+    )
+    figure = ablation_figure(effects.overall, drawn, [short_metric(name) for name in drawn], subtitle)
+    contents = {
+        REPORT: ablation_report(plan, effects, warnings).encode(),
+        DOCUMENT: to_json(document).encode(),
+        FIGURE: png(figure),
+    }
+    with writing(folder):
+        write_together(folder, contents)
+    files = (*(folder / name for name in contents), *written)
+    return AblationResult(folder, files, effects, document, plan.run.skipped, warnings)
+
+
+def _file_name(name: str) -> str:
+    """Kinds of gates are named by the model: only letters, digits and a few signs go into a file's name."""
+    return "".join(
+        letter if letter.isascii() and (letter.isalnum() or letter in "-_") else "_" for letter in name
+    )

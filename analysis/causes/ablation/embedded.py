@@ -1,0 +1,136 @@
+"""An ablation's verdict within the report of a run: the chapter "What the gates cause"."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from ....runtime.errors import UsageError
+from ....runtime.runs.reader import Run
+from ...context import Context
+from ...report.markdown import plain, shared_name
+from ...report.section import Section
+from .plan import DOCUMENT, REPORT
+
+TITLE = "What the gates cause"
+
+_LONGEST = 1000
+
+
+def causes_chapter(context: Context) -> Section | None:
+    """The verdicts of the ablation that was given, else how to get one; None for the run of a live model."""
+    verdicts = _verdicts(context.run, context.options.ablation)
+    if verdicts is None:
+        return None if context.run.manifest.format == "live" else Section(TITLE, _how(context.run))
+    folder = context.options.ablation
+    assert folder is not None
+    lines = [*verdicts["lines"], *(f"Subset {name}: {told}" for name, told in verdicts["subsets"].items())]
+    blocks = [
+        "\n".join(f"- {plain(line, _LONGEST)}" for line in lines),
+        f"Measured by running the model with its gates and its audio changed, on {verdicts['queries']:,} "
+        f"queries of {verdicts['videos']:,} videos. Every effect with its interval, and what was done, is in "
+        f"{plain(f'{folder.name}/{REPORT}')}.",
+    ]
+    if warnings := [one for one in verdicts["warnings"] if one not in context.warnings]:
+        blocks.append("\n".join(f"- ⚠ {plain(one, _LONGEST)}" for one in warnings))
+    return Section(TITLE, "\n\n".join(blocks), document={"ablation": verdicts})
+
+
+def causes_answer(context: Context) -> str | None:
+    """The same in the words of one answer; None where nothing was measured."""
+    verdicts = _verdicts(context.run, context.options.ablation)
+    return None if verdicts is None else " ".join(plain(line, _LONGEST) for line in verdicts["lines"])
+
+
+def read_verdicts(run: Run, folder: Path) -> dict[str, Any]:
+    """What the ablation in ``folder`` found.
+
+    Raises :class:`~gatescope.runtime.errors.UsageError` where it is not finished, or of another model than
+    ``run``.
+    """
+    document = _read(folder / DOCUMENT)
+    sha256 = _of(document, "model").get("sha256")
+    if sha256 != run.record.model.sha256:
+        raise UsageError(
+            f"{folder} holds an ablation of another model than the run's",
+            received=f"SHA-256 {str(sha256)[:12]}…",
+            expected=f"SHA-256 {run.record.model.sha256[:12]}…",
+            fix="ablate the model that was run, or leave the ablation out",
+        )
+    told = _of(document, "verdicts")
+    if not told:
+        raise UsageError(
+            f"{folder / DOCUMENT} was written by an earlier gatescope and has no verdicts",
+            fix="run the same 'gatescope ablate' with --resume: it judges again without computing again",
+        )
+    return {
+        "lines": [str(told[what]) for what in ("audio", "gates") if what in told],
+        "subsets": {str(name): str(one) for name, one in _of(told, "subsets").items()},
+        "queries": document.get("queries", 0),
+        "videos": document.get("videos", 0),
+        "warnings": [str(one) for one in document.get("warnings", [])],
+    }
+
+
+def _verdicts(run: Run, folder: Path | None) -> dict[str, Any] | None:
+    return None if folder is None else read_verdicts(run, folder)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        found: Any = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(
+            f"{path} cannot be read as a finished ablation",
+            received=why or type(error).__name__,
+            expected="the folder that 'gatescope ablate' wrote to its end",
+        ) from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} is not an ablation", received=type(found).__name__, expected="an object")
+    return cast(dict[str, Any], found)
+
+
+def _of(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = document.get(key)
+    return cast(dict[str, Any], value) if isinstance(value, dict) else {}
+
+
+def _how(run: Run) -> str:
+    """The command that measures it on the very model of ``run``."""
+    text = "Not measured: what a gate does to the predictions shows only where it is changed."
+    if not run.manifest.overrides or not run.record.predictions:
+        return (
+            f"{text} This model cannot be: `gatescope ablate` needs an export with predictions, gates and "
+            "`--overridable`, as `gatescope report` makes it of a checkpoint that is rebuilt."
+        )
+    record, there = run.record, run.record.features
+    words = ["gatescope", "ablate", record.model.path, "--annotations", record.annotations.path]
+    for folder in there.video:
+        words += ["--video-features", folder]
+    words += ["--audio-features", there.audio]
+    words += ["--text-features", there.text] if there.text else []
+    words += ["--batch-size", str(record.batch_size)] if run.manifest.batching == "reference" else []
+    command = shlex.join([*map(_short, words), "--output", "ablation"])
+    return f"{text} `gatescope report --ablate` does it on its own, or\n\n{_code(command)}"
+
+
+def _short(word: str) -> str:
+    """A path without the way to it: reports are shared, and home folders are private.
+
+    Below the current folder it stays one that can be used there.
+    """
+    path = Path(word)
+    if not path.is_absolute():
+        return word
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else shared_name(path)
+
+
+def _code(command: str) -> str:
+    """Ready to be copied; as text where something in it could end the code."""
+    safe = command.isprintable() and "`" not in command
+    return f"    {command}" if safe else plain(command, _LONGEST)

@@ -1,0 +1,1 @@
+"""Queries that share a property (a subset), compared with the rest."""

@@ -1,0 +1,1 @@
+"""What is wrong with features, told from how the gates moved."""
