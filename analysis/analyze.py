@@ -18,7 +18,7 @@ from ..runtime.runs.reader import Run, open_run
 from ..runtime.runs.schema import RUN_FILE
 from .causes.ablation.embedded import read_verdicts
 from .chapters import CHAPTERS, subtitle
-from .context import Context, Options
+from .context import AnalysisOptions, Context
 from .evaluation.training import check_given
 from .plugins.loading import load_plugins
 from .report.document import statistics_document, to_json
@@ -39,7 +39,7 @@ from .timelines.chapter import TITLE as TIMELINES
 
 REPORT = "ANALYSIS_REPORT.md"
 PAGE = "report.html"
-STATISTICS = "overall_statistics.json"
+STATISTICS_FILE = "overall_statistics.json"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def analyze_run(
     subsets: Sequence[str] = (),
     training_predictions: str | Path | None = None,
     ablation: str | Path | None = None,
-    options: Options | None = None,
+    options: AnalysisOptions | None = None,
     sections: Sequence[Section | tuple[str, str, Mapping[str, bytes]]] = (),
     progress: Progress | None = None,
 ) -> AnalysisResult:
@@ -125,7 +125,7 @@ def analyze_run(
             fix=f"give Options({twice[0]}=…, …)",
         )
     queries = run.samples.collect()
-    chosen = options or Options(
+    chosen = options or AnalysisOptions(
         annotations=None if annotations is None else local(annotations),
         subsets=read_subsets(subsets, queries["qid"]),
         training_predictions=None if training_predictions is None else local(training_predictions),
@@ -158,7 +158,7 @@ def analyze_run(
     contents = {
         REPORT: report(warnings, chapters).encode(),
         PAGE: _page(context, chapters).encode(),
-        STATISTICS: to_json(document).encode(),
+        STATISTICS_FILE: to_json(document).encode(),
     }
     for chapter in chapters:
         for name, content in (*chapter.figures.items(), *chapter.files.items()):

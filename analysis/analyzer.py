@@ -16,7 +16,7 @@ from ..runtime.tracking.ids import id_text
 from ..runtime.tracking.recorded import RecordedGates
 from ..runtime.tracking.source import RunSource, run_of
 from .analyze import AnalysisResult, analyze_run
-from .context import Options
+from .context import AnalysisOptions
 from .gate_frame import FrameGates
 
 
@@ -81,7 +81,7 @@ class GateAnalyzer:
           folder of a finished ablation of the run's model.
         - ``progress``: whether to show on stderr how far it is; by default in a notebook only.
         """
-        options = Options(
+        options = AnalysisOptions(
             annotations=None if annotations is None else local(annotations),
             subsets={name: frozenset(_texts(ids)) for name, ids in (subsets or {}).items()},
             samples=None if samples is None else _texts(samples),

@@ -32,9 +32,9 @@ from .timelines.chapter import timelines_section
 Chapter = Callable[[Context], Section | None]
 
 OVERALL = "overall_statistics.png"
-LAYERS = "layer_distributions.png"
+LAYERS_FIGURE = "layer_distributions.png"
 PATTERNS = "activation_patterns.png"
-KINDS = "attention_against_ffn.png"
+KINDS_FIGURE = "attention_against_ffn.png"
 
 
 def numbers_chapter(context: Context) -> Section:
@@ -69,11 +69,11 @@ def pictures_chapter(context: Context) -> Section:
     summary = context.summary
     patterns = sample_patterns(summary.per_sample)
     figures = {
-        LAYERS: png(layer_figure(summary.by_layer, summary.distribution, subtitle(summary))),
+        LAYERS_FIGURE: png(layer_figure(summary.by_layer, summary.distribution, subtitle(summary))),
         PATTERNS: png(pattern_figure(patterns, summary.ranges, subtitle(summary))),
     }
     if len(summary.kinds) > 1:
-        figures[KINDS] = png(kinds_figure(summary.per_sample, subtitle(summary)))
+        figures[KINDS_FIGURE] = png(kinds_figure(summary.per_sample, subtitle(summary)))
     return Section("Layers and samples in pictures", "", figures)
 
 

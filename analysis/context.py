@@ -27,7 +27,7 @@ from .timelines.timeline import Timeline, timelines
 
 
 @dataclass(frozen=True)
-class Options:
+class AnalysisOptions:
     """What the caller of an analysis chose.
 
     - ``annotations``: the benchmark's JSONL, for everything that needs ground truth; None without.
@@ -66,7 +66,7 @@ class Context:
     queries: pl.DataFrame
     videos: pl.DataFrame
     warnings: tuple[str, ...]
-    options: Options = Options()
+    options: AnalysisOptions = AnalysisOptions()
     progress: Steps = field(default_factory=Steps)
     plugins: Plugins = field(default_factory=Plugins)
 

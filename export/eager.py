@@ -11,11 +11,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from ..runtime.array_types import Float32s
 from ..runtime.gates.manifest import Manifest
 from ..runtime.session.backends.torch_device import choose_device
 from ..runtime.session.inputs import FULL_SET
@@ -27,14 +26,13 @@ from .reading.checkpoint import load_checkpoint
 from .reading.facts import describe
 from .reading.rebuild import rebuild
 
-Floats = NDArray[np.float32]
 PREDICTIONS = ("pred_logits", "pred_spans", "saliency_scores")
 
 
 @contextmanager
 def eager_model(
     checkpoint: Path, manifest: Manifest, *, device: str, threads: int
-) -> Generator[Callable[[Mapping[str, Any]], dict[str, Floats]]]:
+) -> Generator[Callable[[Mapping[str, Any]], dict[str, Float32s]]]:
     """Within it, a function of a batch of the full set (arrays) that gives predictions and stacked gates.
 
     The model is the one ``manifest`` was exported from: its gating, heads and batching. ``device`` is ``cpu``
@@ -50,7 +48,7 @@ def eager_model(
         for kind, values in recorded.items():
             values.append(getattr(gates, kind).detach().cpu())
 
-    def run(batch: Mapping[str, Any]) -> dict[str, Floats]:
+    def run(batch: Mapping[str, Any]) -> dict[str, Float32s]:
         for values in recorded.values():
             values.clear()
         tensors = {name: torch.from_numpy(batch[name]).to(device) for name in FULL_SET}

@@ -11,9 +11,9 @@ from typing import cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from ..runtime.array_types import Float32s
 from ..runtime.brief import brief
 from ..runtime.errors import ExportError, UsageError
 from ..runtime.files import local, new_file
@@ -37,8 +37,6 @@ from .reading.checkpoint import load_checkpoint
 from .reading.facts import describe
 from .reading.left_behind import find_predictions
 from .reading.rebuild import rebuild
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ def write_certified(
         write(manifest, unfinished)
         with GateSession(unfinished, device="cpu") as session:
 
-            def run(batch: Mapping[str, Floats]) -> Mapping[str, Floats]:
+            def run(batch: Mapping[str, Float32s]) -> Mapping[str, Float32s]:
                 return session.run(batch).raw
 
             tell("comparing the file with PyTorch")

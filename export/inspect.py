@@ -14,15 +14,15 @@ from ..runtime.brief import counted
 from ..runtime.errors import CheckpointError, GatescopeError, UnknownFactError
 from ..runtime.files import local
 from ..runtime.gates.manifest import Fact
-from ..runtime.inspection.inspection import Inspection, Row, Section, rows_of, size_of
+from ..runtime.inspection.inspection import InspectedRow, InspectedSection, Inspection, rows_of, size_of
 from .choices import Choices
 from .families.config import Family
 from .families.qd_detr import GatedQDDETR
 from .reading.checkpoint import Checkpoint, load_checkpoint
-from .reading.facts import FLAGS, Description, describe
+from .reading.facts import FLAG_OF_FACT, Description, describe
 from .reading.families import recognise
 from .reading.left_behind import find_predictions
-from .reading.options import Options
+from .reading.options import TrainingOptions
 from .reading.rebuild import TRAINING_ONLY, misfits
 from .reading.weights import WeightShapes
 
@@ -105,10 +105,10 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
         f"{FAMILIES[family]}, {gating.value or 'unknown'} gating"
         + (f", {counted(int(layers.value), 'fusion layer')}" if layers.value else ""),
         sections=(
-            Section("Model", (Row("family", family, "weights"), *rows_of(facts, _MODEL))),
-            Section("Sizes", _sizes(facts)),
-            Section("File", _file(checkpoint)),
-            Section("Not visible in the weights", tuple(_question(one) for one in undecided)),
+            InspectedSection("Model", (InspectedRow("family", family, "weights"), *rows_of(facts, _MODEL))),
+            InspectedSection("Sizes", _sizes(facts)),
+            InspectedSection("File", _file(checkpoint)),
+            InspectedSection("Not visible in the weights", tuple(_question(one) for one in undecided)),
         ),
         problems=tuple(problems),
         warnings=warnings,
@@ -118,7 +118,7 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
             "family": family,
             "gating": gating.value,
             "facts": {name: {"value": fact.value, "source": fact.source} for name, fact in facts.items()},
-            "unknown": [{"fact": fact, "flag": FLAGS[fact]} for fact in unknown],
+            "unknown": [{"fact": fact, "flag": FLAG_OF_FACT[fact]} for fact in unknown],
             "ambiguous": [
                 {"fact": one.fact, "why": one.text, "flag": one.flag, "decided_by": one.source}
                 for one in undecided
@@ -147,7 +147,7 @@ def _describe(
 
 def _facts_apart(checkpoint: Checkpoint) -> dict[str, Fact]:
     """Facts found one by one, of a checkpoint that as a whole makes no model."""
-    options = Options(checkpoint.path, checkpoint.options, checkpoint.options_source)
+    options = TrainingOptions(checkpoint.path, checkpoint.options, checkpoint.options_source)
     weights = WeightShapes(checkpoint, options)
     seen: dict[str, Callable[[], int]] = {
         "fusion_layers": lambda: weights.count("fusion.fusion_layers."),
@@ -185,14 +185,14 @@ def _misfit(kind: str, names: list[str]) -> str:
     return "\n".join([f"{counted(len(names), 'parameter')} {kind}:", *shown])
 
 
-def _sizes(facts: Mapping[str, Fact]) -> tuple[Row, ...]:
-    rows: list[Row] = []
+def _sizes(facts: Mapping[str, Fact]) -> tuple[InspectedRow, ...]:
+    rows: list[InspectedRow] = []
     for title, unit, wanted in _SIZES:
         there = [(facts[name], noun) for name, noun in wanted if name in facts]
         if there:
             text = ", ".join(f"{noun} {fact.value}" for fact, noun in there)
             sources = dict.fromkeys(fact.source for fact, _ in there)
-            rows.append(Row(title, f"{text} {unit}".rstrip(), ", ".join(sources)))
+            rows.append(InspectedRow(title, f"{text} {unit}".rstrip(), ", ".join(sources)))
     return tuple(rows)
 
 
@@ -202,7 +202,7 @@ def _open_questions(family: Family, facts: Mapping[str, Fact]) -> list[_Open]:
     found: list[_Open] = []
     if family not in _FIXED_GATING and gating is not None and gating.value != "elementwise":
         text = "global and clipwise have the same weights"
-        found.append(_Open("gating", text, FLAGS["gating"], gating.source))
+        found.append(_Open("gating", text, FLAG_OF_FACT["gating"], gating.source))
     if (
         family == "avigate_custom"
         and activation is not None
@@ -216,7 +216,7 @@ def _open_questions(family: Family, facts: Mapping[str, Fact]) -> list[_Open]:
         fact = facts.get(name)
         if fact is not None and fact.source != "family":
             text = "any number that divides the channels fits the weights"
-            found.append(_Open(name, text, FLAGS[name], fact.source))
+            found.append(_Open(name, text, FLAG_OF_FACT[name], fact.source))
     positions = facts.get("text_positions")
     if positions is not None:
         text = "positions of words have a table in the weights, used or not"
@@ -224,28 +224,34 @@ def _open_questions(family: Family, facts: Mapping[str, Fact]) -> list[_Open]:
     return found
 
 
-def _question(one: _Open) -> Row:
+def _question(one: _Open) -> InspectedRow:
     decided = {UNKNOWN: f"say {one.flag}", "default": "the default is taken"}.get(
         one.source, f"{one.source} says it"
     )
-    return Row(one.fact.replace("_", " "), one.text, decided)
+    return InspectedRow(one.fact.replace("_", " "), one.text, decided)
 
 
-def _file(checkpoint: Checkpoint) -> tuple[Row, ...]:
+def _file(checkpoint: Checkpoint) -> tuple[InspectedRow, ...]:
     details = _details(checkpoint)
     left = find_predictions(checkpoint.path)
     options = {"opt": "inside", "opt.json": "in opt.json beside it", None: "none found"}
     return (
-        Row("size", f"{size_of(details['bytes'])}, {details['parameters']:,} numbers in the weights"),
-        Row("options", options[checkpoint.options_source]),
-        *([Row("wrappers", "".join(checkpoint.wrappers), "taken off")] if checkpoint.wrappers else []),
+        InspectedRow(
+            "size", f"{size_of(details['bytes'])}, {details['parameters']:,} numbers in the weights"
+        ),
+        InspectedRow("options", options[checkpoint.options_source]),
         *(
-            [Row("predictions", f"{left.name} next to it; --verify compares the model with it")]
+            [InspectedRow("wrappers", "".join(checkpoint.wrappers), "taken off")]
+            if checkpoint.wrappers
+            else []
+        ),
+        *(
+            [InspectedRow("predictions", f"{left.name} next to it; --verify compares the model with it")]
             if left
             else []
         ),
-        *([Row("epoch", str(details["epoch"]))] if details["epoch"] is not None else []),
-        Row("SHA-256", f"{checkpoint.sha256[:16]}…"),
+        *([InspectedRow("epoch", str(details["epoch"]))] if details["epoch"] is not None else []),
+        InspectedRow("SHA-256", f"{checkpoint.sha256[:16]}…"),
     )
 
 
@@ -276,8 +282,10 @@ def _foreign(checkpoint: Checkpoint, error: CheckpointError) -> Inspection:
         "checkpoint",
         "a model of unknown family",
         sections=(
-            Section("File", _file(checkpoint)),
-            Section("Weights", tuple(Row(top, f"{count:,} numbers") for top, count in tops.items())),
+            InspectedSection("File", _file(checkpoint)),
+            InspectedSection(
+                "Weights", tuple(InspectedRow(top, f"{count:,} numbers") for top, count in tops.items())
+            ),
         ),
         problems=(str(error),),
         commands=(_with_factory(checkpoint.path),),
@@ -294,7 +302,11 @@ def _next(
     path: Path, unknown: list[str], problem: GatescopeError | None, wrong: Mapping[str, list[str]]
 ) -> tuple[str, ...]:
     if problem is None and not wrong:
-        words = ["gatescope export --checkpoint", shlex.quote(str(path)), *(FLAGS[fact] for fact in unknown)]
+        words = [
+            "gatescope export --checkpoint",
+            shlex.quote(str(path)),
+            *(FLAG_OF_FACT[fact] for fact in unknown),
+        ]
         if left := find_predictions(path):
             words += ["--verify", shlex.quote(str(left)), "--annotations val.jsonl --features features/"]
         return (" ".join([*words, "--output m.onnx"]),)

@@ -22,7 +22,7 @@ import gatescope.export
 import gatescope.runtime
 import gatescope.runtime.monitor
 from gatescope.analysis import AnalysisResult, GateAnalyzer, diff_runs
-from gatescope.analysis.context import Options
+from gatescope.analysis.context import AnalysisOptions
 from gatescope.analysis.figures import style
 from gatescope.analysis.figures.kinds import kinds_figure
 from gatescope.runtime import GateSession, Monitor, MonitoredSession
@@ -63,7 +63,7 @@ def public_objects(folder: Path, run: Run, analysed: AnalysisResult) -> dict[str
     """One of every public class, holding much."""
     from gatescope import analysis, export, runtime
     from gatescope.runtime import monitor
-    from gatescope.runtime.monitor.alarm import Diagnosis, Reading
+    from gatescope.runtime.monitor.alarm import Diagnosis, WindowReading
     from gatescope.runtime.monitor.baseline.baseline import Baseline
     from gatescope.runtime.monitor.log.segment import LoggedVideo
 
@@ -77,7 +77,7 @@ def public_objects(folder: Path, run: Run, analysed: AnalysisResult) -> dict[str
     difference = diff_runs(run, run)
     many, frame = tuple(map(str, range(5000))), pl.DataFrame({"x": range(5000)})
     prediction = runtime.Sample(*(np.zeros((75, 512), np.float32) for _ in range(3)))
-    reading = Reading("drift", "ffn", 1, 25, 0.1, 0.1, 0.1, 0.1, 2.0)
+    reading = WindowReading("drift", "ffn", 1, 25, 0.1, 0.1, 0.1, 0.1, 2.0)
     any_: Any = many
     documents = {"document": dict.fromkeys(many, LONG)}
     objects = [
@@ -219,7 +219,7 @@ def test_the_options_of_an_analysis_are_in_its_signature(
     run: Run, analysed: AnalysisResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signature = inspect.signature(GateAnalyzer.analyze_all_samples).parameters
-    assert set(Options.__dataclass_fields__) <= set(signature)
+    assert set(AnalysisOptions.__dataclass_fields__) <= set(signature)
     assert not [one for one in signature.values() if one.kind in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
     assert any(path.suffix == ".npy" for path in analysed.files)
 
@@ -237,7 +237,7 @@ def test_the_options_of_an_analysis_are_in_its_signature(
         plugins=["mine.py"],
     )
     subsets = {"half": frozenset({"1", "2"})}
-    expected = Options(Path("val.jsonl"), subsets, ("all",), ("3",), True, (Path("mine.py"),))
+    expected = AnalysisOptions(Path("val.jsonl"), subsets, ("all",), ("3",), True, (Path("mine.py"),))
     assert given["options"] == expected
 
 

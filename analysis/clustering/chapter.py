@@ -7,9 +7,9 @@ from ..figures.clustering import clustering_figure
 from ..figures.style import png
 from ..report.markdown import counted, number, plain, table
 from ..report.section import Section
-from .clusters import CLOUDS, MOST_CLUSTERS, SEED, SEPARATED, Clusters, find_clusters
+from .clusters import CLOUDS, CLUSTERING_SEED, MOST_CLUSTERS, SEPARATED, Clusters, find_clusters
 
-FIGURE = "gate_clustering.png"
+CLUSTERING_FIGURE = "gate_clustering.png"
 
 
 def clustering_chapter(context: Context) -> Section:
@@ -29,12 +29,12 @@ def clustering_chapter(context: Context) -> Section:
             "silhouette_by_chance": found.chance,
             "most_clusters": MOST_CLUSTERS,
             "separated_from": SEPARATED,
-            "seed": SEED,
+            "seed": CLUSTERING_SEED,
             "profiles": found.profiles.to_dicts(),
             "samples": {} if found.reason else dict(found.points.select("sample_id", "cluster").iter_rows()),
         }
     }
-    return Section("Samples in groups", _text(found), {FIGURE: png(figure)}, document)
+    return Section("Samples in groups", _text(found), {CLUSTERING_FIGURE: png(figure)}, document)
 
 
 def _subtitle(found: Clusters) -> str:

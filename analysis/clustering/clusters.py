@@ -23,6 +23,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ...runtime.array_types import Float64s
 from ..statistics.wide import wide
 
 MOST_CLUSTERS = 8
@@ -30,11 +31,9 @@ FEWEST_POINTS = 4
 SEPARATED = 0.25
 #: Clouds without groups that the samples are compared with, normal and uniform by turns.
 CLOUDS = 20
-SEED = 20_260
+CLUSTERING_SEED = 20_260
 # Silhouettes compare every two points: beyond this many they are those of a random choice.
 _COMPARED = 1000
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -119,22 +118,22 @@ def find_clusters(
     )
 
 
-def _standardised(means: Floats) -> Floats:
+def _standardised(means: Float64s) -> Float64s:
     """Every column with mean 0 and standard deviation 1; a constant one is 0 throughout."""
     spread = means.std(axis=0)
     varies = means.max(axis=0, initial=-np.inf) > means.min(axis=0, initial=np.inf)
     return np.where(varies, (means - means.mean(axis=0)) / np.where(varies, spread, 1.0), 0.0)
 
 
-def _components(means: Floats) -> tuple[Floats, tuple[float, ...]]:
+def _components(means: Float64s) -> tuple[Float64s, tuple[float, ...]]:
     """The first two principal components (points, 2), and the share of variance of each of all."""
     from sklearn.decomposition import PCA
 
-    places: Floats = np.zeros((len(means), 2))
+    places: Float64s = np.zeros((len(means), 2))
     if len(means) < 2 or not np.ptp(means, axis=0).any():
         return places, ()
     found: Any = PCA(svd_solver="full").fit(_standardised(means))
-    turned: Floats = found.transform(_standardised(means))
+    turned: Float64s = found.transform(_standardised(means))
     # The sign of a component means nothing: the measure that weighs most in it counts as positive.
     signs = np.sign(found.components_[np.arange(len(found.components_)), np.abs(found.components_).argmax(1)])
     shown = min(2, turned.shape[1])
@@ -142,9 +141,9 @@ def _components(means: Floats) -> tuple[Floats, tuple[float, ...]]:
     return places, tuple(float(share) for share in found.explained_variance_ratio_)
 
 
-def _silhouette_of_clouds(points: Floats) -> float:
+def _silhouette_of_clouds(points: Float64s) -> float:
     """The largest silhouette that the same search finds in clouds of the same size and covariance."""
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(CLUSTERING_SEED)
     count = min(len(points), _COMPARED)
     values, vectors = np.linalg.eigh(np.cov(points, rowvar=False).reshape(points.shape[1], -1))
     shape = vectors * np.sqrt(np.maximum(values, 0.0))
@@ -157,7 +156,9 @@ def _silhouette_of_clouds(points: Floats) -> float:
     return max(max(_k_means(draw @ shape.T, count, starts=2)[1].values()) for draw in draws)
 
 
-def _k_means(points: Floats, distinct: int, *, starts: int = 10) -> tuple[NDArray[np.intp], dict[int, float]]:
+def _k_means(
+    points: Float64s, distinct: int, *, starts: int = 10
+) -> tuple[NDArray[np.intp], dict[int, float]]:
     """The labels of the best k, and the silhouette of every k."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
@@ -169,13 +170,15 @@ def _k_means(points: Floats, distinct: int, *, starts: int = 10) -> tuple[NDArra
         with warnings.catch_warnings():
             # Points that differ by rounding alone count as distinct here, but not there.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model: Any = KMeans(k, n_init=cast(Any, starts), random_state=SEED)
+            model: Any = KMeans(k, n_init=cast(Any, starts), random_state=CLUSTERING_SEED)
             labels = model.fit_predict(points)
         if len(np.unique(labels)) < 2:
             continue
         labels_of[k] = labels
         compared = _COMPARED if len(points) > _COMPARED else None
-        silhouettes[k] = float(silhouette_score(points, labels, sample_size=compared, random_state=SEED))
+        silhouettes[k] = float(
+            silhouette_score(points, labels, sample_size=compared, random_state=CLUSTERING_SEED)
+        )
     if not silhouettes:
         return np.zeros(len(points), np.intp), {1: 0.0}
     best = max(silhouettes, key=lambda k: silhouettes[k])
@@ -185,7 +188,7 @@ def _k_means(points: Floats, distinct: int, *, starts: int = 10) -> tuple[NDArra
     return rank[labels_of[best]], silhouettes
 
 
-def _profiles(means: Floats, labels: NDArray[np.intp], keys: Sequence[tuple[int, str]]) -> pl.DataFrame:
+def _profiles(means: Float64s, labels: NDArray[np.intp], keys: Sequence[tuple[int, str]]) -> pl.DataFrame:
     rows = [
         (int(cluster), int((labels == cluster).sum()), *key, float(means[labels == cluster, at].mean()))
         for cluster in np.unique(labels)

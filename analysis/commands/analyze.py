@@ -75,7 +75,7 @@ def _run(options: Namespace) -> int:
     from ..analyze import analyze_run
     from ..comparison.compare import compare_runs
     from ..comparison.names import named_run
-    from ..context import Options
+    from ..context import AnalysisOptions
     from ..plugins.chapter import failed_line, value_lines
     from ..report.document import to_json
     from ..report.markdown import counted
@@ -85,7 +85,7 @@ def _run(options: Namespace) -> int:
     runs = [open_run(path) for _, path in given]
     qids = [qid for run in runs for qid in run.samples.select("qid").collect()["qid"]]
     subsets = read_subsets(options.subset, qids)
-    chosen = Options(
+    chosen = AnalysisOptions(
         annotations=options.annotations,
         subsets=subsets,
         samples=None if options.sample is None else tuple(options.sample),

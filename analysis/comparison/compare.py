@@ -17,7 +17,7 @@ from ...runtime.runs.reader import Run, open_run
 from ...runtime.runs.schema import RUN_FILE
 from ..analyze import REPORT as OWN_REPORT
 from ..analyze import AnalysisResult, analyze_run
-from ..context import Options
+from ..context import AnalysisOptions
 from ..evaluation.evaluate import Evaluation, evaluate_run
 from ..evaluation.ground_truth import GroundTruth, read_ground_truth
 from ..figures.runs import runs_figure
@@ -28,7 +28,7 @@ from ..samples.choice import ALL, asked_for, known_to
 from ..statistics.videos import videos_of
 from ..steps import Progress, after, reading_steps
 from .names import chosen_names
-from .report import FIGURE, comparison_report
+from .report import COMPARISON_FIGURE, comparison_report
 from .run_gates import compare_gates
 from .run_metrics import compare_metrics
 from .settings import differing_settings
@@ -66,7 +66,7 @@ def compare_runs(
     output: str | Path,
     *,
     names: Sequence[str | None] | None = None,
-    options: Options | None = None,
+    options: AnalysisOptions | None = None,
     progress: Progress | None = None,
 ) -> ComparisonResult:
     """Analyse two or more runs and set them beside each other; the first one is what the others are compared
@@ -80,7 +80,7 @@ def compare_runs(
     a name that cannot name a folder or an output that cannot hold a report, and what ``analyze_run`` raises.
     """
     opened = [run if isinstance(run, Run) else open_run(run) for run in runs]
-    folder, chosen = local(output), options or Options()
+    folder, chosen = local(output), options or AnalysisOptions()
     _check(opened, folder)
     names = chosen_names([run.path for run in opened], names or [None] * len(opened))
     truth = _ground_truth(chosen.annotations)
@@ -118,7 +118,7 @@ def compare_runs(
     contents = {
         REPORT: comparison_report(names, opened, gates, metrics, settings, warnings, OWN_REPORT).encode(),
         DOCUMENT: to_json(document).encode(),
-        FIGURE: png(runs_figure(gates.filter(statistic="mean"), metrics, names)),
+        COMPARISON_FIGURE: png(runs_figure(gates.filter(statistic="mean"), metrics, names)),
     }
     write_together(folder, contents)
     files = [folder / name for name in contents]
@@ -126,7 +126,7 @@ def compare_runs(
     return ComparisonResult(folder, tuple(files), results, gates, metrics, document, warnings)
 
 
-def _known(options: Options, run: Run) -> Options:
+def _known(options: AnalysisOptions, run: Run) -> AnalysisOptions:
     """``options`` without the samples that are only in other runs."""
     queries = run.samples.collect()
     samples = None if options.samples is None else known_to(options.samples, queries)

@@ -14,15 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...runtime.array_types import Float64s
 from ...runtime.runs.reader import Run
 
 SCORE_STEP = 1e-4
 # Edges that moved beyond what is expected, in standard deviations: chance alone is no difference.
 _DEVIATIONS = 3.0
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Worst:
     qid: str = ""
     beyond: int = 0
 
-    def joined(self, gaps: Floats, allowed: Floats, qid: str) -> Worst:
+    def joined(self, gaps: Float64s, allowed: Float64s, qid: str) -> Worst:
         """With another query's differences; NaN counts as infinite."""
         known = np.where(np.isnan(gaps), np.inf, gaps)
         largest = float(known.max(initial=0.0))
@@ -139,7 +137,7 @@ class _Steps:
         # Half a step each way, and what floats add to it.
         return self.tolerance + 1.001 * SCORE_STEP if self.tolerance else 0.0
 
-    def saliency(self, one: Floats, other: Floats) -> Floats:
+    def saliency(self, one: Float64s, other: Float64s) -> Float64s:
         if not self.tolerance:
             return np.zeros(one.shape)
         larger = np.maximum(np.abs(one), np.abs(other)).astype(np.float16)
@@ -171,12 +169,12 @@ class _Pairs:
                     own[qid] = row
 
 
-def _arrays(row: Mapping[str, Any]) -> tuple[Floats, Floats]:
+def _arrays(row: Mapping[str, Any]) -> tuple[Float64s, Float64s]:
     windows = np.asarray(row["pred_relevant_windows"], np.float64).reshape(-1, 3)
     return windows, np.asarray(row["pred_saliency_scores"], np.float64)
 
 
-def _window_gaps(one: Floats, other: Floats, steps: _Steps, step: float) -> tuple[Floats, bool]:
+def _window_gaps(one: Float64s, other: Float64s, steps: _Steps, step: float) -> tuple[Float64s, bool]:
     """Differences of starts and ends (windows, 2) in seconds, and whether windows changed places.
 
     Windows stand in the order of their scores, and those of nearly equal scores may change places: where that

@@ -13,7 +13,7 @@ from ..evaluation.metrics import short_metric
 from ..report.markdown import number, plain, shared_name, table
 from ..statistics.bootstrap import FEW_VIDEOS, LEVEL, RESAMPLES
 
-FIGURE = "run_comparison.png"
+COMPARISON_FIGURE = "run_comparison.png"
 _NAMED = 3
 _SHOWN = 24
 
@@ -34,7 +34,7 @@ def comparison_report(
         blocks.append("\n".join(lines))
     blocks += [
         "\n".join(f"- {_verdict(name, names[0], gates, metrics)}" for name in names[1:]),
-        f"![The runs beside each other]({FIGURE})",
+        f"![The runs beside each other]({COMPARISON_FIGURE})",
         "## The runs",
         _overview(names, runs, metrics, own_report),
     ]

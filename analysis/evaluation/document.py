@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from ..report.markdown import counted
-from ..statistics.bootstrap import FEW_VIDEOS, LEVEL, RESAMPLES, SEED
+from ..statistics.bootstrap import BOOTSTRAP_SEED, FEW_VIDEOS, LEVEL, RESAMPLES
 from .evaluate import Evaluation
 from .intervals import metric_intervals, subset_metrics
 from .metrics import benchmark_metrics
@@ -30,7 +30,7 @@ def evaluation_document(evaluation: Evaluation, subsets: Mapping[str, frozenset[
             "level": LEVEL,
             "resampled": "videos",
             "resamples": RESAMPLES,
-            "seed": SEED,
+            "seed": BOOTSTRAP_SEED,
             "brief": {row["metric"]: [row["low"], row["high"]] for row in intervals.iter_rows(named=True)},
         },
     }

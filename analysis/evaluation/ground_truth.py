@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ...runtime.array_types import Float64s
 from ...runtime.causes import told_causes
 from ...runtime.data.annotations import Annotation, read_annotations
 from ...runtime.data.json_lines import lines_of
@@ -22,8 +23,6 @@ CLIP_SECONDS = 2.0
 # A day of two-second clips; beyond it the duration is a mistake, and padding would fill the memory.
 _MOST_CLIPS = 43_200
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
 class Saliency:
@@ -33,7 +32,7 @@ class Saliency:
     - ``clips`` (queries,): how many clips each video has.
     """
 
-    scores: Floats
+    scores: Float64s
     clips: NDArray[np.intp]
 
 
@@ -47,7 +46,7 @@ class GroundTruth:
 
     path: Path
     queries: tuple[Annotation, ...]
-    windows: Floats
+    windows: Float64s
     counts: NDArray[np.intp]
     saliency: Saliency | None
 
@@ -171,7 +170,7 @@ def _saliency(queries: Sequence[Annotation], rows: Sequence[_Row]) -> Saliency |
         return None
     clips = np.array([clip_count(query.duration) for query in queries], np.intp)
     annotators = max((len(own) for row in rows for own in row.saliency_scores or []), default=1)
-    scores: Floats = np.zeros((len(rows), max(1, int(clips.max())), annotators))
+    scores: Float64s = np.zeros((len(rows), max(1, int(clips.max())), annotators))
     for place, row in enumerate(rows):
         if row.relevant_clip_ids and row.saliency_scores:
             of_query: Any = scores[place]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ...runtime.array_types import Float64s
 from .ground_truth import Saliency
 from .predictions import Predictions
 
@@ -17,10 +18,8 @@ from .predictions import Predictions
 LEVELS = {"Fair": 2, "Good": 3, "VeryGood": 4}
 _QUERIES_AT_ONCE = 2048
 
-Floats = NDArray[np.float64]
 
-
-def highlight_columns(predictions: Predictions, saliency: Saliency) -> dict[str, Floats]:
+def highlight_columns(predictions: Predictions, saliency: Saliency) -> dict[str, Float64s]:
     """Per-query values (queries,), fractions 0 to 1: ``hl_ap_fair``, ``hit1_fair``, ``…good``, ``…verygood``.
 
     Average precision is the mean over annotators, 0 where an annotator calls no clip salient. Hit1 is 1 where
@@ -31,26 +30,26 @@ def highlight_columns(predictions: Predictions, saliency: Saliency) -> dict[str,
     last = saliency.scores.shape[1] - 1
     at_best = saliency.scores[np.arange(len(best)), np.minimum(best, last)].max(axis=1)
     inside = best < saliency.clips
-    columns: dict[str, Floats] = {}
+    columns: dict[str, Float64s] = {}
     for name, level in LEVELS.items():
         columns[f"hl_ap_{name.lower()}"] = _average_precision(predictions, saliency, level)
         columns[f"hit1_{name.lower()}"] = (inside & (at_best >= level)).astype(np.float64)
     return columns
 
 
-def _average_precision(predictions: Predictions, saliency: Saliency, level: float) -> Floats:
+def _average_precision(predictions: Predictions, saliency: Saliency, level: float) -> Float64s:
     assert predictions.saliency is not None
     clips = saliency.scores.shape[1]
     predicted = _fitted(_padded(predictions.saliency, predictions.clips, 0.0), clips)
     predicted = _padded(predicted, saliency.clips, -np.inf)
-    values: list[Floats] = []
+    values: list[Float64s] = []
     for start in range(0, len(predicted), _QUERIES_AT_ONCE):
         cut = slice(start, start + _QUERIES_AT_ONCE)
         values.append(precision_over_recall(predicted[cut], saliency.scores[cut] >= level).mean(axis=1))
     return np.concatenate(values)
 
 
-def precision_over_recall(scores: Floats, positive: NDArray[np.bool_]) -> Floats:
+def precision_over_recall(scores: Float64s, positive: NDArray[np.bool_]) -> Float64s:
     """Mean of the interpolated precision over the steps of recall, (queries, annotators).
 
     ``scores`` (queries, clips), −Inf for clips that are not there, which must not be ``positive`` (queries,
@@ -71,11 +70,11 @@ def precision_over_recall(scores: Floats, positive: NDArray[np.bool_]) -> Floats
     return np.divide(total, count, out=np.zeros(total.shape), where=count > 0)
 
 
-def _padded(values: Floats, lengths: NDArray[np.intp], filling: float) -> Floats:
+def _padded(values: Float64s, lengths: NDArray[np.intp], filling: float) -> Float64s:
     return np.where(np.arange(values.shape[1]) < lengths[:, None], values, filling)
 
 
-def _fitted(values: Floats, width: int) -> Floats:
+def _fitted(values: Float64s, width: int) -> Float64s:
     """Cut to ``width`` columns, or widened with 0: the benchmark counts a clip without a prediction as 0."""
     cut = values[:, :width]
     return np.pad(cut, ((0, 0), (0, width - cut.shape[1])))

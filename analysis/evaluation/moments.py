@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ...runtime.array_types import Float64s
 from .ground_truth import GroundTruth
 from .predictions import Predictions
 
@@ -29,7 +30,6 @@ RANGES: dict[str, tuple[float, float] | None] = {
 }
 _QUERIES_AT_ONCE = 4096
 
-Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
 
 
@@ -42,7 +42,7 @@ def windows_in_range(truth: GroundTruth, range_: tuple[float, float] | None) -> 
     return real & (length > range_[0]) & (length <= range_[1])
 
 
-def overlaps(predicted: Floats, true: Floats) -> Floats:
+def overlaps(predicted: Float64s, true: Float64s) -> Float64s:
     """Intersection over union of every predicted with every true window, (queries, predicted, true).
 
     Takes windows (queries, n, 2) in seconds. Two windows without length have no union: their overlap is 0.
@@ -53,7 +53,7 @@ def overlaps(predicted: Floats, true: Floats) -> Floats:
     return _ratio(shared, (ends - starts) + (true_ends - true_starts) - shared)
 
 
-def overlaps_of_span(predicted: Floats, true: Floats) -> Floats:
+def overlaps_of_span(predicted: Float64s, true: Float64s) -> Float64s:
     """As :func:`overlaps`, divided by the later end less the earlier start, as the benchmark's recall has it.
 
     Windows that meet span their union, and windows that do not meet overlap by 0 either way.
@@ -63,21 +63,21 @@ def overlaps_of_span(predicted: Floats, true: Floats) -> Floats:
     return _ratio(_intersection(predicted, true), span)
 
 
-def _edges(predicted: Floats, true: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def _edges(predicted: Float64s, true: Float64s) -> tuple[Float64s, Float64s, Float64s, Float64s]:
     predicted, true = predicted[:, :, None], true[:, None]
     return predicted[..., 0], predicted[..., 1], true[..., 0], true[..., 1]
 
 
-def _intersection(predicted: Floats, true: Floats) -> Floats:
+def _intersection(predicted: Float64s, true: Float64s) -> Float64s:
     starts, ends, true_starts, true_ends = _edges(predicted, true)
     return np.clip(np.minimum(ends, true_ends) - np.maximum(starts, true_starts), 0, None)
 
 
-def _ratio(shared: Floats, whole: Floats) -> Floats:
+def _ratio(shared: Float64s, whole: Float64s) -> Float64s:
     return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
 
 
-def average_precision(iou: Floats, scores: Floats, predicted: Booleans, true: Booleans) -> Floats:
+def average_precision(iou: Float64s, scores: Float64s, predicted: Booleans, true: Booleans) -> Float64s:
     """Interpolated average precision at every threshold, (queries, thresholds).
 
     - ``iou`` (queries, predicted, true); ``scores`` (queries, predicted); ``predicted``, ``true``: which of
@@ -91,7 +91,7 @@ def average_precision(iou: Floats, scores: Floats, predicted: Booleans, true: Bo
     return np.concatenate([_precision(iou[cut], scores[cut], predicted[cut], true[cut]) for cut in cuts])
 
 
-def _precision(iou: Floats, scores: Floats, predicted: Booleans, true: Booleans) -> Floats:
+def _precision(iou: Float64s, scores: Float64s, predicted: Booleans, true: Booleans) -> Float64s:
     order = np.argsort(np.where(predicted, -scores, np.inf), axis=1, kind="stable")
     iou = np.where(predicted[:, :, None] & true[:, None, :], iou, -1.0)
     iou = np.take_along_axis(iou, order[:, :, None], axis=1)
@@ -113,7 +113,7 @@ def _precision(iou: Floats, scores: Floats, predicted: Booleans, true: Booleans)
     return np.divide(found, count, out=np.full(found.shape, np.nan), where=count > 0)
 
 
-def moment_columns(predictions: Predictions, truth: GroundTruth) -> dict[str, Floats]:
+def moment_columns(predictions: Predictions, truth: GroundTruth) -> dict[str, Float64s]:
     """Per-query values (queries,), fractions 0 to 1, NaN for a query without windows in that range.
 
     ``ap_0.5`` … ``ap_0.95``, their mean ``ap``, ``r1_0.5`` … ``r1_0.95``, the same for each range as
@@ -126,7 +126,7 @@ def moment_columns(predictions: Predictions, truth: GroundTruth) -> dict[str, Fl
     windows = predictions.windows[..., :2]
     iou, of_span = overlaps(windows, truth.windows), overlaps_of_span(windows, truth.windows)
     predicted = np.arange(iou.shape[1]) < predictions.counts[:, None]
-    columns: dict[str, Floats] = {}
+    columns: dict[str, Float64s] = {}
     for name, range_ in RANGES.items():
         suffix = "" if range_ is None else f"_{name}"
         true = windows_in_range(truth, range_)

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ...runtime.array_types import Float64s
 from ...runtime.causes import told_causes
 from ...runtime.errors import DatasetError
 from .listing import listed
@@ -22,7 +23,6 @@ MOST_WINDOWS = 10
 _EXPECTED = (
     "qid, and pred_relevant_windows [[start, end, score], …] or pred_saliency_scores [one a clip] or both"
 )
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +34,9 @@ class Predictions:
     - ``saliency`` (queries, most clips), of which the first ``clips`` (queries,) are real; None without.
     """
 
-    windows: Floats | None
+    windows: Float64s | None
     counts: NDArray[np.intp]
-    saliency: Floats | None
+    saliency: Float64s | None
     clips: NDArray[np.intp]
 
 
@@ -156,8 +156,8 @@ def as_arrays(rows: Sequence[PredictionRow]) -> Predictions:
         raise DatasetError("the predictions hold neither windows nor saliency", expected=_EXPECTED)
     counts = np.array([min(len(row.pred_relevant_windows or ()), MOST_WINDOWS) for row in rows], np.intp)
     clips = np.array([len(row.pred_saliency_scores or ()) for row in rows], np.intp)
-    windows: Floats = np.zeros((len(rows), MOST_WINDOWS, 3))
-    saliency: Floats = np.zeros((len(rows), int(clips.max())))
+    windows: Float64s = np.zeros((len(rows), MOST_WINDOWS, 3))
+    saliency: Float64s = np.zeros((len(rows), int(clips.max())))
     for place, row in enumerate(rows):
         if row.pred_relevant_windows:
             windows[place, : counts[place]] = row.pred_relevant_windows[:MOST_WINDOWS]

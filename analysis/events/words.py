@@ -11,7 +11,7 @@ from ..report.section import Section
 from .recovery import EventRecovery
 
 TITLE = "Do the gates find the event?"
-FIGURE = "event_recovery.png"
+EVENTS_FIGURE = "event_recovery.png"
 
 
 def compared(recovery: EventRecovery) -> str:
@@ -41,7 +41,7 @@ def event_section(recovery: EventRecovery, figure: bytes) -> Section:
         for row in recovery.gates.iter_rows(named=True)
     ]
     areas = table(["gate", "layer", "AUC of g", "AUC of \\|g\\|"], rows)
-    return Section(TITLE, f"{meaning}\n\n{found}\n\n{areas}", {FIGURE: figure})
+    return Section(TITLE, f"{meaning}\n\n{found}\n\n{areas}", {EVENTS_FIGURE: figure})
 
 
 def _area(value: float) -> str:

@@ -19,7 +19,7 @@ from matplotlib.ticker import (
 
 from ...runtime.brief import counted
 from ...runtime.profiling.parts import OTHER
-from ...runtime.profiling.results import Profile, Row, Trace, Unavailable
+from ...runtime.profiling.results import Profile, ProfileRow, Trace, Unavailable
 from .style import INK, MISSING, Figure, grid, heading, new_figure, png, series_colour, short, style
 
 # Which of the series' colours a kind of part has, where it is not the first.
@@ -71,7 +71,7 @@ def profile_png(profile: Profile) -> bytes:
     return png(profile_figure(profile))
 
 
-def _draw_throughput(axes: Axes, rows: Sequence[Row], colour: str, label: str) -> None:
+def _draw_throughput(axes: Axes, rows: Sequence[ProfileRow], colour: str, label: str) -> None:
     axes.plot(
         [row.batch_size for row in rows],
         [row.samples_per_second or 0.0 for row in rows],
@@ -84,7 +84,7 @@ def _draw_throughput(axes: Axes, rows: Sequence[Row], colour: str, label: str) -
     grid(axes, "y")
 
 
-def _draw_latency(axes: Axes, rows: Sequence[Row], colour: str, label: str) -> None:
+def _draw_latency(axes: Axes, rows: Sequence[ProfileRow], colour: str, label: str) -> None:
     sizes = [row.batch_size for row in rows]
     p50, p99 = [row.p50_ms or 0.0 for row in rows], [row.p99_ms or 0.0 for row in rows]
     axes.plot(sizes, p50, "o-", color=colour, linewidth=1.6, markersize=5, label=f"{label}median")

@@ -12,8 +12,8 @@ from ..context import Context
 from ..report.markdown import counted, number, plain, table, without_folders
 from ..report.section import Section
 from ..statistics.bootstrap import VideoBootstrap
-from .compute import Failure, Values, compute_statistics, draw, statistics_frame
-from .registry import Frame, Plugin
+from .compute import Failure, Values, compute_statistics, draw_plugin, statistics_frame
+from .registry import FrameName, Plugin
 
 TITLE = "Your own statistics"
 VALUES = "plugin_statistics.csv"
@@ -35,8 +35,8 @@ def plugins_chapter(context: Context) -> Section | None:
     figures: dict[str, bytes] = {}
     drawn: dict[str, str] = {}
     for plugin in plugins.figures:
-        frame_of: Frame = plugin.frame or "samples"
-        image = draw(plugin, frames[frame_of])
+        frame_of: FrameName = plugin.frame or "samples"
+        image = draw_plugin(plugin, frames[frame_of])
         if isinstance(image, Failure):
             failures.append(image)
             continue

@@ -98,7 +98,7 @@ def statistics_frame(found: Sequence[Values], videos: pl.DataFrame) -> pl.DataFr
     )
 
 
-def draw(plugin: Plugin, frame: pl.DataFrame) -> bytes | Failure:
+def draw_plugin(plugin: Plugin, frame: pl.DataFrame) -> bytes | Failure:
     """The figure as a PNG file, or how it failed."""
     try:
         figure = plugin.function(frame)

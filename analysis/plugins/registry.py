@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Gates = Mapping[str, NDArray[np.float32]]
     Statistic = Callable[[Gates], "float | Mapping[str, float]"]
 
-Frame = Literal["samples", "layers", "statistics"]
+FrameName = Literal["samples", "layers", "statistics"]
 
 #: Modules made from the files of ``--plugin`` begin like this.
 FILE_MODULE = "_gatescope_plugin_"
@@ -39,7 +39,7 @@ class Plugin:
 
     name: str
     function: Callable[..., Any]
-    frame: Frame | None = None
+    frame: FrameName | None = None
 
     @property
     def what(self) -> str:
@@ -88,7 +88,7 @@ def statistic(name: str) -> Callable[[Statistic], Statistic]:
     return register
 
 
-def figure(name: str, frame: Frame = "samples") -> Callable[[_F], _F]:
+def figure(name: str, frame: FrameName = "samples") -> Callable[[_F], _F]:
     """Register a figure: a function from a polars DataFrame to a matplotlib ``Figure``.
 
     What it is given:
@@ -103,11 +103,11 @@ def figure(name: str, frame: Frame = "samples") -> Callable[[_F], _F]:
     name, one that is taken, or another frame.
     """
     _check_name("figure", name)
-    if frame not in get_args(Frame):
+    if frame not in get_args(FrameName):
         raise GatescopeError(
             f"the figure '{name}' asks for a frame that is not there",
             received=repr(frame),
-            expected=f"one of {', '.join(get_args(Frame))}",
+            expected=f"one of {', '.join(get_args(FrameName))}",
         )
 
     def register(function: _F) -> _F:

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ...runtime.array_types import Float64s
 from ...runtime.runs.reader import Run
 from ..evaluation.ground_truth import CLIP_SECONDS, GroundTruth
 from ..gate_table import GateSeries, gate_series
@@ -25,8 +26,6 @@ _SCHEMA: dict[str, Any] = {
     **dict.fromkeys(("estimate", "low", "high"), pl.Float64),
     **dict.fromkeys(("videos", "queries"), pl.Int64),
 }
-
-Floats = NDArray[np.float64]
 
 
 def has_clips(run: Run) -> bool:
@@ -93,7 +92,7 @@ def _per_query(run: Run, truth: GroundTruth) -> pl.DataFrame:
         if sample_id not in queries_of:
             continue
         # Gates over the same clips together, for numpy is slow one by one; those with holes, alone.
-        together: dict[bytes, list[tuple[GateSeries, Floats]]] = {}
+        together: dict[bytes, list[tuple[GateSeries, Float64s]]] = {}
         for series in group:
             values = series.values[:, 0].astype(np.float64)
             finite = np.isfinite(values)
@@ -117,26 +116,26 @@ def _per_query(run: Run, truth: GroundTruth) -> pl.DataFrame:
     return rows.frame()
 
 
-def _inside(truth: GroundTruth, query: int, times: Floats) -> Floats:
+def _inside(truth: GroundTruth, query: int, times: Float64s) -> Float64s:
     """1 where a clip's middle lies in a true window, else 0."""
     windows = truth.windows[query, : truth.counts[query]]
     reached: NDArray[np.bool_] = (times[:, None] >= windows[:, 0]) & (times[:, None] < windows[:, 1])
-    inside: Floats = np.zeros(times.shape)
+    inside: Float64s = np.zeros(times.shape)
     inside[reached.any(axis=1)] = 1.0
     return inside
 
 
-def _saliency(truth: GroundTruth, query: int, times: Floats) -> Floats:
+def _saliency(truth: GroundTruth, query: int, times: Float64s) -> Float64s:
     """The mean saliency over annotators where a clip's middle lies; constant where it is not annotated."""
     if truth.saliency is None:
         return np.zeros(times.shape)
     clips = (times / CLIP_SECONDS).astype(np.intp)
     known = clips < truth.saliency.clips[query]
-    scores: Floats = truth.saliency.scores[query, np.where(known, clips, 0)]
+    scores: Float64s = truth.saliency.scores[query, np.where(known, clips, 0)]
     return np.where(known, scores.mean(axis=1), 0.0)
 
 
-def _ranks(values: Floats) -> Floats:
+def _ranks(values: Float64s) -> Float64s:
     """Ranks from 1 within each row of ``values`` (gates, clips), of equal values their mean."""
     order = np.argsort(values, axis=1)
     ordered = np.take_along_axis(values, order, axis=1)
@@ -146,12 +145,12 @@ def _ranks(values: Floats) -> Floats:
     first = np.maximum.accumulate(np.where(new, places, 0), axis=1)
     ends = np.roll(new, -1, axis=1)  # the last place is an end, for the first is new
     last = np.minimum.accumulate(np.where(ends, places, places[-1])[:, ::-1], axis=1)[:, ::-1]
-    ranks: Floats = np.empty(values.shape)
+    ranks: Float64s = np.empty(values.shape)
     np.put_along_axis(ranks, order, (first + last) / 2 + 1, axis=1)
     return ranks
 
 
-def _areas(ranks: Floats, inside: Floats) -> Floats:
+def _areas(ranks: Float64s, inside: Float64s) -> Float64s:
     """The area under the ROC curve (Mann and Whitney, 1947) of each row of ``ranks`` (gates, clips)."""
     within = float(inside.sum())
     without = inside.size - within
@@ -160,7 +159,7 @@ def _areas(ranks: Floats, inside: Floats) -> Floats:
     return (ranks @ inside - within * (within + 1) / 2) / (within * without)
 
 
-def _correlations(values: Floats, others: Floats) -> Floats:
+def _correlations(values: Float64s, others: Float64s) -> Float64s:
     """Pearson's correlation of each row of ``values`` (gates, clips) with ``others`` (clips,)."""
     x, y = values - values.mean(axis=1, keepdims=True), others - others.mean()
     spread = np.sqrt((x * x).sum(axis=1) * (y @ y))

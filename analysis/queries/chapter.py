@@ -24,8 +24,8 @@ from .measures import Measure, distinct_measures, measures_of, place_label, quer
 from .rankings import ends_of_ranking, ranking_document, sample_rankings
 
 RANKINGS = "query_gate_rankings.png"
-LAYERS = "layer_gate_statistics.png"
-CORRELATIONS = "gate_correlations.png"
+LAYER_STATISTICS_FIGURE = "layer_gate_statistics.png"
+CORRELATIONS_FIGURE = "gate_correlations.png"
 AGREEMENT = "gate_agreement.png"
 DETAILS = "detailed_gate_analysis.json"
 LAYER_TABLE = "layer_gate_averages.csv"
@@ -58,7 +58,7 @@ def queries_chapter(context: Context) -> Section:
     known = joined[measures[0].name].count()
     figures = {
         RANKINGS: png(ranking_figure(ends, known, subtitle)),
-        LAYERS: png(layer_statistics_figure(summary.per_sample, means, subtitle)),
+        LAYER_STATISTICS_FIGURE: png(layer_statistics_figure(summary.per_sample, means, subtitle)),
     }
     blocks = [text.rankings_text(*combined, summary.kinds)]
     found: dict[str, Any] = {}
@@ -126,7 +126,7 @@ def _results(
         text.correlations_text(correlations),
     ]
     if correlations["low"].is_finite().any():
-        figures[CORRELATIONS] = png(_correlation_figure(correlations, subtitle))
+        figures[CORRELATIONS_FIGURE] = png(_correlation_figure(correlations, subtitle))
     found["failures"] = {
         "queries": known.height,
         "iou_below_0.5": worst["qid"].to_list(),

@@ -13,7 +13,7 @@ from ..statistics.bootstrap import Interval, VideoBootstrap
 from ..statistics.subsets import columns_of
 from .measures import Measure
 
-METHODS = ("pearson", "spearman")
+CORRELATION_METHODS = ("pearson", "spearman")
 _SCHEMA: dict[str, Any] = {
     "gate": pl.String,
     "layer": pl.Int64,
@@ -50,7 +50,7 @@ def gate_correlations(
     rows = [
         (measure.gate, measure.layer, measure.statistic, result, method, *_numbers(interval))
         for (measure, result), *intervals in found
-        for method, interval in zip(METHODS, intervals, strict=True)
+        for method, interval in zip(CORRELATION_METHODS, intervals, strict=True)
     ]
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from ..statistics.summary import GateSummary
 
-STATISTICS = ("mean", "mean_abs")
+MEASURED_STATISTICS = ("mean", "mean_abs")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def measures_of(summary: GateSummary) -> list[Measure]:
     places: list[tuple[str | None, int | None]] = [(None, None)]
     for kind in summary.kinds:
         places += [(kind, None), *((kind, layer) for layer in summary.layers)]
-    return [Measure(*place, statistic) for place in places for statistic in STATISTICS]
+    return [Measure(*place, statistic) for place in places for statistic in MEASURED_STATISTICS]
 
 
 def distinct_measures(summary: GateSummary) -> list[Measure]:
@@ -65,7 +65,7 @@ def query_measures(per_sample: pl.DataFrame, queries: pl.DataFrame, measures: li
     ]
     by_sample = (
         per_sample.filter(pl.col("count") > 0)
-        .with_columns(pl.col(*STATISTICS).fill_nan(None))
+        .with_columns(pl.col(*MEASURED_STATISTICS).fill_nan(None))
         .group_by("sample_id", maintain_order=True)
         .agg(wanted)
     )

@@ -20,7 +20,7 @@ _NAMED = 5
 _WORST = 10
 
 
-def interval(row: dict[str, Any], name: str = "estimate", digits: int = 2, *, centre: float = 0.0) -> str:
+def interval_of(row: dict[str, Any], name: str = "estimate", digits: int = 2, *, centre: float = 0.0) -> str:
     """An estimate and its interval, in bold where the interval can be believed and excludes ``centre``."""
     low_name, high_name = ("low", "high") if name == "estimate" else (f"{name}_low", f"{name}_high")
     value, low, high = row[name], row[low_name], row[high_name]
@@ -41,7 +41,7 @@ def place_cells(gate: str | None, layer: int | None) -> list[str]:
 def results_text(evaluation: Evaluation) -> str:
     """The benchmark's metrics with their intervals."""
     rows = [
-        [row["metric"].replace("|", "\\|"), interval(row, "value", centre=-1.0).replace("**", "")]
+        [row["metric"].replace("|", "\\|"), interval_of(row, "value", centre=-1.0).replace("**", "")]
         for row in metric_intervals(evaluation.per_query)
         .rename({"low": "value_low", "high": "value_high"})
         .iter_rows(named=True)
@@ -64,7 +64,11 @@ def rankings_text(top: pl.DataFrame, bottom: pl.DataFrame, kinds: Sequence[str])
     rows: list[list[str]] = []
     for place, part in (("largest", top.head(_NAMED)), ("smallest", bottom.head(_NAMED))):
         for row in part.iter_rows(named=True):
-            text = [place, plain(row["qid"], 60), *([plain(row["query"] or "", 80)] if queried else [])]
+            text = [
+                place,
+                plain(row["qid"], 60),
+                *([plain(row["query"] or "", 80)] if queried else []),
+            ]
             numbers = [row["combined_mean"], *(row[f"{kind}_mean"] for kind in kinds)]
             numbers += [row[name] for name in RESULTS] if judged else []
             rows.append(text + [number(value) for value in numbers])
@@ -125,7 +129,7 @@ def correlations_text(correlations: pl.DataFrame) -> str:
     rows: list[list[str]] = []
     for (gate, layer), part in shown.group_by("gate", "layer", maintain_order=True):
         by_key = {(row["statistic"], row["result"]): row for row in part.iter_rows(named=True)}
-        cells = [interval(by_key[s, result]) for result in results for s in ("mean", "mean_abs")]
+        cells = [interval_of(by_key[s, result]) for result in results for s in ("mean", "mean_abs")]
         rows.append([*place_cells(gate, layer), *cells])  # type: ignore[arg-type]
     heads = ["gate", "layer"]
     heads += [f"{name} with {RESULTS[result]}" for result in results for name in ("mean", "\\|g\\|")]
@@ -148,9 +152,9 @@ def agreement_text(agreement: pl.DataFrame) -> str:
     for (layer, gate), part in shown.group_by("layer", "gate", maintain_order=True):
         by_measure = {row["measure"]: row for row in part.iter_rows(named=True)}
         cells = [
-            interval(by_measure["auc"], digits=3, centre=0.5),
+            interval_of(by_measure["auc"], digits=3, centre=0.5),
             *(
-                interval(by_measure[name], digits=3)
+                interval_of(by_measure[name], digits=3)
                 for name in ("window_correlation", "saliency_correlation")
             ),
         ]
@@ -195,7 +199,7 @@ def _compared(by_name: dict[str, dict[str, Any]], measure: Measure) -> list[str]
     cells: list[str] = []
     for statistic in ("mean", "mean_abs"):
         row = by_name[Measure(measure.gate, measure.layer, statistic).name]
-        cells += [number(row["subset"]), number(row["rest"]), interval(row, "difference", 3)]
+        cells += [number(row["subset"]), number(row["rest"]), interval_of(row, "difference", 3)]
     return cells
 
 

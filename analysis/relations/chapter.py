@@ -11,14 +11,14 @@ from ..figures.evolution import evolution_figure
 from ..figures.style import png
 from ..report.markdown import counted, number, percent, plain, table
 from ..report.section import Section
-from ..statistics.bootstrap import RESAMPLES, SEED
+from ..statistics.bootstrap import BOOTSTRAP_SEED, RESAMPLES
 
-FIGURE = "gate_evolution.png"
+EVOLUTION_FIGURE = "gate_evolution.png"
 # More rows than this nobody reads; the JSON has all.
 _MOST_PAIRS = 24
 _ALL = "all"
 
-Row = dict[str, Any]
+RelationRow = dict[str, Any]
 
 
 def beside_means_chapter(context: Context) -> Section:
@@ -71,7 +71,7 @@ def beside_means_chapter(context: Context) -> Section:
             "videos": context.videos["vid"].n_unique(),
             "level": context.bootstrap.level,
             "resamples": RESAMPLES,
-            "seed": SEED,
+            "seed": BOOTSTRAP_SEED,
         },
         "gate_levels": relations.levels.to_dicts(),
     }
@@ -108,7 +108,7 @@ def relations_chapter(context: Context) -> Section:
         "gate_course": relations.course.to_dicts(),
         "gate_by_strength": relations.by_strength.to_dicts(),
     }
-    return Section("How the gates move together", text, {FIGURE: png(figure)}, document)
+    return Section("How the gates move together", text, {EVOLUTION_FIGURE: png(figure)}, document)
 
 
 def _pairs(pairs: pl.DataFrame) -> str:
@@ -185,12 +185,12 @@ def _over_layers(spread: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _share_between(row: Row) -> float | None:
+def _share_between(row: RelationRow) -> float | None:
     between, within = row["between"] ** 2, row["within"] ** 2
     return between / (between + within) if row["videos"] > 1 and between + within > 0 else None
 
 
-def _interval(row: Row, name: str, digits: int = 3) -> str:
+def _interval(row: RelationRow, name: str, digits: int = 3) -> str:
     """``0.123 [0.100, 0.150]``; without brackets where there is no interval."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     text = number(row[name], digits)

@@ -17,11 +17,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ...runtime.array_types import Float64s
 from ...runtime.runs.reader import Run
 from ..gate_table import GateSeries, sample_series
 from .strength import AudioStrength
-
-Floats = NDArray[np.float64]
 
 #: Stretches into which a video is divided, and shares into which clips are by the strength of their audio.
 STRETCHES = 20
@@ -54,13 +53,13 @@ class ClipStatistics:
     samples: tuple[str, ...]
     keys: tuple[GateKey, ...]
     pairs: tuple[tuple[int, int], ...]
-    correlations: Floats
-    course: Floats
-    strength_correlations: Floats
-    by_strength: Floats
-    strengths: Floats
-    mean_strength: Floats
-    contribution: Floats
+    correlations: Float64s
+    course: Float64s
+    strength_correlations: Float64s
+    by_strength: Float64s
+    strengths: Float64s
+    mean_strength: Float64s
+    contribution: Float64s
     largest: dict[str, float]
 
     @cached_property
@@ -137,25 +136,25 @@ def _is_global(run: Run, key: GateKey) -> bool:
     return any(gate.kind == key.kind and gate.axes[2] == "1" for gate in run.manifest.gates)
 
 
-def _matrix(series: Sequence[GateSeries], column_of: Mapping[GateKey, int]) -> Floats:
+def _matrix(series: Sequence[GateSeries], column_of: Mapping[GateKey, int]) -> Float64s:
     """The sample's gates (gates, clips) by clip index, NaN where there is none or it is not finite."""
     length = 1 + max(int(one.clips.max()) for one in series)
-    gates: Floats = np.full((len(column_of), length), np.nan)
+    gates: Float64s = np.full((len(column_of), length), np.nan)
     for one in series:
         gates[column_of[GateKey(one.layer, one.kind)], one.clips] = one.values[:, 0]
     gates[~np.isfinite(gates)] = np.nan
     return gates
 
 
-def _fitted(strength: NDArray[np.float32], length: int) -> Floats:
+def _fitted(strength: NDArray[np.float32], length: int) -> Float64s:
     """The strength of ``length`` clips; NaN beyond what is known."""
-    fitted: Floats = np.full(length, np.nan)
+    fitted: Float64s = np.full(length, np.nan)
     known = min(length, len(strength))
     fitted[:known] = strength[:known]
     return fitted
 
 
-def _tenths(strengths: Sequence[NDArray[np.float32]]) -> tuple[Floats, Floats]:
+def _tenths(strengths: Sequence[NDArray[np.float32]]) -> tuple[Float64s, Float64s]:
     """Where one tenth of all clips ends and the next begins, and the middle of each."""
     if not strengths:
         return np.empty(0), np.empty(0)
@@ -164,7 +163,7 @@ def _tenths(strengths: Sequence[NDArray[np.float32]]) -> tuple[Floats, Floats]:
     return found[1::2], found[::2]
 
 
-def _correlations(rows: Floats) -> Floats:
+def _correlations(rows: Float64s) -> Float64s:
     """Pearson's correlation of every two rows over the columns that both have; NaN where one is constant."""
     known = ~np.isnan(rows)
     whole = known.all(axis=1)
@@ -179,7 +178,7 @@ def _correlations(rows: Floats) -> Floats:
     return r
 
 
-def _products(rows: Floats) -> Floats:
+def _products(rows: Float64s) -> Float64s:
     """Correlations of rows without a gap."""
     if rows.shape[0] == 0 or rows.shape[1] < 2:
         return np.full((len(rows), len(rows)), np.nan)
@@ -191,7 +190,7 @@ def _products(rows: Floats) -> Floats:
     return np.clip(unit @ unit.T, -1.0, 1.0)
 
 
-def _means_in(rows: Floats, group: NDArray[np.intp], groups: int) -> Floats:
+def _means_in(rows: Float64s, group: NDArray[np.intp], groups: int) -> Float64s:
     """The mean of every row over the columns of each group, (rows, groups)."""
     member = (group[:, None] == np.arange(groups)).astype(np.float64)
     known = ~np.isnan(rows)
@@ -199,6 +198,6 @@ def _means_in(rows: Floats, group: NDArray[np.intp], groups: int) -> Floats:
         return (np.where(known, rows, 0.0) @ member) / (known.astype(np.float64) @ member)
 
 
-def _mean(values: Floats) -> float:
+def _mean(values: Float64s) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else math.nan

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from ...runtime.array_types import Float64s
 from ..statistics.bootstrap import Interval, VideoBootstrap
 from ..statistics.wide import row_means, wide
-from .clips import STRETCHES, ClipStatistics, Floats
+from .clips import STRETCHES, ClipStatistics
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,10 @@ class _Column:
 
     layer: int | None
     kind: str
-    mean: Floats
-    mean_abs: Floats
-    contribution: Floats
-    strength: Floats
+    mean: Float64s
+    mean_abs: Float64s
+    contribution: Float64s
+    strength: Float64s
 
     @property
     def key(self) -> tuple[int | None, str]:
@@ -123,7 +124,7 @@ def _columns(per_sample: pl.DataFrame, clips: ClipStatistics) -> list[_Column]:
     return columns
 
 
-def _pairs(columns: Sequence[_Column], clips: ClipStatistics) -> list[tuple[_Column, _Column, Floats]]:
+def _pairs(columns: Sequence[_Column], clips: ClipStatistics) -> list[tuple[_Column, _Column, Float64s]]:
     """Every two gates that are compared, with the samples' own correlations over clips."""
     of_key = {one.key: one for one in columns}
     keys = clips.keys
@@ -145,7 +146,7 @@ def _pairs(columns: Sequence[_Column], clips: ClipStatistics) -> list[tuple[_Col
 
 
 def _curves(
-    clips: ClipStatistics, values: Floats, name: str, places: Sequence[float], bootstrap: VideoBootstrap
+    clips: ClipStatistics, values: Float64s, name: str, places: Sequence[float], bootstrap: VideoBootstrap
 ) -> pl.DataFrame:
     """One row a gate and place where any sample has a value; ``values`` (samples, gates, places)."""
     # Gate by gate: all places of all gates at once would be the largest array of an analysis.
@@ -155,7 +156,7 @@ def _curves(
     return curves.filter(pl.col("mean").is_not_nan())
 
 
-def _stack(columns: Sequence[Floats], clips: ClipStatistics) -> Floats:
+def _stack(columns: Sequence[Float64s], clips: ClipStatistics) -> Float64s:
     """Values by sample side by side, (samples, n); n may be 0."""
     return np.stack(columns, axis=1) if columns else np.empty((len(clips.samples), 0))
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import polars as pl
 
-COLUMNS = 600
+PATTERN_COLUMNS = 600
 
 
-def sample_patterns(per_sample: pl.DataFrame, *, columns: int = COLUMNS) -> pl.DataFrame:
+def sample_patterns(per_sample: pl.DataFrame, *, columns: int = PATTERN_COLUMNS) -> pl.DataFrame:
     """Orders samples by their mean gate and, where there are more than ``columns``, joins neighbours.
 
     Takes ``GateSummary.per_sample``. One row a ``column`` (from 0), ``layer`` and ``gate``, with ``mean``

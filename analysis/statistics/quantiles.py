@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-BINS = 1 << 16
+QUANTILE_BINS = 1 << 16
 _SIGN = 0x8000
 _EXPONENT = 0x7F80
 # Adding one by one is faster than a whole array of counts until there are this many values.
@@ -25,7 +25,9 @@ _COARSE = 256
 
 def _ascending_bins() -> NDArray[np.int64]:
     """The upper halves of all finite floats, smallest value first (negative floats count downwards)."""
-    patterns = np.concatenate([np.arange(BINS - 1, _SIGN - 1, -1), np.arange(_SIGN)]).astype(np.int64)
+    patterns = np.concatenate([np.arange(QUANTILE_BINS - 1, _SIGN - 1, -1), np.arange(_SIGN)]).astype(
+        np.int64
+    )
     return patterns[(patterns & _EXPONENT) != _EXPONENT]
 
 
@@ -36,7 +38,7 @@ class BinCounts:
     """First pass: how many values have each pattern of upper 16 bits. NaN and ±Inf never hold a rank."""
 
     def __init__(self) -> None:
-        self.counts = np.zeros(BINS, dtype=np.int64)
+        self.counts = np.zeros(QUANTILE_BINS, dtype=np.int64)
 
     def update(self, values: NDArray[np.float32]) -> None:
         """Add values of any shape."""
@@ -72,8 +74,8 @@ class RankCounts:
 
     def __init__(self, bins: Iterable[int]) -> None:
         self.bins = tuple(sorted(set(bins)))
-        self.counts = np.zeros((len(self.bins), BINS), dtype=np.int64)
-        self._row_of_bin = np.full(BINS, -1, dtype=np.int32)
+        self.counts = np.zeros((len(self.bins), QUANTILE_BINS), dtype=np.int64)
+        self._row_of_bin = np.full(QUANTILE_BINS, -1, dtype=np.int32)
         self._row_of_bin[list(self.bins)] = np.arange(len(self.bins))
 
     def update(self, values: NDArray[np.float32]) -> None:
@@ -93,7 +95,7 @@ class RankCounts:
         """The value at ``rank`` within the bin ``wanted``."""
         counts = self.counts[self.bins.index(wanted)]
         if wanted & _SIGN:  # the larger the pattern of a negative float, the smaller the float
-            lower = BINS - 1 - int(np.searchsorted(np.cumsum(counts[::-1]), rank, side="right"))
+            lower = QUANTILE_BINS - 1 - int(np.searchsorted(np.cumsum(counts[::-1]), rank, side="right"))
         else:
             lower = int(np.searchsorted(np.cumsum(counts), rank, side="right"))
         return float(np.array([(wanted << 16) | lower], dtype=np.uint32).view(np.float32)[0])

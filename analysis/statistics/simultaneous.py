@@ -13,18 +13,16 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...runtime.array_types import Float64s
 from .bootstrap import LEVEL, Interval
-
-Floats = NDArray[np.float64]
 
 # Below it a standard error is rounding: the statistic is the same number in every draw.
 _NO_SPREAD = 1e-12
 
 
 def simultaneous_intervals(
-    estimates: Sequence[float], drawn: Floats, videos: Sequence[int], *, level: float = LEVEL
+    estimates: Sequence[float], drawn: Float64s, videos: Sequence[int], *, level: float = LEVEL
 ) -> list[Interval]:
     """One interval a statistic, of which with probability ``level`` every one holds its true value.
 

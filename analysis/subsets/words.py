@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from ..queries.measures import Measure
-from ..queries.words import interval, place_cells
+from ..queries.words import interval_of, place_cells
 from ..report.markdown import counted, number, plain, table
 from ..report.section import Section
 from ..statistics.bootstrap import FEW_VIDEOS, LEVEL
@@ -29,7 +29,7 @@ def metrics_text(compared: pl.DataFrame) -> str:
     """Every metric of the benchmark in percent, subset against rest."""
     heads = ["metric", "subset", "rest", "difference (points)"]
     rows = [
-        [row["name"], number(row["subset"], 2), number(row["rest"], 2), interval(row, "difference")]
+        [row["name"], number(row["subset"], 2), number(row["rest"], 2), interval_of(row, "difference")]
         for row in compared.iter_rows(named=True)
     ]
     return f"{table(heads, rows)}\n\n{_answer(compared)}"
@@ -45,7 +45,7 @@ def gates_text(compared: pl.DataFrame, measures: Sequence[Measure]) -> str:
         cells = place_cells(measure.gate, measure.layer)
         for statistic in ("mean", "mean_abs"):
             row = by_name[Measure(measure.gate, measure.layer, statistic).name]
-            cells += [number(row["subset"]), number(row["rest"]), interval(row, "difference", 3)]
+            cells += [number(row["subset"]), number(row["rest"]), interval_of(row, "difference", 3)]
         rows.append(cells)
     heads = ["gate", "layer", "mean: subset", "rest", "difference"]
     heads += ["\\|g\\|: subset", "rest", "difference"]

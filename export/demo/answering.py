@@ -19,10 +19,10 @@ from __future__ import annotations
 
 from .background import ASKED, CONFIG, RELEVANT, SIGHT, SOUND, Weights
 from .features import asking_direction
-from .plan import Subject
+from .plan import Topic
 
 
-def answer(weights: Weights, seed: int) -> None:
+def set_answers(weights: Weights, seed: int) -> None:
     """Set the text projection, the encoders' planted rows and the saliency heads, in place."""
     _understand(weights, seed)
     _copy(weights, "transformer.t2v_encoder.layers.0.self_attn.", gain=1.0)
@@ -33,7 +33,7 @@ def answer(weights: Weights, seed: int) -> None:
 
 def _understand(weights: Weights, seed: int) -> None:
     first, second = weights["input_txt_proj.0.net.1.weight"], weights["input_txt_proj.1.net.1.weight"]
-    subjects: tuple[tuple[Subject, float], ...] = (("sound", 1.0), ("sight", -1.0))
+    subjects: tuple[tuple[Topic, float], ...] = (("sound", 1.0), ("sight", -1.0))
     for unit, (subject, sign) in enumerate(subjects):
         direction = asking_direction(seed, subject)
         first[unit] = 0.5 * (direction - direction.mean())

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from .features import audio_features, text_features, video_features
-from .plan import CLIP_SECONDS, Plan, Query
+from .features import audio_features, make_features, text_features
+from .plan import DEMO_CLIP_SECONDS, DemoPlan, DemoQuery
 from .streams import stream
 
 ANNOTATIONS, AUDIO_QUERIES, FEATURES = "val.jsonl", "audio_queries.txt", "features"
@@ -30,14 +30,14 @@ SLOWFAST_FOLDER, CLIP_FOLDER, PANN_FOLDER, TEXT_FOLDER = (
 _ANNOTATORS = 3
 
 
-def write_dataset(plan: Plan, folder: Path) -> None:
+def write_dataset(plan: DemoPlan, folder: Path) -> None:
     """Write the dataset of ``plan`` into ``folder``, which is made."""
     folders = [folder / FEATURES / name for name in (SLOWFAST_FOLDER, CLIP_FOLDER, PANN_FOLDER, TEXT_FOLDER)]
     for each in folders:
         each.mkdir(parents=True, exist_ok=True)
     slowfast, clip, pann, text = folders
     for video in plan.videos:
-        motion, picture = video_features(video, plan.seed)
+        motion, picture = make_features(video, plan.seed)
         np.savez(slowfast / f"{video.vid}.npz", features=motion)
         np.savez(clip / f"{video.vid}.npz", features=picture)
         np.save(pann / f"{video.vid}.npy", audio_features(video, plan.seed))
@@ -50,7 +50,7 @@ def write_dataset(plan: Plan, folder: Path) -> None:
     (folder / AUDIO_QUERIES).write_text("".join(heard), encoding="utf-8")
 
 
-def annotation(query: Query, seed: int) -> dict[str, Any]:
+def annotation(query: DemoQuery, seed: int) -> dict[str, Any]:
     """One line of the annotation file, with QVHighlights' keys and ``gatescope_events``.
 
     Saliency is the strength of what is asked for, as three annotators might see it: 0 to 4 each.
@@ -74,7 +74,7 @@ def windows(clips: list[int]) -> list[list[int]]:
     """Runs of neighbouring clips as [start, end] in seconds; ``clips`` ascend."""
     found: list[list[int]] = []
     for clip in clips:
-        start, end = clip * CLIP_SECONDS, (clip + 1) * CLIP_SECONDS
+        start, end = clip * DEMO_CLIP_SECONDS, (clip + 1) * DEMO_CLIP_SECONDS
         if found and found[-1][1] == start:
             found[-1][1] = end
         else:

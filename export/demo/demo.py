@@ -35,7 +35,7 @@ from ..proof.verify import VerifyRequest
 from ..report import ABLATION, MODEL, REPORT, RUN, ReportResult, report_checkpoint
 from .dataset import ANNOTATIONS, AUDIO_QUERIES, FEATURES, write_dataset
 from .findings import gate_findings
-from .plan import SEED, VIDEOS, Plan, make_plan
+from .plan import DEMO_SEED, DEMO_VIDEOS, DemoPlan, make_plan
 from .training import CHECKPOINT, PREDICTIONS, write_training
 
 MARK, TRAINING, DATA, FULL = "demo.json", "training", "data", "full"
@@ -54,7 +54,7 @@ class DemoResult:
     """
 
     output: Path
-    plan: Plan
+    plan: DemoPlan
     report: ReportResult
     findings: pl.DataFrame
     ablation: tuple[Path, ...]
@@ -65,8 +65,8 @@ class DemoResult:
 def make_demo(
     output: str | Path,
     *,
-    videos: int = VIDEOS,
-    seed: int = SEED,
+    videos: int = DEMO_VIDEOS,
+    seed: int = DEMO_SEED,
     full: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> DemoResult:

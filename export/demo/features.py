@@ -18,32 +18,32 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .plan import Query, Subject, Video
+from ...runtime.array_types import Float64s
+from .plan import DemoQuery, Topic, Video
 from .streams import stream
 
 SLOWFAST, CLIP, PANN, TEXT = 2304, 512, 2048, 512
 
-Floats = NDArray[np.float64]
 Stored = NDArray[np.float16]
 
 
-def event_direction(seed: int) -> Floats:
+def event_direction(seed: int) -> Float64s:
     """Applause in the audio space (PANN,): unit length, a tenth of the channels, none negative."""
     return _sparse(seed, "event")
 
 
-def decoy_direction(seed: int) -> Floats:
+def decoy_direction(seed: int) -> Float64s:
     """Rain in the audio space (PANN,): unit length, cosine 0.5 with the event."""
     mixed = 0.5 * event_direction(seed) + 0.866 * _sparse(seed, "decoy")
     return mixed / np.linalg.norm(mixed)
 
 
-def sight_direction(seed: int) -> Floats:
+def sight_direction(seed: int) -> Float64s:
     """The umbrella in the CLIP part of the video (CLIP,), unit length."""
     return _unit(stream(seed, "direction of the sight").standard_normal(CLIP))
 
 
-def asking_direction(seed: int, subject: Subject) -> Floats:
+def asking_direction(seed: int, subject: Topic) -> Float64s:
     """What a query asks for, in the space of words (TEXT,), unit length."""
     return _unit(stream(seed, f"direction of asking for {subject}").standard_normal(TEXT))
 
@@ -65,7 +65,7 @@ def audio_features(video: Video, seed: int) -> Stored:
     return _store(np.maximum(0.6 * scene + 0.8 * noise + planted, 0))
 
 
-def video_features(video: Video, seed: int) -> tuple[Stored, Stored]:
+def make_features(video: Video, seed: int) -> tuple[Stored, Stored]:
     """SlowFast (clips, SLOWFAST) and CLIP (clips, CLIP)."""
     rng = stream(seed, f"video of {video.vid}")
     motion = np.abs(0.7 * rng.standard_normal(SLOWFAST) + 0.7 * rng.standard_normal((video.clips, SLOWFAST)))
@@ -74,7 +74,7 @@ def video_features(video: Video, seed: int) -> tuple[Stored, Stored]:
     return _store(motion), _store(picture)
 
 
-def text_features(query: Query, seed: int) -> Stored:
+def text_features(query: DemoQuery, seed: int) -> Stored:
     """(words, TEXT); two words more than the query has, for its beginning and its end."""
     rng = stream(seed, f"text of {query.qid}")
     words = len(query.text.split()) + 2
@@ -82,19 +82,19 @@ def text_features(query: Query, seed: int) -> Stored:
     return _store(rng.standard_normal((words, TEXT)) + np.outer(plain, asking_direction(seed, query.asks)))
 
 
-def _sparse(seed: int, name: str) -> Floats:
+def _sparse(seed: int, name: str) -> Float64s:
     rng = stream(seed, f"direction of {name}")
     return _unit(np.abs(rng.standard_normal(PANN)) * (rng.rand(PANN) < 0.1))
 
 
-def _without(vector: Floats, other: Floats) -> Floats:
+def _without(vector: Float64s, other: Float64s) -> Float64s:
     """``vector`` without the channels in which ``other`` is active."""
     return _unit(vector * (other == 0))
 
 
-def _unit(vector: Floats) -> Floats:
+def _unit(vector: Float64s) -> Float64s:
     return vector / np.linalg.norm(vector)
 
 
-def _store(array: Floats) -> Stored:
+def _store(array: Float64s) -> Stored:
     return array.astype(np.float16)

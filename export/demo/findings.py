@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 
 from ...runtime.runs.reader import open_run
-from .plan import Plan
+from .plan import DemoPlan
 
 EVENT, ELSEWHERE, SILENT = "event", "elsewhere", "silent"
 
 
-def gate_findings(plan: Plan, run: Path, statistics: dict[str, Any]) -> pl.DataFrame:
+def gate_findings(plan: DemoPlan, run: Path, statistics: dict[str, Any]) -> pl.DataFrame:
     """One row a layer and gate: ``layer, gate, event, elsewhere, silent, auc``.
 
     Means of the gate over the clips with the event, over the others of videos with sound, and over silent
@@ -34,7 +34,7 @@ def gate_findings(plan: Plan, run: Path, statistics: dict[str, Any]) -> pl.DataF
     return areas.select("layer", "gate", EVENT, ELSEWHERE, SILENT, "auc")
 
 
-def _places(plan: Plan) -> pl.DataFrame:
+def _places(plan: DemoPlan) -> pl.DataFrame:
     """What is planted in each clip; a video's queries share its gates, so the first stands for all."""
     first = {query.video.vid: query for query in reversed(plan.queries)}
     frames = [

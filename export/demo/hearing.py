@@ -34,7 +34,7 @@ _UNIT = 0  # the hidden unit that carries a cue, wherever there is one
 
 
 @dataclass(frozen=True)
-class Reading:
+class DemoReading:
     """What one gate reads: tanh(rest + slope · relu(hears · HEARD + sees · SIGHT − threshold) + murmur).
 
     ``murmur`` is the standard deviation of what the background adds, before tanh.
@@ -52,30 +52,30 @@ class Reading:
 class Layer:
     """The two gates of one fusion layer, and by how much its audio branch multiplies HEARD."""
 
-    attention: Reading
-    ffn: Reading
+    attention: DemoReading
+    ffn: DemoReading
     branch: float
 
 
 GATES = (
     Layer(
-        attention=Reading(rest=-0.03, slope=0.42, hears=1, sees=0, threshold=0.8, murmur=0.05),
-        ffn=Reading(rest=0.02, slope=0.1, hears=1, sees=0, threshold=0.8, murmur=0.06),
+        attention=DemoReading(rest=-0.03, slope=0.42, hears=1, sees=0, threshold=0.8, murmur=0.05),
+        ffn=DemoReading(rest=0.02, slope=0.1, hears=1, sees=0, threshold=0.8, murmur=0.06),
         branch=0.8,
     ),
     Layer(
-        attention=Reading(rest=-0.04, slope=-0.3, hears=1, sees=0, threshold=0.8, murmur=0.1),
-        ffn=Reading(rest=0.0, slope=0.25, hears=1, sees=0, threshold=0.8, murmur=0.1),
+        attention=DemoReading(rest=-0.04, slope=-0.3, hears=1, sees=0, threshold=0.8, murmur=0.1),
+        ffn=DemoReading(rest=0.0, slope=0.25, hears=1, sees=0, threshold=0.8, murmur=0.1),
         branch=-0.6,
     ),
     Layer(
-        attention=Reading(rest=0.02, slope=0.05, hears=1, sees=0, threshold=0.5, murmur=0.12),
-        ffn=Reading(rest=-0.15, slope=0.0, hears=0, sees=0, threshold=0.0, murmur=0.1),
+        attention=DemoReading(rest=0.02, slope=0.05, hears=1, sees=0, threshold=0.5, murmur=0.12),
+        ffn=DemoReading(rest=-0.15, slope=0.0, hears=0, sees=0, threshold=0.0, murmur=0.1),
         branch=0.3,
     ),
     Layer(
-        attention=Reading(rest=-0.02, slope=0.45, hears=1, sees=0.6, threshold=2.2, murmur=0.08),
-        ffn=Reading(rest=-0.02, slope=0.3, hears=0, sees=1, threshold=0.8, murmur=0.06),
+        attention=DemoReading(rest=-0.02, slope=0.45, hears=1, sees=0.6, threshold=2.2, murmur=0.08),
+        ffn=DemoReading(rest=-0.02, slope=0.3, hears=0, sees=1, threshold=0.8, murmur=0.06),
         branch=0.5,
     ),
 )
@@ -113,7 +113,7 @@ def _matched_filter(matrix: Array, direction: np.ndarray, offset: int, gain: flo
     matrix[_UNIT, offset : offset + len(direction)] = gain * centred / np.linalg.norm(centred)
 
 
-def _read(weights: Weights, prefix: str, reading: Reading, seed: int) -> None:
+def _read(weights: Weights, prefix: str, reading: DemoReading, seed: int) -> None:
     d = CONFIG.hidden_dim
     hidden, bias = weights[prefix + "0.weight"], weights[prefix + "0.bias"]
     hidden[_UNIT] = 0

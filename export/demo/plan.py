@@ -23,23 +23,23 @@ from numpy.typing import NDArray
 
 from .streams import stream
 
-SEED = 7
+DEMO_SEED = 7
 # Of fewer than 100 no baseline for the monitor is made.
-VIDEOS = 112
+DEMO_VIDEOS = 112
 MAX_CLIPS = 75
-CLIP_SECONDS = 2
+DEMO_CLIP_SECONDS = 2
 # The demo is of QVHighlights' kind, whose windows end here.
 CLAMP_SECONDS = 150
 
 Sound = Literal["event", "scene", "silence", "none"]
-Subject = Literal["sound", "sight"]
+Topic = Literal["sound", "sight"]
 
 # Which kind of sound the videos have, over and over.
 _SOUNDS: tuple[Sound, ...] = (
     *("event", "event", "scene", "event", "event", "silence", "event", "event"),
     *("scene", "event", "none", "event", "silence", "event", "scene", "event"),
 )
-_QUERIES: dict[Subject, tuple[str, ...]] = {
+_QUERIES: dict[Topic, tuple[str, ...]] = {
     "sound": (
         "The audience breaks into applause",
         "People can be heard clapping after the speech",
@@ -74,7 +74,7 @@ class Video:
     @property
     def duration(self) -> int:
         """Seconds."""
-        return self.clips * CLIP_SECONDS
+        return self.clips * DEMO_CLIP_SECONDS
 
     @property
     def event_clips(self) -> list[int]:
@@ -88,13 +88,13 @@ class Video:
 
 
 @dataclass(frozen=True)
-class Query:
+class DemoQuery:
     """One query about a video, and what it asks for."""
 
     qid: int
     text: str
     video: Video
-    asks: Subject
+    asks: Topic
 
     @property
     def target(self) -> NDArray[np.float64]:
@@ -103,18 +103,18 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DemoPlan:
     """The whole dataset; queries are in annotation order, those of one video together."""
 
     seed: int
     videos: tuple[Video, ...]
-    queries: tuple[Query, ...]
+    queries: tuple[DemoQuery, ...]
 
 
-def make_plan(videos: int = VIDEOS, seed: int = SEED) -> Plan:
+def make_plan(videos: int = DEMO_VIDEOS, seed: int = DEMO_SEED) -> DemoPlan:
     """A plan of ``videos`` videos with two or three queries each; the same for the same arguments."""
     chosen = tuple(_video(number, seed) for number in range(videos))
-    return Plan(seed, chosen, tuple(_queries(chosen)))
+    return DemoPlan(seed, chosen, tuple(_queries(chosen)))
 
 
 def _video(number: int, seed: int) -> Video:
@@ -130,7 +130,9 @@ def _video(number: int, seed: int) -> Video:
     if sound in ("event", "scene") and rng.rand() < 0.5:
         decoy = 0.8 * _moment(rng, clips, (3, 9)) * (event == 0)
     sight = _moment(rng, clips, (5, 26))
-    return Video(f"{name}_{start:.1f}_{start + clips * CLIP_SECONDS:.1f}", clips, sound, event, decoy, sight)
+    return Video(
+        f"{name}_{start:.1f}_{start + clips * DEMO_CLIP_SECONDS:.1f}", clips, sound, event, decoy, sight
+    )
 
 
 def _moment(rng: np.random.RandomState, clips: int, lengths: tuple[int, int]) -> NDArray[np.float64]:
@@ -144,13 +146,13 @@ def _moment(rng: np.random.RandomState, clips: int, lengths: tuple[int, int]) ->
     return moment
 
 
-def _queries(videos: tuple[Video, ...]) -> Iterator[Query]:
+def _queries(videos: tuple[Video, ...]) -> Iterator[DemoQuery]:
     qid = _FIRST_QID
     for number, video in enumerate(videos):
-        asks: list[Subject] = ["sound", "sight"] if video.event_clips else ["sight", "sight"]
+        asks: list[Topic] = ["sound", "sight"] if video.event_clips else ["sight", "sight"]
         if video.event_clips and number % 4 == 0:
             asks.append("sound")
         for place, subject in enumerate(asks):
             texts = _QUERIES[subject]
-            yield Query(qid, texts[(number + place) % len(texts)], video, subject)
+            yield DemoQuery(qid, texts[(number + place) % len(texts)], video, subject)
             qid += 1

@@ -24,12 +24,12 @@ from ..choices import Choices
 from ..reading.checkpoint import load_checkpoint
 from ..reading.facts import describe
 from ..reading.rebuild import rebuild
-from .answering import answer
+from .answering import set_answers
 from .background import CONFIG, TEF, Weights, background
 from .dataset import CLIP_FOLDER, PANN_FOLDER, SLOWFAST_FOLDER, TEXT_FOLDER
-from .features import audio_features, text_features, video_features
+from .features import audio_features, make_features, text_features
 from .hearing import hear
-from .plan import CLAMP_SECONDS, CLIP_SECONDS, MAX_CLIPS, Plan, Query
+from .plan import CLAMP_SECONDS, DEMO_CLIP_SECONDS, MAX_CLIPS, DemoPlan, DemoQuery
 from .pointing import point
 
 CHECKPOINT, OPTIONS, PREDICTIONS = "model_best.ckpt", "opt.json", "hl_val_submission.jsonl"
@@ -41,12 +41,12 @@ def planted_weights(seed: int) -> Weights:
     """The whole model's parameters: the background, and on it what hears, answers and points."""
     weights = background(seed)
     hear(weights, seed)
-    answer(weights, seed)
+    set_answers(weights, seed)
     point(weights)
     return weights
 
 
-def write_training(plan: Plan, folder: Path) -> None:
+def write_training(plan: DemoPlan, folder: Path) -> None:
     """Write all three files into ``folder``, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / OPTIONS).write_text(json.dumps(_options(), indent=4) + "\n", encoding="utf-8")
@@ -67,7 +67,7 @@ def write_training(plan: Plan, folder: Path) -> None:
     write_predictions(folder / PREDICTIONS, predictions(plan, folder / CHECKPOINT))
 
 
-def predictions(plan: Plan, checkpoint: Path) -> Iterator[Prediction]:
+def predictions(plan: DemoPlan, checkpoint: Path) -> Iterator[Prediction]:
     """The checkpoint's predictions for every query, by PyTorch, batched as the reference batches."""
     read = load_checkpoint(checkpoint)
     model = rebuild(describe(read, Choices(batching="reference")), read.weights)
@@ -86,12 +86,12 @@ def predictions(plan: Plan, checkpoint: Path) -> Iterator[Prediction]:
                 spans=outputs.pred_spans[i].numpy(),
                 saliency=outputs.saliency_scores[i].numpy(),
                 clips=query.video.clips,
-                round_to=CLIP_SECONDS,
+                round_to=DEMO_CLIP_SECONDS,
                 clamp_seconds=CLAMP_SECONDS,
             )
 
 
-def model_inputs(queries: Sequence[Query], seed: int) -> dict[str, NDArray[np.float32]]:
+def model_inputs(queries: Sequence[DemoQuery], seed: int) -> dict[str, NDArray[np.float32]]:
     """One padded batch, prepared here as a training script's data loader does it.
 
     ``gatescope run`` has its own preparation; ``--verify`` shows that both lead to the same predictions.
@@ -101,7 +101,7 @@ def model_inputs(queries: Sequence[Query], seed: int) -> dict[str, NDArray[np.fl
         video = query.video
         start = np.arange(video.clips, dtype=np.float32) / np.float32(video.clips)
         endpoints = np.stack([start, start + np.float32(1 / video.clips)], 1)
-        sources = [_unit_rows(source) for source in video_features(video, seed)]
+        sources = [_unit_rows(source) for source in make_features(video, seed)]
         audio = _unit_rows(audio_features(video, seed))
         samples.append(
             Sample(
@@ -134,7 +134,7 @@ def _options() -> dict[str, Any]:
         "eval_bsz": _EVAL_BATCH,
         "max_q_l": CONFIG.max_words,
         "max_v_l": MAX_CLIPS,
-        "clip_length": CLIP_SECONDS,
+        "clip_length": DEMO_CLIP_SECONDS,
         "no_norm_vfeat": False,
         "no_norm_tfeat": False,
         "v_feat_dirs": [f"../features/{SLOWFAST_FOLDER}", f"../features/{CLIP_FOLDER}"],

@@ -22,7 +22,7 @@ from .ssm import SsmGatingFunction
 KINDS = ("attention", "ffn")
 
 # By kind, (scale, offset) with axes (batch | 1, layer, clip | 1, channel | 1): g' = scale · g + offset.
-Overrides = Mapping[str, tuple[Tensor, Tensor]]
+GateReplacements = Mapping[str, tuple[Tensor, Tensor]]
 
 # Keeps a contribution finite where the stream itself is zero.
 TINY = 1e-12
@@ -137,7 +137,7 @@ class Fusion(nn.Module):
         audio: Tensor,
         video_mask: Tensor,
         audio_mask: Tensor,
-        overrides: Overrides | None = None,
+        overrides: GateReplacements | None = None,
     ) -> Fused:
         """Fuse video and audio (B, L, d); base AVIGATE takes raw features and projects them itself."""
         if self.projects:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .config import ModelConfig
 from .decoder import Decoder, inverse_sigmoid
 from .encoder import Encoder, T2VEncoder
-from .fusion import Fused, Fusion, Overrides
+from .fusion import Fused, Fusion, GateReplacements
 from .layers import InputProjection, Perceptron
 from .positions import WordPositions, clip_positions
 
@@ -84,7 +84,7 @@ class GatedQDDETR(nn.Module):
         src_vid_mask: Tensor,
         src_aud: Tensor,
         src_aud_mask: Tensor,
-        overrides: Overrides | None = None,
+        overrides: GateReplacements | None = None,
     ) -> ModelOutputs:
         """Words (B, T, Dt), clips (B, L, Dv), audio (B, L, Da); masks (B, T | L), 1 = valid, float32."""
         fused = self.fuse(src_vid, src_vid_mask, src_aud, src_aud_mask, overrides)
@@ -97,7 +97,7 @@ class GatedQDDETR(nn.Module):
         src_vid_mask: Tensor,
         src_aud: Tensor,
         src_aud_mask: Tensor,
-        overrides: Overrides | None = None,
+        overrides: GateReplacements | None = None,
     ) -> Fused:
         """The model up to its last gate; the query has no part in it."""
         if self.config.family != "base_avigate":

@@ -8,7 +8,7 @@ from torch import Tensor
 from ...runtime.gates.manifest import RAIL, SUMMARY_BINS
 
 
-def summarise(gates: Tensor, mask: Tensor, ranges: Tensor, *, pooled: bool) -> Tensor:
+def summary_of_gates(gates: Tensor, mask: Tensor, ranges: Tensor, *, pooled: bool) -> Tensor:
     """Statistics over valid entries, (B, layer, field) in the order of ``SUMMARY_FIELDS``.
 
     ``gates`` (B, layer, L | 1, C), ``mask`` (B, L), ``ranges`` (layer, 2): each layer's smallest and largest

@@ -20,10 +20,10 @@ from .failure import failed_in
 # traced with length 1 is taken for a constant.
 TRACE_LENGTHS = ((7, 4), (5, 5), (2, 1))
 
-Axes = tuple[str | int, ...]
+FreeAxes = tuple[str | int, ...]
 
 
-def capture(model: nn.Module, example: Mapping[str, Tensor], axes: Mapping[str, Axes]) -> ExportedProgram:
+def capture(model: nn.Module, example: Mapping[str, Tensor], axes: Mapping[str, FreeAxes]) -> ExportedProgram:
     """Capture ``model`` called with ``example`` by keyword; named ``axes`` stay free down to length 1.
 
     Raises :class:`ExportError` where a submodule is in training mode or the model cannot be captured.

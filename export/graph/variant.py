@@ -13,16 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ...runtime.array_types import Float32s
 from ...runtime.errors import UsageError
 from ...runtime.gates.manifest import SUMMARY_FIELDS, Override, Summary
 from ..families.fusion import KINDS, Fused
 from ..families.qd_detr import GatedQDDETR
-from ..families.summary import summarise
+from ..families.summary import summary_of_gates
 
 OutputsKind = Literal["tracked", "plain", "gates", "summary"]
 Precision = Literal["float32", "float16"]
@@ -34,7 +33,6 @@ SUMMARIES = {kind: Summary(f"summary_{kind}") for kind in KINDS}
 OVERRIDES = {kind: Override(f"{kind}_scale", f"{kind}_offset") for kind in KINDS}
 
 Axes = tuple[str | int, ...]
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -158,7 +156,7 @@ class VariantGraph(nn.Module):
             for kind, values in zip(KINDS, gates, strict=True):
                 ranges: Tensor = getattr(self, f"{kind}_ranges")
                 pooled = self.model.config.pooled
-                outputs.append(summarise(values, src_vid_mask, ranges, pooled=pooled))
+                outputs.append(summary_of_gates(values, src_vid_mask, ranges, pooled=pooled))
         if self.variant.contribution:
             outputs += fused.contributions
         return tuple(map(self._widen, outputs))
@@ -169,7 +167,7 @@ class VariantGraph(nn.Module):
     def _widen(self, x: Tensor) -> Tensor:
         return x.float() if self.half_precision else x
 
-    def run(self, batch: Mapping[str, Floats]) -> dict[str, Floats]:
+    def run(self, batch: Mapping[str, Float32s]) -> dict[str, Float32s]:
         """Run in PyTorch on arrays: outputs by name.
 
         Inputs the graph does not need are ignored; overrides left out are neutral.

@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-Range = tuple[float, float]
+GateRange = tuple[float, float]
 
-_RANGES: dict[str, Range] = {
+_RANGES: dict[str, GateRange] = {
     "tanh": (-1.0, 1.0),
     "tanh_": (-1.0, 1.0),
     "softsign": (-1.0, 1.0),
@@ -30,9 +30,9 @@ class BoundingFunctions(TorchFunctionMode):
         super().__init__()
         self.any = False
         # The tensors are kept, so that their memory cannot become another tensor's meanwhile.
-        self._outputs: list[tuple[Tensor, Range]] = []
+        self._outputs: list[tuple[Tensor, GateRange]] = []
 
-    def range_of(self, tensor: Tensor) -> Range | None:
+    def range_of(self, tensor: Tensor) -> GateRange | None:
         """The range of ``tensor`` where it is what a bounding function returned, or a view of it."""
         memory = _memory(tensor)
         if memory is None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from .gates import Stream
+from .gates import FusedStream
 
 _OF_TEXT = ("txt", "text", "word", "query", "lang", "token")
 
@@ -32,7 +32,7 @@ def named_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[st
     return named
 
 
-def valid_clips(calls: Iterable[Mapping[str, Any]], stream: Stream) -> tuple[int, ...]:
+def valid_clips(calls: Iterable[Mapping[str, Any]], stream: FusedStream) -> tuple[int, ...]:
     """Valid clips of each sample, from the first mask (B, L) among the ``calls``' arguments.
 
     A mask holds nothing but 0 and 1 (or booleans) and its valid entries come first, so its first column says

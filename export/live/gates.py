@@ -14,7 +14,7 @@ _DEEPEST = 4
 
 
 @dataclass(frozen=True)
-class Stream:
+class FusedStream:
     """The size of the fused stream: B samples, L clips, d channels; ``time_first`` where it is (L, B, d)."""
 
     samples: int
@@ -29,7 +29,7 @@ class Stream:
         return first, second, self.channels
 
 
-def stream_of(arguments: Mapping[str, Any], samples: int | None = None) -> Stream | None:
+def stream_of(arguments: Mapping[str, Any], samples: int | None = None) -> FusedStream | None:
     """The stream a layer works on: its first argument (B, L, d) of floating point numbers.
 
     ``samples`` is B where the model's own inputs tell it: a stream that has it second is (L, B, d).
@@ -38,14 +38,14 @@ def stream_of(arguments: Mapping[str, Any], samples: int | None = None) -> Strea
         if isinstance(value, Tensor) and value.ndim == 3 and value.is_floating_point():
             first, second, channels = value.shape
             if first != samples == second:
-                return Stream(second, first, channels, time_first=True)
-            return Stream(first, second, channels)
+                return FusedStream(second, first, channels, time_first=True)
+            return FusedStream(first, second, channels)
     return None
 
 
 def find_gates(
     output: Any,
-    stream: Stream,
+    stream: FusedStream,
     widths: Collection[int],
     *,
     inline: bool,
@@ -84,7 +84,7 @@ def find_gates(
     return shaped[0][1], shaped[1][1]
 
 
-def as_gate(tensor: Tensor, stream: Stream, widths: Collection[int]) -> Tensor | None:
+def as_gate(tensor: Tensor, stream: FusedStream, widths: Collection[int]) -> Tensor | None:
     """``tensor`` as (B, L | 1, 1 | d), a view; None where it has not the shape of a gate."""
     if not tensor.is_floating_point() or tensor.ndim == 0:
         return None
@@ -107,7 +107,7 @@ def as_gate(tensor: Tensor, stream: Stream, widths: Collection[int]) -> Tensor |
     return None
 
 
-def needs_order(tensors: Collection[Tensor], stream: Stream, widths: Collection[int]) -> bool:
+def needs_order(tensors: Collection[Tensor], stream: FusedStream, widths: Collection[int]) -> bool:
     """Whether one of these gates can be read in two ways, as there are as many samples as clips."""
     if stream.samples != stream.clips or stream.samples == 1:
         return False

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from ...runtime.errors import UnsupportedModelError
 from ...runtime.tracking.tracker import GateTrackingWarning
-from .activation import BoundingFunctions, Range
+from .activation import BoundingFunctions, GateRange
 from .clips import named_arguments
 from .find import GatedFusion, GateLayer
-from .gates import Stream, as_gate, find_gates, memory_in, needs_order, shapes_in, stream_of
+from .gates import FusedStream, as_gate, find_gates, memory_in, needs_order, shapes_in, stream_of
 from .order import time_first
 
 KINDS = ("attention", "ffn")
@@ -45,9 +45,9 @@ class FusionGates:
     """
 
     gates: dict[str, list[Tensor]]
-    ranges: dict[str, Range | None]
+    ranges: dict[str, GateRange | None]
     bounded: bool | None
-    stream: Stream
+    stream: FusedStream
     calls: list[dict[str, Any]]
 
 
@@ -67,10 +67,12 @@ class Listener(Protocol):
 class _Trace:
     """What was seen of one layer in one pass."""
 
-    stream: Stream | None = None
+    stream: FusedStream | None = None
     returned: dict[int, Any] = field(default_factory=dict[int, Any])
     gates: dict[int, tuple[Tensor, ...]] = field(default_factory=dict[int, tuple[Tensor, ...]])
-    ranges: dict[int, tuple[Range | None, ...]] = field(default_factory=dict[int, tuple[Range | None, ...]])
+    ranges: dict[int, tuple[GateRange | None, ...]] = field(
+        default_factory=dict[int, tuple[GateRange | None, ...]]
+    )
     probe: BoundingFunctions | None = None
     known: set[int] = field(default_factory=set[int])
 
@@ -222,7 +224,7 @@ class FusionHooks:
             output, trace.stream, self._widths, inline=layer.inline, known=trace.known, bounded=bounded
         )
 
-    def _order(self, current: _Pass, stream: Stream) -> bool:
+    def _order(self, current: _Pass, stream: FusedStream) -> bool:
         """Whether the stream has its clips first, where a batch of as many samples as clips does not show."""
         if self._time_first is None and current.opener != self._fusion.name:
             layer = self._model.get_submodule(self._fusion.layers[0].name)
@@ -291,7 +293,7 @@ class FusionHooks:
 
     def _collect(self, current: _Pass) -> FusionGates:
         gates: dict[str, list[Tensor]] = {kind: [] for kind in KINDS}
-        ranges: dict[str, list[Range | None]] = {kind: [] for kind in KINDS}
+        ranges: dict[str, list[GateRange | None]] = {kind: [] for kind in KINDS}
         stream = None
         for layer, trace in zip(self._fusion.layers, current.layers, strict=True):
             own, own_ranges = self._gates_of(layer, trace)
@@ -314,7 +316,7 @@ class FusionHooks:
 
     def _gates_of(
         self, layer: GateLayer, trace: _Trace
-    ) -> tuple[tuple[Tensor, ...], tuple[Range | None, ...]]:
+    ) -> tuple[tuple[Tensor, ...], tuple[GateRange | None, ...]]:
         returned = [depth for depth in trace.gates if depth >= 0]
         if returned:
             outermost = min(returned)

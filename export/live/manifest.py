@@ -14,7 +14,7 @@ from torch import nn
 from ...runtime.gates.manifest import Fact, Forward, Gate, Manifest, Preprocessing, Tensor
 from ...runtime.runs.info import FileRef
 from ..reading.facts import Description
-from .activation import Range
+from .activation import GateRange
 from .find import GatedFusion, acts_as
 
 _UNKNOWN = "(unknown: the model was run by its user)"
@@ -39,11 +39,11 @@ class LiveFacts:
     """
 
     hidden_dim: int
-    ranges: dict[str, Range | None]
+    ranges: dict[str, GateRange | None]
     gating: str = "global"
     layers: int = 0
     longest: int = 1
-    seen: dict[str, Range] = field(default_factory=dict[str, Range])
+    seen: dict[str, GateRange] = field(default_factory=dict[str, GateRange])
     timed: dict[str, bool] = field(default_factory=dict[str, bool])
     channels: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -62,7 +62,7 @@ class LiveFacts:
             self.timed[kind] = self.timed.get(kind, False) or any(array.shape[1] > 1 for array in layers)
             self.channels[kind] = max(array.shape[2] for array in layers)
 
-    def range_of(self, kind: str) -> tuple[Range, bool]:
+    def range_of(self, kind: str) -> tuple[GateRange, bool]:
         """The range of a kind of gate, and whether it is a bound and not merely what was seen."""
         low, high = self.seen[kind]
         known = self.ranges.get(kind)

@@ -23,7 +23,7 @@ from .fingerprint import fingerprint
 from .hooks import KINDS, FusionGates, FusionHooks
 from .manifest import LiveFacts, Origin, live_manifest
 
-METHODS = (
+TRACKER_METHODS = (
     "enable_gate_tracking",
     "disable_gate_tracking",
     "set_current_sample_id",
@@ -145,14 +145,14 @@ class LiveTracker(GateTracker):
         source.tracker = self
         self._holders = holders
         for holder in holders:
-            vars(holder).update({name: getattr(self, name) for name in METHODS})
+            vars(holder).update({name: getattr(self, name) for name in TRACKER_METHODS})
         self._mirror()
 
     def release(self) -> None:
         """Take hooks, methods and attributes off the model again; what was tracked stays readable here."""
         self.disable_gate_tracking()
         for holder in self._holders:
-            for name in (*METHODS, *ATTRIBUTES):
+            for name in (*TRACKER_METHODS, *ATTRIBUTES):
                 vars(holder).pop(name, None)
         self._holders = ()
 

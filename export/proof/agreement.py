@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...runtime.array_types import Float32s
 from ...runtime.data.annotations import Annotation
 from ...runtime.gates.manifest import Preprocessing
 from ...runtime.runs.predictions import Prediction, format_prediction
@@ -22,12 +23,10 @@ _DECIMALS = 1e-4
 # Below this distance in score the order of two windows is not decided.
 TIE = 2 * SCORE_TOLERANCE
 # Share of samples that must agree: one odd sample in a hundred is not another model.
-ENOUGH = 0.99
+ENOUGH_EQUAL = 0.99
 
 # What of a model's outputs makes a line of predictions.
 PREDICTIONS = ("pred_logits", "pred_spans", "saliency_scores")
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Agreement:
     @property
     def enough(self) -> bool:
         """Whether this is the model that made the predictions."""
-        return self.share >= ENOUGH
+        return self.share >= ENOUGH_EQUAL
 
     def __str__(self) -> str:
         return (
@@ -72,7 +71,7 @@ class Agreement:
 
 
 def predicted(
-    outputs: Mapping[str, Floats], annotation: Annotation, clips: int, recipe: Preprocessing
+    outputs: Mapping[str, Float32s], annotation: Annotation, clips: int, recipe: Preprocessing
 ) -> Prediction:
     """One sample's line of predictions.
 
@@ -94,7 +93,7 @@ def predicted(
 
 
 def compare_sample(
-    outputs: Mapping[str, Floats],
+    outputs: Mapping[str, Float32s],
     annotation: Annotation,
     clips: int,
     recipe: Preprocessing,
@@ -114,7 +113,7 @@ def compare_sample(
     )
 
 
-def summarise(differences: list[Difference]) -> Agreement:
+def agreement_of(differences: list[Difference]) -> Agreement:
     """The agreement of all samples."""
     return Agreement(
         Difference(
@@ -139,7 +138,7 @@ def _saliency(ours: list[float], theirs: list[float]) -> float:
 
 
 def _windows(
-    outputs: Mapping[str, Floats], duration: float, theirs: NDArray[np.float64], recipe: Preprocessing
+    outputs: Mapping[str, Float32s], duration: float, theirs: NDArray[np.float64], recipe: Preprocessing
 ) -> float:
     """Largest distance in seconds of our window before rounding from training's after, beyond half a step.
 

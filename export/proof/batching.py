@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...runtime.array_types import Float32s
 from ...runtime.data.annotations import Annotation
 from ...runtime.data.prepare import Sample
 from ...runtime.gates.manifest import BatchingEffect, Manifest
 from .agreement import PREDICTIONS, predicted
 from .parity import valid_entries
-
-Floats = NDArray[np.float32]
 
 
 class BatchingMeter:
@@ -32,8 +30,8 @@ class BatchingMeter:
         self,
         rows: Sequence[Annotation],
         samples: Sequence[Sample],
-        batched: Mapping[str, Floats],
-        alone: Mapping[str, Floats],
+        batched: Mapping[str, Float32s],
+        alone: Mapping[str, Float32s],
     ) -> None:
         """One batch: ``batched`` as training computed it, ``alone`` as the file does."""
         clips = [sample.clips for sample in samples]
@@ -61,7 +59,7 @@ class BatchingMeter:
         return len(self._outputs) == len(PREDICTIONS)
 
     def _first_window(
-        self, outputs: Mapping[str, Floats], place: int, row: Annotation, clips: int
+        self, outputs: Mapping[str, Float32s], place: int, row: Annotation, clips: int
     ) -> list[float] | None:
         one = {name: outputs[name][place] for name in PREDICTIONS}
         windows = predicted(one, row, clips, self._manifest.preprocessing)["pred_relevant_windows"]

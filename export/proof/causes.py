@@ -18,7 +18,7 @@ _MOST_SOURCES = 4
 
 
 @dataclass(frozen=True)
-class Cause:
+class DifferenceCause:
     """One thing that may be wrong: what it is, the flag that sets it right, the choices with that flag."""
 
     name: str
@@ -26,13 +26,13 @@ class Cause:
     choices: Choices
 
 
-def rebuilding_causes(choices: Choices, config: ModelConfig) -> list[Cause]:
+def rebuilding_causes(choices: Choices, config: ModelConfig) -> list[DifferenceCause]:
     """Every single change to ``choices`` that the weights allow, given what they now describe."""
-    found: list[Cause] = []
+    found: list[DifferenceCause] = []
     if config.family in ("avigate_custom", "sigmoid") and config.gating != "elementwise":
         other = "clipwise" if config.gating == "global" else "global"
         found.append(
-            Cause(
+            DifferenceCause(
                 f"{other} gating instead of {config.gating}",
                 f"--gating {other}",
                 replace(choices, gating=other),
@@ -41,7 +41,7 @@ def rebuilding_causes(choices: Choices, config: ModelConfig) -> list[Cause]:
     if config.family in ("avigate_custom", "base_avigate"):
         activation = "sigmoid" if config.attention_activation == "tanh" else "tanh"
         found.append(
-            Cause(
+            DifferenceCause(
                 f"a {activation} attention gate instead of {config.attention_activation}",
                 f"--attention-activation {activation}",
                 replace(choices, attention_activation=activation),
@@ -49,7 +49,7 @@ def rebuilding_causes(choices: Choices, config: ModelConfig) -> list[Cause]:
         )
     positions = not config.text_positions
     found.append(
-        Cause(
+        DifferenceCause(
             f"words {'with' if positions else 'without'} positions",
             "--text-positions" if positions else "--no-text-positions",
             replace(choices, text_positions=positions),
@@ -58,7 +58,7 @@ def rebuilding_causes(choices: Choices, config: ModelConfig) -> list[Cause]:
     for count in _HEAD_COUNTS:
         if count != config.heads:
             found.append(
-                Cause(
+                DifferenceCause(
                     f"{count} heads instead of {config.heads}",
                     f"--heads {count}",
                     replace(choices, heads=count),
@@ -66,7 +66,7 @@ def rebuilding_causes(choices: Choices, config: ModelConfig) -> list[Cause]:
             )
         if count != config.fusion_heads:
             found.append(
-                Cause(
+                DifferenceCause(
                     f"{count} fusion heads instead of {config.fusion_heads}",
                     f"--fusion-heads {count}",
                     replace(choices, fusion_heads=count),
@@ -75,13 +75,15 @@ def rebuilding_causes(choices: Choices, config: ModelConfig) -> list[Cause]:
     return found
 
 
-def preprocessing_causes(choices: Choices, recipe: Preprocessing, folders: Mapping[str, Path]) -> list[Cause]:
+def preprocessing_causes(
+    choices: Choices, recipe: Preprocessing, folders: Mapping[str, Path]
+) -> list[DifferenceCause]:
     """Every single change to how features are put together.
 
     ``folders`` says where each video source of the recipe lies, by its path there.
     """
     found = [
-        Cause(
+        DifferenceCause(
             f"features with{'out' if recipe.tef else ''} TEF",
             "--no-tef" if recipe.tef else "--tef",
             replace(choices, tef=not recipe.tef),
@@ -93,6 +95,8 @@ def preprocessing_causes(choices: Choices, recipe: Preprocessing, folders: Mappi
             if order != sources:
                 flag = " ".join(f"--video-features {folders[path]}" for path in order)
                 found.append(
-                    Cause("another order of the video features", flag, replace(choices, video_sources=order))
+                    DifferenceCause(
+                        "another order of the video features", flag, replace(choices, video_sources=order)
+                    )
                 )
     return found

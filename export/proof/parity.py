@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...runtime.array_types import Float32s
 from ...runtime.errors import ParityError
 from ...runtime.gates.manifest import SUMMARY_FIELDS, Certificate, Manifest, Preprocessing
 from ...runtime.profiling.samples import random_batch
@@ -19,8 +19,7 @@ ATOL = 1e-4
 TOLERANCES = {"float32": ATOL, "float16": 5e-2}
 OWN_MODEL = "gatescope's own model"
 
-Floats = NDArray[np.float32]
-Run = Callable[[Mapping[str, Floats]], Mapping[str, Floats]]
+RunFeed = Callable[[Mapping[str, Float32s]], Mapping[str, Float32s]]
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,12 @@ def shapes(preprocessing: Preprocessing) -> tuple[Shape, ...]:
 
 
 def certify(
-    expected: Run, actual: Run, manifest: Manifest, *, compared_with: str = OWN_MODEL, atol: float = ATOL
+    expected: RunFeed,
+    actual: RunFeed,
+    manifest: Manifest,
+    *,
+    compared_with: str = OWN_MODEL,
+    atol: float = ATOL,
 ) -> Certificate:
     """Compare two ways of running the same model; raises :class:`ParityError` where they differ.
 
@@ -77,7 +81,7 @@ def certify(
 
 def _batches(
     manifest: Manifest, used: Sequence[Shape], rng: np.random.Generator
-) -> Iterator[tuple[Shape, dict[str, Floats]]]:
+) -> Iterator[tuple[Shape, dict[str, Float32s]]]:
     """Each shape once as it is; where gates can be overridden, once more with random overrides."""
     for shape in used:
         batch = random_batch(manifest.preprocessing, zip(shape.clips, shape.words, strict=True), rng)
@@ -99,7 +103,9 @@ def _batches(
             yield shape, batch | changed
 
 
-def _compare(name: str, want: Floats, got: Floats, shape: Shape, manifest: Manifest, atol: float) -> float:
+def _compare(
+    name: str, want: Float32s, got: Float32s, shape: Shape, manifest: Manifest, atol: float
+) -> float:
     if want.shape != got.shape:
         raise ParityError(
             f"output {name} has another shape than PyTorch's",
@@ -130,7 +136,7 @@ def _compare(name: str, want: Floats, got: Floats, shape: Shape, manifest: Manif
     return error
 
 
-def _without_flips(want: Floats, got: Floats, share: float) -> tuple[Floats, Floats]:
+def _without_flips(want: Float32s, got: Float32s, share: float) -> tuple[Float32s, Float32s]:
     """Summaries with counts compared as shares: to ``share`` of the gates (0.1 % in float32) or one of them.
 
     A gate within rounding of a bin's edge may be counted on either side of it.
@@ -144,7 +150,7 @@ def _without_flips(want: Floats, got: Floats, share: float) -> tuple[Floats, Flo
     return want, got
 
 
-def valid_entries(values: Floats, axes: Sequence[str | int], clips: Sequence[int]) -> Floats:
+def valid_entries(values: Float32s, axes: Sequence[str | int], clips: Sequence[int]) -> Float32s:
     """The entries at valid clips, flattened; all of them where ``axes`` has no clip axis."""
     if "clip" not in axes:
         return values.ravel()

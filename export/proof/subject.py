@@ -6,18 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ...runtime.array_types import Float32s
 from ...runtime.gates.manifest import Preprocessing
 from ..choices import Choices
 from ..graph.variant import Axes, Variant, VariantGraph
 from ..reading.checkpoint import Checkpoint
 from ..reading.facts import describe
 from ..reading.rebuild import rebuild
-from .causes import Cause, preprocessing_causes, rebuilding_causes
-
-Floats = NDArray[np.float32]
+from .causes import DifferenceCause, preprocessing_causes, rebuilding_causes
 
 
 class Graph(Protocol):
@@ -38,7 +34,7 @@ class Graph(Protocol):
         """Axes of every output, by name, in order."""
         ...
 
-    def run(self, batch: Mapping[str, Floats]) -> dict[str, Floats]:
+    def run(self, batch: Mapping[str, Float32s]) -> dict[str, Float32s]:
         """Run in PyTorch on arrays; inputs the graph does not need are ignored."""
         ...
 
@@ -59,7 +55,7 @@ class Subject(Protocol):
         """The recipe under ``choices``."""
         ...
 
-    def causes(self, choices: Choices, folders: Mapping[str, Path]) -> list[Cause]:
+    def causes(self, choices: Choices, folders: Mapping[str, Path]) -> list[DifferenceCause]:
         """What may be wrong with ``choices``; ``folders`` says where each video source lies."""
         ...
 
@@ -83,7 +79,7 @@ class CheckpointSubject:
         """The recipe in the checkpoint's options."""
         return describe(self._checkpoint, choices).preprocessing
 
-    def causes(self, choices: Choices, folders: Mapping[str, Path]) -> list[Cause]:
+    def causes(self, choices: Choices, folders: Mapping[str, Path]) -> list[DifferenceCause]:
         """Everything the weights leave open, and the preprocessing."""
         description = describe(self._checkpoint, choices)
         return [

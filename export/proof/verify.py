@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...runtime.data.annotations import Annotation, read_annotations
 from ...runtime.data.features import FeatureReader
@@ -25,18 +24,16 @@ from ...runtime.runs.predictions import Prediction, read_predictions
 from ...runtime.session.model_file import file_sha256
 from ..choices import Choices
 from ..graph.variant import Variant
-from .agreement import PREDICTIONS, Agreement, Difference, compare_sample, summarise
+from .agreement import PREDICTIONS, Agreement, Difference, agreement_of, compare_sample
 from .batching import BatchingMeter
-from .causes import Cause
-from .parity import TOLERANCES, Run, valid_entries
+from .causes import DifferenceCause
+from .parity import TOLERANCES, RunFeed, valid_entries
 from .subject import Subject
 
-MOST_SAMPLES = 200
+MOST_VERIFIED = 200
 # Causes are tried in pairs only where the best one alone brings the model so much closer.
 _CLOSER = 0.8
 _SHOWN = 3
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ def verify(
     choices: Choices,
     variant: Variant,
     manifest: Manifest,
-    exported: Run,
+    exported: RunFeed,
     *,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Verified:
@@ -138,7 +135,7 @@ def _evidence(request: VerifyRequest, manifest: Manifest) -> _Evidence:
     annotations = read_annotations(request.annotations)
     predictions = {str(line["qid"]): line for line in read_predictions(request.predictions)}
     # A sample's numbers depend on its batch, so batches are taken whole; only the last of the file is short.
-    count = max(MOST_SAMPLES // batch_size, 1) * batch_size
+    count = max(MOST_VERIFIED // batch_size, 1) * batch_size
     chosen = annotations[:count]
     absent = [row.qid for row in chosen if row.qid not in predictions]
     if absent:
@@ -173,13 +170,13 @@ class _Trial:
                 line = evidence.predictions[row.qid]
                 _refuse_other_sizes(line, len(one["pred_logits"]), sample.clips)
                 differences.append(compare_sample(one, row, sample.clips, recipe.preprocessing, line))
-        return summarise(differences)
+        return agreement_of(differences)
 
     def results(
-        self, tried: Sequence[Cause], evidence: _Evidence
-    ) -> list[tuple[Cause, Agreement | GatescopeError]]:
+        self, tried: Sequence[DifferenceCause], evidence: _Evidence
+    ) -> list[tuple[DifferenceCause, Agreement | GatescopeError]]:
         """What each cause gives, the closest to training's predictions first."""
-        found: list[tuple[Cause, Agreement | GatescopeError]] = []
+        found: list[tuple[DifferenceCause, Agreement | GatescopeError]] = []
         for cause in tried:
             try:
                 found.append((cause, self.agreement(cause.choices, evidence)))
@@ -187,7 +184,7 @@ class _Trial:
                 found.append((cause, error))
         return sorted(found, key=lambda pair: _badness(pair[1]))
 
-    def causes(self, choices: Choices) -> list[Cause]:
+    def causes(self, choices: Choices) -> list[DifferenceCause]:
         """Likely causes beside ``choices``; flags name the folders the features are read from now."""
         recipe = self._recipe(choices)
         paths = [source.path for source in recipe.preprocessing.video]
@@ -195,7 +192,7 @@ class _Trial:
         return self._subject.causes(choices, folders)
 
     def compare_file(
-        self, choices: Choices, variant: Variant, evidence: _Evidence, exported: Run
+        self, choices: Choices, variant: Variant, evidence: _Evidence, exported: RunFeed
     ) -> tuple[dict[str, float], BatchingEffect | None]:
         """The exported file on the same real samples: largest difference from PyTorch per output, and what
         it changes against training's batches, where it computes in exact batching.
@@ -230,7 +227,7 @@ class _Trial:
         """What the user can do where no cause explains it; see :class:`Subject`."""
         return self._subject.last_resort
 
-    def _runner(self, choices: Choices, variant: Variant) -> Run:
+    def _runner(self, choices: Choices, variant: Variant) -> RunFeed:
         return self._subject.graph(choices, variant).run
 
     def _recipe(self, choices: Choices) -> Manifest:
@@ -304,11 +301,11 @@ def _disagreement(
     )
 
 
-def _mending(results: Sequence[tuple[Cause, Agreement | GatescopeError]]) -> list[Cause]:
+def _mending(results: Sequence[tuple[DifferenceCause, Agreement | GatescopeError]]) -> list[DifferenceCause]:
     return [cause for cause, result in results if isinstance(result, Agreement) and result.enough]
 
 
-def _tried(results: Sequence[tuple[Cause, Agreement | GatescopeError]]) -> list[str]:
+def _tried(results: Sequence[tuple[DifferenceCause, Agreement | GatescopeError]]) -> list[str]:
     """The causes that explain it, else the closest, with their numbers; of the others the flags alone."""
     ran = [(cause, result) for cause, result in results if isinstance(result, Agreement)]
     unfit = [cause.flag for cause, result in results if not isinstance(result, Agreement)]

@@ -25,7 +25,7 @@ from ...runtime.files import local
 from ...runtime.session.model_file import file_sha256
 from .copying import AVERAGES, STATES, advice
 from .mistaken import mistaken, refuse_folder
-from .standins import STAND_INS, UnreadableValueError, plain
+from .standins import STAND_INS, UnreadableValueError, without_standins
 from .wrappers import unwrap
 
 OPTIONS_FILE = "opt.json"
@@ -197,7 +197,7 @@ def _refuse_no_numbers(weights: dict[str, torch.Tensor], path: Path) -> None:
 
 def _options(content: dict[str, Any], path: Path) -> tuple[dict[str, Any], Literal["opt", "opt.json"] | None]:
     try:
-        inside = plain(content.get("opt"))
+        inside = without_standins(content.get("opt"))
     except UnreadableValueError as error:
         raise _unreadable(path, error) from error
     if isinstance(inside, argparse.Namespace):

@@ -18,7 +18,7 @@ from ..families.config import HIDDEN_DIM, Activation, Family, Gating, ModelConfi
 from .checkpoint import Checkpoint
 from .families import recognise
 from .optimizer import never_trained
-from .options import DEFAULT, FAMILY, FLAG, OPTIMIZER, WEIGHTS, Options, whole
+from .options import DEFAULT, FAMILY, FLAG, OPTIMIZER, WEIGHTS, TrainingOptions, whole
 from .preprocessing import find_preprocessing
 from .sizes import find_sizes, find_ssm
 from .weights import WeightShapes
@@ -28,7 +28,7 @@ GATINGS: tuple[Gating, ...] = ("global", "clipwise", "elementwise")
 BASE_AVIGATE_HEADS = 8
 
 # How each fact that may be recorded nowhere is given.
-FLAGS = {
+FLAG_OF_FACT = {
     "gating": "--gating 'global|clipwise'",
     "heads": "--heads N",
     "fusion_heads": "--fusion-heads N",
@@ -60,7 +60,7 @@ def describe(checkpoint: Checkpoint, choices: Choices) -> Description:
     :class:`~gatescope.runtime.errors.CheckpointError`.
     """
     family = recognise(checkpoint.weights, checkpoint.path)
-    options = Options(checkpoint.path, checkpoint.options, checkpoint.options_source)
+    options = TrainingOptions(checkpoint.path, checkpoint.options, checkpoint.options_source)
     options.warnings += checkpoint.notes
     if checkpoint.options_source is None:
         options.warnings.append(
@@ -133,12 +133,12 @@ class _Unknown:
                 f"them: {names}",
                 facts=facts,
                 received="; ".join(str(error.received) for error in self._errors),
-                fix=f"say what the model was trained with: {' '.join(FLAGS[fact] for fact in facts)} "
+                fix=f"say what the model was trained with: {' '.join(FLAG_OF_FACT[fact] for fact in facts)} "
                 "(the training script's defaults are 8 heads and 4 fusion heads)",
             )
 
 
-def _text_positions(checkpoint: Checkpoint, options: Options, choices: Choices) -> bool:
+def _text_positions(checkpoint: Checkpoint, options: TrainingOptions, choices: Choices) -> bool:
     """Whether words have positions: their table is in the weights whether it was used or not."""
     recorded = options.switch("text_positions", "use_txt_pos", False)
     if choices.text_positions is not None:
@@ -155,7 +155,7 @@ def _text_positions(checkpoint: Checkpoint, options: Options, choices: Choices) 
     return recorded
 
 
-def _refuse_unsupported(weights: WeightShapes, options: Options) -> None:
+def _refuse_unsupported(weights: WeightShapes, options: TrainingOptions) -> None:
     (hidden,) = weights.shape("global_rep_token", 1)
     if hidden != HIDDEN_DIM:
         raise UnsupportedModelError(
@@ -178,7 +178,7 @@ def _refuse_unsupported(weights: WeightShapes, options: Options) -> None:
             )
 
 
-def _temperature(family: Family, options: Options) -> float:
+def _temperature(family: Family, options: TrainingOptions) -> float:
     """The temperature of the sigmoid family's attention gate; the others have none."""
     if family != "sigmoid":
         return 1.0
@@ -188,7 +188,7 @@ def _temperature(family: Family, options: Options) -> float:
     return value
 
 
-def _only_gating(options: Options, choices: Choices, family: Family, real: Gating) -> Gating:
+def _only_gating(options: TrainingOptions, choices: Choices, family: Family, real: Gating) -> Gating:
     """The gating of a family that has only one."""
     if choices.gating not in (None, real):
         raise WeightsMismatchError(
@@ -201,7 +201,7 @@ def _only_gating(options: Options, choices: Choices, family: Family, real: Gatin
     return real
 
 
-def _gating(family: Family, weights: WeightShapes, options: Options, choices: Choices) -> Gating:
+def _gating(family: Family, weights: WeightShapes, options: TrainingOptions, choices: Choices) -> Gating:
     if family == "ssm":
         return _only_gating(options, choices, family, "global_diagstrip_ssm")
     if family == "base_avigate":
@@ -245,7 +245,7 @@ def _gating(family: Family, weights: WeightShapes, options: Options, choices: Ch
     )
 
 
-def _contradiction(options: Options, asked: str, real: str, channels: int) -> WeightsMismatchError:
+def _contradiction(options: TrainingOptions, asked: str, real: str, channels: int) -> WeightsMismatchError:
     return WeightsMismatchError(
         f"--gating {asked} contradicts the weights of {options.path}",
         received=f"gates of {channels} channel{'s' if channels > 1 else ''} (mlp_mha.2.weight)",
@@ -254,7 +254,9 @@ def _contradiction(options: Options, asked: str, real: str, channels: int) -> We
     )
 
 
-def _attention_activation(family: Family, options: Options, choices: Choices, gating: Gating) -> Activation:
+def _attention_activation(
+    family: Family, options: TrainingOptions, choices: Choices, gating: Gating
+) -> Activation:
     """Tanh, unless the family, a flag or the options' origin says sigmoid; the weights are alike."""
     if family in ("sigmoid", "ssm"):
         if choices.attention_activation == "tanh":
@@ -288,7 +290,7 @@ def _attention_activation(family: Family, options: Options, choices: Choices, ga
     return likely
 
 
-def _fusion_heads(family: Family, options: Options, choices: Choices) -> int:
+def _fusion_heads(family: Family, options: TrainingOptions, choices: Choices) -> int:
     if family == "base_avigate" and choices.fusion_heads is None:
         # A constant of that training code, which never reads the option.
         options.record("fusion_heads", BASE_AVIGATE_HEADS, FAMILY)
@@ -296,7 +298,7 @@ def _fusion_heads(family: Family, options: Options, choices: Choices) -> int:
     return _heads(options, "fusion_heads", "fusion_n_heads", choices.fusion_heads, "--fusion-heads")
 
 
-def _heads(options: Options, name: str, key: str, flag: int | None, flag_name: str) -> int:
+def _heads(options: TrainingOptions, name: str, key: str, flag: int | None, flag_name: str) -> int:
     recorded = whole(options.get(key))
     if flag is not None:
         heads, source = flag, FLAG

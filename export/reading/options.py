@@ -31,7 +31,7 @@ def _finite(value: float) -> bool:
         return False
 
 
-class Options:
+class TrainingOptions:
     """The options of one checkpoint; where one is absent the training script's default is recorded."""
 
     def __init__(self, path: Path, values: Mapping[str, Any], source: str | None) -> None:
@@ -49,9 +49,9 @@ class Options:
         self.warnings.append(warning)
         self.open_questions.append(warning)
 
-    def copy(self) -> Options:
+    def copy(self) -> TrainingOptions:
         """The same options without what was recorded so far."""
-        return Options(self.path, self.values, self.source if self.recorded else None)
+        return TrainingOptions(self.path, self.values, self.source if self.recorded else None)
 
     def get(self, key: str) -> Any:
         """The option as it was saved, None where it is absent."""

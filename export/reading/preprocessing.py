@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from ...runtime.gates.manifest import Preprocessing, Source
+from ...runtime.gates.manifest import InputSource, Preprocessing
 from ..choices import Choices
-from .options import DEFAULT, FLAG, Options
+from .options import DEFAULT, FLAG, TrainingOptions
 from .windows import window_steps
 
 TEF_CHANNELS = 2
@@ -34,7 +34,7 @@ _DEFAULT_TEXT = "clip_text_features"
 
 
 def find_preprocessing(
-    options: Options, choices: Choices, *, widths: tuple[int, int, int], max_words: int
+    options: TrainingOptions, choices: Choices, *, widths: tuple[int, int, int], max_words: int
 ) -> Preprocessing:
     """The recipe for inputs of ``widths`` (video, audio, text; channels with TEF).
 
@@ -60,8 +60,8 @@ def find_preprocessing(
     recipe = Preprocessing(
         dataset=dataset,
         video=_sources(folders, video_width - extra),
-        audio=Source(options.text("audio_source", "a_feat_dir", _DEFAULT_AUDIO), audio_width - extra),
-        text=Source(options.text("text_source", "t_feat_dir", _DEFAULT_TEXT), text_width),
+        audio=InputSource(options.text("audio_source", "a_feat_dir", _DEFAULT_AUDIO), audio_width - extra),
+        text=InputSource(options.text("text_source", "t_feat_dir", _DEFAULT_TEXT), text_width),
         video_width=video_width,
         audio_width=audio_width,
         text_width=text_width,
@@ -78,7 +78,7 @@ def find_preprocessing(
     return recipe
 
 
-def _warn_of_defaults(options: Options) -> None:
+def _warn_of_defaults(options: TrainingOptions) -> None:
     """Say what options that were recorded do not hold, and what is taken instead."""
     lacking = [key for key, fact in _NEEDED.items() if options.facts[fact].source == DEFAULT]
     if options.recorded and lacking:
@@ -96,7 +96,7 @@ def _dataset(name: str) -> str:
     return "charades" if "charades" in lowered else "hl"
 
 
-def _tef(options: Options, choices: Choices) -> bool:
+def _tef(options: TrainingOptions, choices: Choices) -> bool:
     mode = options.text("tef", "ctx_mode", "video_tef")
     trained = "tef" in mode
     options.record("tef", trained, options.facts["tef"].source)
@@ -109,14 +109,14 @@ def _tef(options: Options, choices: Choices) -> bool:
     return choices.tef
 
 
-def _sources(folders: Sequence[str], total: int) -> tuple[Source, ...]:
+def _sources(folders: Sequence[str], total: int) -> tuple[InputSource, ...]:
     """One source a folder; widths only where they are certain: a single source, or usual ones that add up."""
     if len(folders) == 1:
-        return (Source(folders[0], total),)
+        return (InputSource(folders[0], total),)
     widths = [_usual_width(folder) for folder in folders]
     certain = None not in widths and sum(width or 0 for width in widths) == total
     return tuple(
-        Source(folder, width if certain else None) for folder, width in zip(folders, widths, strict=True)
+        InputSource(folder, width if certain else None) for folder, width in zip(folders, widths, strict=True)
     )
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from ...runtime.errors import WeightsMismatchError
 from ..families.config import HIDDEN_DIM, Family, SsmConfig
-from .options import Options
+from .options import TrainingOptions
 from .weights import WeightShapes
 
 
-def find_sizes(family: Family, weights: WeightShapes, options: Options) -> dict[str, Any]:
+def find_sizes(family: Family, weights: WeightShapes, options: TrainingOptions) -> dict[str, Any]:
     """Everything the parameters' shapes tell, as arguments of :class:`ModelConfig`."""
     layer = "fusion.fusion_layers.0."
     table = "txt_position_embed.position_embeddings.weight"
@@ -47,7 +47,7 @@ def find_sizes(family: Family, weights: WeightShapes, options: Options) -> dict[
     }
 
 
-def find_ssm(weights: WeightShapes, options: Options) -> SsmConfig:
+def find_ssm(weights: WeightShapes, options: TrainingOptions) -> SsmConfig:
     """The SSM gate: sizes from the weights, dilations and the diagonal from the options."""
     gate = "fusion.fusion_layers.0.gating_function.ssm_gate."
     channels, bands, _ = weights.shape(gate + "encoder.net.0.weight", 3)

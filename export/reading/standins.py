@@ -184,7 +184,7 @@ STAND_INS: list[Any] = [(stand_in, name) for name, stand_in in _table().items()]
 _MEANT = {id(stand_in): name.rpartition(".")[2] for stand_in, name in STAND_INS}
 
 
-def plain(value: Any) -> Any:
+def without_standins(value: Any) -> Any:
     """``value`` with its stand-ins as Python's own values: int, float, bool, str, list, tuple, set, dict.
 
     A Namespace stays one. Raises :class:`UnreadableValueError` for what is too large or too deep for options,

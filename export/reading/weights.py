@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...runtime.errors import WeightsMismatchError
 from .checkpoint import Checkpoint
-from .options import WEIGHTS, Options
+from .options import WEIGHTS, TrainingOptions
 from .preprocessing import TEF_CHANNELS
 
 # A file that lacks parameters is a part of a model, or the whole of another one.
@@ -21,7 +21,7 @@ COMPLETE_OR_OWN_CODE = (
 class WeightShapes:
     """The shapes of one checkpoint's parameters."""
 
-    def __init__(self, checkpoint: Checkpoint, options: Options) -> None:
+    def __init__(self, checkpoint: Checkpoint, options: TrainingOptions) -> None:
         self.path = checkpoint.path
         self._weights: Mapping[str, Tensor] = checkpoint.weights
         self._options = options

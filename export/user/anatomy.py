@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ...runtime.array_types import Float32s
 from ...runtime.data.prepare import collate
 from ...runtime.errors import ExportError, UnsupportedModelError
 from ...runtime.gates.manifest import Preprocessing
@@ -21,8 +21,6 @@ from ..live.find import GatedFusion, find_fusion
 from ..proof.parity import valid_entries
 from .graph import PREDICTION_AXES, Anatomy, UserGraph
 from .places import KINDS, GatePlace, find_places
-
-Floats = NDArray[np.float32]
 
 # Clips and words of the samples the model is tried on: all lengths differ, none is one.
 _LENGTHS = ((9, 4), (6, 7), (3, 2))
@@ -112,7 +110,7 @@ def depends_on_batch(model: nn.Module, anatomy: Anatomy, recipe: Preprocessing) 
     return False
 
 
-def _batch(recipe: Preprocessing, seed: int = 0) -> dict[str, Floats]:
+def _batch(recipe: Preprocessing, seed: int = 0) -> dict[str, Float32s]:
     rng = np.random.default_rng(seed)
     return random_batch(recipe, _LENGTHS, rng)
 

@@ -23,11 +23,11 @@ from ..graph.onnx_graph import OPSET
 from ..graph.variant import GATE_OUTPUTS, SUMMARIES, Variant
 from ..live.find import acts_as
 from ..live.fingerprint import fingerprint
-from ..proof.causes import Cause, preprocessing_causes
+from ..proof.causes import DifferenceCause, preprocessing_causes
 from ..proof.verify import VerifyRequest, refuse_bad_request, verify
 from ..reading.checkpoint import Checkpoint, load_checkpoint
 from ..reading.left_behind import find_predictions
-from ..reading.options import Options, whole
+from ..reading.options import TrainingOptions, whole
 from ..reading.preprocessing import TEF_CHANNELS, find_preprocessing
 from .anatomy import depends_on_batch, gating_of, needed_inputs, study
 from .factory import build_model
@@ -60,7 +60,7 @@ def export_with_factory(
     read = load_checkpoint(source)
     tell(f"building the model with {factory}")
     model = build_model(factory, read)
-    options = Options(read.path, read.options, read.options_source)
+    options = TrainingOptions(read.path, read.options, read.options_source)
     options.warnings += read.notes
     recipe = find_preprocessing(options, wanted, widths=_widths(read, options), max_words=32)
     result = _export(
@@ -119,7 +119,7 @@ def export_model(
             expected=f"names of {', '.join(FULL_SET)}",
         )
     target, kind = choose_target(local(output), output, file_format, opset)
-    read = Options(local(output), dict(options or {}), "opt" if options else None)
+    read = TrainingOptions(local(output), dict(options or {}), "opt" if options else None)
     video, audio, text = (int(example_inputs[name].shape[-1]) for name, _ in _WIDTHS)
     wanted = Choices(gating=gating_type)
     recipe = find_preprocessing(read, wanted, widths=(video, audio, text), max_words=32)
@@ -142,7 +142,7 @@ class _Study:
 
     model: nn.Module
     sha256: str
-    options: Options
+    options: TrainingOptions
     recipe: Preprocessing
     name: str
     input_names: tuple[str, ...] = tuple(FULL_SET)
@@ -169,7 +169,7 @@ class _UserSubject:
         widths = (recipe.video_width, recipe.audio_width, recipe.text_width)
         return find_preprocessing(options.copy(), choices, widths=widths, max_words=32)
 
-    def causes(self, choices: Choices, folders: Mapping[str, Path]) -> list[Cause]:
+    def causes(self, choices: Choices, folders: Mapping[str, Path]) -> list[DifferenceCause]:
         """The preprocessing alone."""
         return preprocessing_causes(choices, self.preprocessing(choices), folders)
 
@@ -263,7 +263,7 @@ def _manifest(study_: _Study, graph: UserGraph, kind: Format, opset: int | None)
     )
 
 
-def _widths(checkpoint: Checkpoint, options: Options) -> tuple[int, int, int]:
+def _widths(checkpoint: Checkpoint, options: TrainingOptions) -> tuple[int, int, int]:
     """Input channels as training recorded them, TEF included."""
     tef = "tef" in str(options.get("ctx_mode") or "video_tef")
     said = {key: whole(options.get(key)) for _, key in _WIDTHS}

@@ -47,11 +47,11 @@ def build_model(spec: str, checkpoint: Checkpoint) -> nn.Module:
             received=type(built).__name__,
             expected="a torch.nn.Module, or a tuple whose first item is one",
         )
-    load_weights(model, checkpoint.weights, checkpoint.wrappers)
+    load_into(model, checkpoint.weights, checkpoint.wrappers)
     return model.to("cpu").eval().requires_grad_(False)
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], wrappers: Sequence[str] = ()) -> None:
+def load_into(model: nn.Module, weights: Mapping[str, Tensor], wrappers: Sequence[str] = ()) -> None:
     """Put ``weights`` into ``model``; every parameter must fit.
 
     ``wrappers`` were taken off the parameters' names when they were read. A model whose own names begin with

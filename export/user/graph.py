@@ -6,17 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ...runtime.array_types import Float32s
 from ...runtime.gates.manifest import SUMMARY_FIELDS
-from ..families.summary import summarise
+from ..families.summary import summary_of_gates
 from ..graph.variant import GATE_OUTPUTS, SUMMARIES, Axes, Variant
 from .places import KINDS, GatePlace
-
-Floats = NDArray[np.float32]
 
 PREDICTION_AXES: dict[str, tuple[str, ...]] = {
     "pred_logits": ("batch", "query", "class"),
@@ -115,10 +112,10 @@ class UserGraph(nn.Module):
             if self.variant.outputs == "summary":
                 ranges: Tensor = getattr(self, f"{kind}_ranges")
                 pooled = self.anatomy.places[kind][0].pooled
-                outputs.append(summarise(stacked, inputs["src_vid_mask"], ranges, pooled=pooled))
+                outputs.append(summary_of_gates(stacked, inputs["src_vid_mask"], ranges, pooled=pooled))
         return tuple(outputs)
 
-    def run(self, batch: Mapping[str, Floats]) -> dict[str, Floats]:
+    def run(self, batch: Mapping[str, Float32s]) -> dict[str, Float32s]:
         """Run the user's model on arrays, with all the inputs it takes: outputs by name."""
         inputs = {name: torch.from_numpy(batch[name]) for name in self.anatomy.input_axes}
         with torch.inference_mode():

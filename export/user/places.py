@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...runtime.errors import UnsupportedModelError
 from ..live.clips import named_arguments
 from ..live.find import GatedFusion, GateLayer
-from ..live.gates import Stream, as_gate, find_gates, shapes_in, stream_of
+from ..live.gates import FusedStream, as_gate, find_gates, shapes_in, stream_of
 
 KINDS = ("attention", "ffn")
 Path = tuple[Any, ...]
@@ -43,14 +43,14 @@ class GatePlace:
 
 def find_places(
     model: nn.Module, fusion: GatedFusion, batch: Mapping[str, Tensor]
-) -> tuple[dict[str, tuple[GatePlace, ...]], Stream]:
+) -> tuple[dict[str, tuple[GatePlace, ...]], FusedStream]:
     """By kind, where each layer's gate is, seen in one forward pass of ``model`` on ``batch``; the stream.
 
     ``batch`` must have different, unequal-to-one numbers of samples and clips. Raises
     :class:`UnsupportedModelError` where a layer returns no gates.
     """
     seen: dict[str, Any] = {}
-    streams: dict[str, Stream] = {}
+    streams: dict[str, FusedStream] = {}
     handles: list[Any] = []
 
     def before(name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -90,7 +90,7 @@ def find_places(
 
 
 def _places_of(
-    layer: GateLayer, fusion: GatedFusion, seen: Mapping[str, Any], stream: Stream | None
+    layer: GateLayer, fusion: GatedFusion, seen: Mapping[str, Any], stream: FusedStream | None
 ) -> tuple[GatePlace, GatePlace]:
     if stream is None or not any(name in seen for name in layer.owners):
         raise UnsupportedModelError(
@@ -111,7 +111,7 @@ def _places_of(
     )
 
 
-def _place(owner: str, output: Any, gate: Tensor, stream: Stream) -> GatePlace:
+def _place(owner: str, output: Any, gate: Tensor, stream: FusedStream) -> GatePlace:
     path = _path_to(output, gate)
     assert path is not None  # it was found in there
     if gate.ndim == 1:

@@ -106,14 +106,14 @@ def _tell(line: str) -> None:
 
 def _run(args: Namespace) -> int:
     from ..profiling.profile import profile_model
-    from ..profiling.request import BATCH_SIZES, Request, refuse_output
+    from ..profiling.request import BATCH_SIZES, ProfileRequest, refuse_output
     from ..profiling.table import to_text
     from ..profiling.timing import Budget
     from ..session.device import DeviceOptions
 
     if args.output is not None:
         refuse_output(args.output)
-    request = Request(
+    request = ProfileRequest(
         model=args.model,
         wanted=DeviceOptions(
             args.device or "auto", args.threads, tf32=args.tf32, cuda_graphs=args.cuda_graphs

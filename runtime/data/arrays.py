@@ -15,17 +15,16 @@ from typing import BinaryIO, NamedTuple, cast
 import numpy as np
 from numpy.lib import format as npy
 
+from ..array_types import Float32s
 from ..errors import DatasetError
 from .plain import NPY_MAGIC, ZIP_MAGIC, read_plain
 from .scratch import Scratch
-
-Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
 class StoredArray(NamedTuple):
     """An array, and the state of its file: a number that changes when size or modification time do."""
 
-    values: Floats
+    values: Float32s
     state: int
 
 
@@ -92,7 +91,7 @@ def _state(stream: io.FileIO) -> tuple[int, int]:
     return status.st_size, hash((status.st_size, status.st_mtime_ns))
 
 
-def _read_any(path: Path, stream: BinaryIO, size: int, key: str, own_key: bool) -> Floats:
+def _read_any(path: Path, stream: BinaryIO, size: int, key: str, own_key: bool) -> Float32s:
     magic = stream.read(len(NPY_MAGIC))
     stream.seek(0)
     if magic == NPY_MAGIC:
@@ -102,7 +101,7 @@ def _read_any(path: Path, stream: BinaryIO, size: int, key: str, own_key: bool) 
     raise DatasetError(f"{path} is neither an .npy nor an .npz file")
 
 
-def _read_npz(path: Path, stream: BinaryIO, key: str, own_key: bool) -> Floats:
+def _read_npz(path: Path, stream: BinaryIO, key: str, own_key: bool) -> Float32s:
     try:
         with zipfile.ZipFile(stream) as archive:
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}
@@ -121,7 +120,7 @@ def _read_npz(path: Path, stream: BinaryIO, key: str, own_key: bool) -> Floats:
         raise DatasetError(f"{path} is truncated or damaged: {error}") from error
 
 
-def _read_npy(path: Path, stream: BinaryIO, size: int) -> Floats:
+def _read_npy(path: Path, stream: BinaryIO, size: int) -> Float32s:
     try:
         version = npy.read_magic(stream)
         read_header = {(1, 0): npy.read_array_header_1_0}.get(version, npy.read_array_header_2_0)

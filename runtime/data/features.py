@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..array_types import Float32s
 from ..errors import DatasetError
 from .annotations import Annotation
-from .arrays import Floats, StoredArray, find_array_file, read_array
+from .arrays import StoredArray, find_array_file, read_array
 from .folders import FeatureFolders
 from .scratch import Scratch
 
@@ -27,15 +28,15 @@ class RawFeatures:
       None where the model takes no text.
     """
 
-    video: tuple[Floats, ...]
-    audio: Floats
-    text: Floats | None
+    video: tuple[Float32s, ...]
+    audio: Float32s
+    text: Float32s | None
 
 
 class StoredVideo(NamedTuple):
     """Every video source of one video, each (L_i, D_i), and the state of their files together."""
 
-    sources: tuple[Floats, ...]
+    sources: tuple[Float32s, ...]
     state: int
 
 
@@ -62,7 +63,7 @@ def read_video(
     and whose state is still the same. The arrays may lie in ``scratch`` and are gone with its next reset.
     """
     recipe = folders.preprocessing
-    arrays: list[Floats] = []
+    arrays: list[Float32s] = []
     states: list[int] = []
     paths: list[Path] = []
     for source, folder in zip(recipe.video, folders.video, strict=True):
@@ -124,7 +125,7 @@ class FeatureReader:
 
     def __init__(self, folders: FeatureFolders) -> None:
         self._folders = folders
-        self._videos: OrderedDict[str, tuple[tuple[Floats, ...], Floats]] = OrderedDict()
+        self._videos: OrderedDict[str, tuple[tuple[Float32s, ...], Float32s]] = OrderedDict()
 
     def read(self, annotation: Annotation) -> RawFeatures:
         """Like :func:`read_raw`, without reading the same video again for its next query."""
@@ -180,6 +181,6 @@ def _checked(path: Path, stored: StoredArray, rows: str, verify: bool) -> Stored
     return stored
 
 
-def _check_width(path: Path, array: Floats, width: int) -> None:
+def _check_width(path: Path, array: Float32s, width: int) -> None:
     if array.shape[1] != width:
         raise DatasetError(f"{path} is {array.shape[1]} wide; the model takes {width}")

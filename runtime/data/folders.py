@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import DatasetError, UsageError
 from ..files import local
-from ..gates.manifest import Manifest, Preprocessing, Source
+from ..gates.manifest import InputSource, Manifest, Preprocessing
 
 _SHOWN = 20
 
@@ -112,7 +112,7 @@ class _Wanted:
     """One source to find: its modality, the trained source, the usual names, an explicit folder."""
 
     modality: str
-    source: Source
+    source: InputSource
     usual: dict[str, tuple[str, ...]]
     explicit: Path | None
 

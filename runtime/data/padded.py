@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..array_types import Float32s
 from ..gates.manifest import Preprocessing
-
-Features = NDArray[np.float32]
 
 # NumPy asks for huge pages. Where the host of a virtual machine takes free memory back, they come slowly:
 # three full-size batches took 350 ms, in ordinary pages 120 ms (8 and 40 ms in memory that is there already).
@@ -30,9 +28,9 @@ class BatchMemory:
     """
 
     def __init__(self) -> None:
-        self._free: list[Features] = []
+        self._free: list[Float32s] = []
 
-    def take(self, size: int) -> Features:
+    def take(self, size: int) -> Float32s:
         """At least ``size`` numbers that hold anything; in use until :meth:`give_back`."""
         while self._free:
             block = self._free.pop()
@@ -40,7 +38,7 @@ class BatchMemory:
                 return block
         return np.frombuffer(mmap.mmap(-1, size * np.dtype(np.float32).itemsize, **_PRIVATE), np.float32)
 
-    def give_back(self, block: Features) -> None:
+    def give_back(self, block: Float32s) -> None:
         """Nobody looks any more at ``block``, which :meth:`take` gave."""
         self._free.append(block)
 
@@ -54,10 +52,10 @@ class PaddedBatch:
     - ``clips``, ``words``: of each sample. ``block``: what the features lie in.
     """
 
-    arrays: dict[str, Features]
+    arrays: dict[str, Float32s]
     clips: Sequence[int]
     words: Sequence[int]
-    block: Features
+    block: Float32s
 
     @classmethod
     def lay_out(
@@ -80,7 +78,7 @@ class PaddedBatch:
         shapes = [(len(lengths), most, width) for _, lengths, most, width in sources]
         begins = np.cumsum([0, *(-(-math.prod(shape) // _ALIGNED) * _ALIGNED for shape in shapes)]).tolist()
         block = memory.take(begins[-1])
-        arrays: dict[str, Features] = {}
+        arrays: dict[str, Float32s] = {}
         for (name, lengths, *_), shape, begin in zip(sources, shapes, begins, strict=False):
             arrays[name] = block[begin : begin + math.prod(shape)].reshape(shape)
             mask = np.arange(shape[1]) < np.asarray(lengths)[:, None]
@@ -89,11 +87,11 @@ class PaddedBatch:
                 arrays[name][row, length:] = 0
         return cls(arrays, clips, words, block)
 
-    def clip_rows(self, row: int) -> tuple[Features, Features]:
+    def clip_rows(self, row: int) -> tuple[Float32s, Float32s]:
         """Where the video (L, Dv) and the audio (L, Da) of sample ``row`` go."""
         length = self.clips[row]
         return self.arrays["src_vid"][row, :length], self.arrays["src_aud"][row, :length]
 
-    def word_rows(self, row: int) -> Features:
+    def word_rows(self, row: int) -> Float32s:
         """Where the words (T, Dt) of sample ``row`` go."""
         return self.arrays["src_txt"][row, : self.words[row]]

@@ -22,12 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..array_types import Float32s
 from ..brief import brief
 from ..errors import InputError
-from ..gates.manifest import Manifest, Preprocessing, Source
+from ..gates.manifest import InputSource, Manifest, Preprocessing
 from ..session.inputs import as_numbers
-
-Features = NDArray[np.float32]
 
 NORM_EPS = 1e-5
 TEF_CHANNELS = 2
@@ -40,9 +39,9 @@ class Sample:
     ``text`` is None where the model does not take any.
     """
 
-    video: Features
-    audio: Features
-    text: Features | None
+    video: Float32s
+    audio: Float32s
+    text: Float32s | None
 
     @property
     def clips(self) -> int:
@@ -54,7 +53,7 @@ class Sample:
         """Number of words, T; 0 without text."""
         return 0 if self.text is None else len(self.text)
 
-    def as_batch(self) -> dict[str, Features]:
+    def as_batch(self) -> dict[str, Float32s]:
         """A batch of this sample alone, for ``GateSession.run``."""
         return collate([self])
 
@@ -107,8 +106,8 @@ def write_clips(
     recipe: Preprocessing,
     video: Sequence[NDArray[Any]],
     audio: NDArray[Any],
-    video_rows: Features,
-    audio_rows: Features,
+    video_rows: Float32s,
+    audio_rows: Float32s,
 ) -> None:
     """Prepare ``video``, one (≥ L, width) array per source, and ``audio`` (≥ L, width) into rows of a batch.
 
@@ -129,12 +128,12 @@ def write_clips(
         audio_rows[:, audio.shape[1] :] = position
 
 
-def write_words(recipe: Preprocessing, text: NDArray[Any], rows: Features) -> None:
+def write_words(recipe: Preprocessing, text: NDArray[Any], rows: Float32s) -> None:
     """Prepare the first T words of ``text`` (≥ T, Dt) into ``rows`` (T, Dt); as :func:`write_clips`."""
     _finish(f"text source {recipe.text.path}", text[: len(rows)], rows, normalize=recipe.normalize_text)
 
 
-def collate(samples: Sequence[Sample]) -> dict[str, Features]:
+def collate(samples: Sequence[Sample]) -> dict[str, Float32s]:
     """One batch of ``samples``, in their order, padded with zeros to the longest of them.
 
     Returns ``src_vid``, ``src_aud`` (B, L, D), ``src_txt`` (B, T, D) and ``…_mask`` (B, L or T), 1 where
@@ -143,7 +142,7 @@ def collate(samples: Sequence[Sample]) -> dict[str, Features]:
     """
     if not samples:
         raise InputError("a batch needs at least one sample", received="none")
-    batch: dict[str, Features] = {}
+    batch: dict[str, Float32s] = {}
     texts = [sample.text for sample in samples if sample.text is not None]
     if texts:
         if len(texts) != len(samples):
@@ -156,7 +155,7 @@ def collate(samples: Sequence[Sample]) -> dict[str, Features]:
     return batch
 
 
-def tef_channels(length: int) -> Features:
+def tef_channels(length: int) -> Float32s:
     """Temporal endpoint features (L, 2): where each clip starts and ends, as fractions of the video.
 
     The end is the start plus 1/L, both float32, as training computes it; i+1 over L differs in the last bit.
@@ -165,7 +164,7 @@ def tef_channels(length: int) -> Features:
     return np.stack([start, start + np.float32(1.0 / length)], axis=1)
 
 
-def _prepare_text(manifest: Manifest, text: ArrayLike | None) -> Features | None:
+def _prepare_text(manifest: Manifest, text: ArrayLike | None) -> Float32s | None:
     recipe = manifest.preprocessing
     name = f"text source {recipe.text.path}"
     if text is None:
@@ -215,7 +214,7 @@ def _check_total(what: str, arrays: Sequence[NDArray[Any]], width: int) -> None:
         )
 
 
-def _finish(name: str, rows: NDArray[Any], target: Features, *, normalize: bool) -> None:
+def _finish(name: str, rows: NDArray[Any], target: Float32s, *, normalize: bool) -> None:
     """``rows`` as float32 into ``target``, each row divided by its length where training did so."""
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes Inf and is refused below
         features = np.asarray(rows, dtype=np.float32)
@@ -237,11 +236,11 @@ def _finish(name: str, rows: NDArray[Any], target: Features, *, normalize: bool)
         target[:] = features
 
 
-def _described(source: Source) -> str:
+def _described(source: InputSource) -> str:
     return f"{source.path} ({source.width} channels)" if source.width else source.path
 
 
-def _pad(what: str, arrays: Sequence[Features]) -> tuple[Features, Features]:
+def _pad(what: str, arrays: Sequence[Float32s]) -> tuple[Float32s, Float32s]:
     widths = {array.shape[1] for array in arrays}
     if len(widths) > 1:
         raise InputError(

@@ -81,7 +81,7 @@ def role_of(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Source:
+class InputSource:
     """One folder of features: ``path`` as training knew it, ``width`` (channels) where it is known."""
 
     path: str
@@ -104,9 +104,9 @@ class Preprocessing:
     """
 
     dataset: str
-    video: tuple[Source, ...]
-    audio: Source
-    text: Source
+    video: tuple[InputSource, ...]
+    audio: InputSource
+    text: InputSource
     video_width: int
     audio_width: int
     text_width: int
@@ -128,8 +128,8 @@ class Preprocessing:
         return cls(
             dataset=why,
             video=(),
-            audio=Source(why),
-            text=Source(why),
+            audio=InputSource(why),
+            text=InputSource(why),
             video_width=0,
             audio_width=0,
             text_width=0,

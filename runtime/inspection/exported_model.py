@@ -17,7 +17,7 @@ from ..gates.manifest import Manifest, Tensor
 from ..session.device import DeviceOptions
 from ..session.model_file import ModelFile, read_model_file
 from .batching import effect_in_words
-from .inspection import Inspection, Row, Section, rows_of, size_of
+from .inspection import InspectedRow, InspectedSection, Inspection, rows_of, size_of
 
 _FACTS = (
     ("heads", "heads"),
@@ -52,11 +52,13 @@ def inspect_model(path: Path) -> Inspection:
         "model",
         f"{kind}, {counted(manifest.layers, 'fusion layer')}",
         sections=(
-            Section("Model", _model(manifest, len(model.content), nodes)),
-            Section("Takes", tuple(map(_tensor, manifest.inputs))),
-            Section("Gives", tuple(map(_tensor, manifest.outputs))),
-            Section("Proven", _certificate(manifest)),
-            Section("Runs with", tuple(Row(name, value) for name, value in runtime.items())),
+            InspectedSection("Model", _model(manifest, len(model.content), nodes)),
+            InspectedSection("Takes", tuple(map(_tensor, manifest.inputs))),
+            InspectedSection("Gives", tuple(map(_tensor, manifest.outputs))),
+            InspectedSection("Proven", _certificate(manifest)),
+            InspectedSection(
+                "Runs with", tuple(InspectedRow(name, value) for name, value in runtime.items())
+            ),
         ),
         problems=problems,
         warnings=(*manifest.warnings, *manifest.doubts, *_unverified(manifest), *_without_recipe(manifest)),
@@ -70,7 +72,7 @@ def inspect_model(path: Path) -> Inspection:
     )
 
 
-def _model(manifest: Manifest, size: int, nodes: int | None) -> tuple[Row, ...]:
+def _model(manifest: Manifest, size: int, nodes: int | None) -> tuple[InspectedRow, ...]:
     ranges = ", ".join(
         f"{kind} {low:g} to {high:g}{' (FiLM: acts as 1 + g)' if manifest.acts_as(kind) == '1+g' else ''}"
         for kind in manifest.gate_kinds
@@ -83,46 +85,52 @@ def _model(manifest: Manifest, size: int, nodes: int | None) -> tuple[Row, ...]:
     ]
     gating = manifest.facts.get("gating")
     return (
-        Row("family", manifest.family),
-        Row("gating", manifest.gating, gating.source if gating else ""),
-        Row("layers", str(manifest.layers)),
+        InspectedRow("family", manifest.family),
+        InspectedRow("gating", manifest.gating, gating.source if gating else ""),
+        InspectedRow("layers", str(manifest.layers)),
         *rows_of(manifest.facts, _FACTS),
-        Row("gates", ranges or "none"),
-        Row("gates depend on", "video, audio and query" if manifest.depends_on_text else "video and audio"),
-        Row("outputs", ", ".join([manifest.outputs_kind, *extras])),
-        Row("batching", manifest.batching),
-        Row("precision", manifest.precision + (f", opset {manifest.opset}" if manifest.opset else "")),
-        Row("file", file),
-        Row("checkpoint", f"SHA-256 {manifest.checkpoint_sha256[:16]}…"),
-        Row("exported with", ", ".join(f"{name} {number}" for name, number in manifest.versions.items())),
+        InspectedRow("gates", ranges or "none"),
+        InspectedRow(
+            "gates depend on", "video, audio and query" if manifest.depends_on_text else "video and audio"
+        ),
+        InspectedRow("outputs", ", ".join([manifest.outputs_kind, *extras])),
+        InspectedRow("batching", manifest.batching),
+        InspectedRow(
+            "precision", manifest.precision + (f", opset {manifest.opset}" if manifest.opset else "")
+        ),
+        InspectedRow("file", file),
+        InspectedRow("checkpoint", f"SHA-256 {manifest.checkpoint_sha256[:16]}…"),
+        InspectedRow(
+            "exported with", ", ".join(f"{name} {number}" for name, number in manifest.versions.items())
+        ),
     )
 
 
-def _tensor(tensor: Tensor) -> Row:
-    return Row(tensor.name, f"{tensor.dtype} ({', '.join(map(str, tensor.axes))})")
+def _tensor(tensor: Tensor) -> InspectedRow:
+    return InspectedRow(tensor.name, f"{tensor.dtype} ({', '.join(map(str, tensor.axes))})")
 
 
-def _certificate(manifest: Manifest) -> tuple[Row, ...]:
+def _certificate(manifest: Manifest) -> tuple[InspectedRow, ...]:
     certificate = manifest.certificate
     if certificate is None:
-        return (Row("certificate", "none: it was never compared with PyTorch"),)
+        return (InspectedRow("certificate", "none: it was never compared with PyTorch"),)
     batches = ", ".join("+".join(map(str, shape["clips"])) for shape in certificate.shapes)
     worst = max(certificate.errors.items(), key=lambda item: item[1], default=("nothing", 0.0))
     rows = [
-        Row("compared with", certificate.compared_with),
-        Row("largest error", f"{worst[1]:.2g} in {worst[0]} (allowed {certificate.atol:g})"),
-        Row("on batches of", f"{batches} clips"),
+        InspectedRow("compared with", certificate.compared_with),
+        InspectedRow("largest error", f"{worst[1]:.2g} in {worst[0]} (allowed {certificate.atol:g})"),
+        InspectedRow("on batches of", f"{batches} clips"),
     ]
     if verified := certificate.verification:
         rows.append(
-            Row(
+            InspectedRow(
                 "reproduces",
                 f"{counted(verified.samples, 'prediction')} of training, {verified.predictions}, "
                 f"in batches of {verified.batch_size}",
             )
         )
     if effect := certificate.batching_effect:
-        rows.append(Row("each by itself", f"as this file computes: {effect_in_words(effect)}"))
+        rows.append(InspectedRow("each by itself", f"as this file computes: {effect_in_words(effect)}"))
     return tuple(rows)
 
 

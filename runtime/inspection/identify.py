@@ -11,7 +11,7 @@ from ..files import local
 from ..runs.schema import RUN_FILE
 from ..session.model_archive import holds_only_a_part
 from .exported_model import inspect_model
-from .inspection import Inspection, Kind
+from .inspection import InspectedKind, Inspection
 from .run_folder import inspect_run
 
 INSPECT_CHECKPOINT = "inspect-checkpoint"
@@ -40,7 +40,7 @@ def inspect_path(path: str | Path) -> Inspection:
             return found
 
 
-def identify(path: Path) -> Kind:
+def identify(path: Path) -> InspectedKind:
     """Which of the three ``path`` is, without judging it. Raises :class:`GatescopeError` for none of them."""
     if not path.exists():
         raise GatescopeError(f"there is no file or folder {path}", fix="check the path")
@@ -66,7 +66,7 @@ def identify(path: Path) -> Kind:
     return "checkpoint" if head.startswith(_PICKLE) else "model"
 
 
-def _in_zip(path: Path) -> Kind:
+def _in_zip(path: Path) -> InspectedKind:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()

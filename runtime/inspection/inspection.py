@@ -10,15 +10,19 @@ from typing import Any, Literal
 
 from ..gates.manifest import Fact
 
-Kind = Literal["checkpoint", "model", "run"]
+InspectedKind = Literal["checkpoint", "model", "run"]
 
-TITLES: dict[Kind, str] = {"checkpoint": "checkpoint", "model": "exported model", "run": "run folder"}
+TITLES: dict[InspectedKind, str] = {
+    "checkpoint": "checkpoint",
+    "model": "exported model",
+    "run": "run folder",
+}
 
 _WIDTH = 100
 
 
 @dataclass(frozen=True)
-class Row:
+class InspectedRow:
     """One line of a section: what, its value, and where that comes from."""
 
     name: str
@@ -27,11 +31,11 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Section:
+class InspectedSection:
     """Lines that belong together."""
 
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[InspectedRow, ...]
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,9 @@ class Inspection:
     """
 
     path: Path
-    kind: Kind
+    kind: InspectedKind
     summary: str
-    sections: tuple[Section, ...] = ()
+    sections: tuple[InspectedSection, ...] = ()
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
@@ -90,7 +94,7 @@ def size_of(count: int) -> str:
     return f"{count} bytes"
 
 
-def _section(section: Section) -> str:
+def _section(section: InspectedSection) -> str:
     names = max(len(row.name) for row in section.rows)
     values = max((len(row.value) for row in section.rows if row.source), default=0)
     lines = [
@@ -117,10 +121,12 @@ def _item(text: str) -> str:
     return "\n".join(lines)
 
 
-def rows_of(facts: Mapping[str, Fact], names: Sequence[tuple[str, str]]) -> tuple[Row, ...]:
+def rows_of(facts: Mapping[str, Fact], names: Sequence[tuple[str, str]]) -> tuple[InspectedRow, ...]:
     """Facts under the names people use, in that order; those that are absent are left out."""
     return tuple(
-        Row(title, "unknown" if facts[name].value is None else str(facts[name].value), facts[name].source)
+        InspectedRow(
+            title, "unknown" if facts[name].value is None else str(facts[name].value), facts[name].source
+        )
         for name, title in names
         if name in facts
     )

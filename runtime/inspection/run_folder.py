@@ -10,9 +10,9 @@ from ..causes import brief_names, find_causes
 from ..errors import RunFolderError
 from ..runs.info import FileRef, RunInfo, Timings, read_info
 from ..runs.reader import open_run
-from ..runs.writer import finished_parts
+from ..runs.writer import finished_gate_parts
 from ..session.model_file import file_sha256
-from .inspection import Inspection, Row, Section
+from .inspection import InspectedRow, InspectedSection, Inspection
 
 _SHOWN = 5
 
@@ -27,7 +27,7 @@ def inspect_run(path: Path) -> Inspection:
     try:
         parts = open_run(path).parts
     except RunFolderError as error:
-        problems, parts = (str(error),), finished_parts(path, info)
+        problems, parts = (str(error),), finished_gate_parts(path, info)
     done = info.samples_in(parts)
     manifest = info.manifest
     model, annotations = _state(info.model), _state(info.annotations)
@@ -38,18 +38,18 @@ def inspect_run(path: Path) -> Inspection:
         "run",
         f"{state}; {manifest.family}, {manifest.gating} gating, {counted(manifest.layers, 'fusion layer')}",
         sections=(
-            Section("Run", _run(info, done, parts, noun)),
-            Section(
+            InspectedSection("Run", _run(info, done, parts, noun)),
+            InspectedSection(
                 "Made from",
                 (
-                    Row("model", info.model.path, model),
-                    Row("annotations", info.annotations.path, annotations),
-                    *(Row("video", folder) for folder in info.features.video),
-                    Row("audio", info.features.audio),
-                    *([Row("text", info.features.text)] if info.features.text else []),
+                    InspectedRow("model", info.model.path, model),
+                    InspectedRow("annotations", info.annotations.path, annotations),
+                    *(InspectedRow("video", folder) for folder in info.features.video),
+                    InspectedRow("audio", info.features.audio),
+                    *([InspectedRow("text", info.features.text)] if info.features.text else []),
                 ),
             ),
-            Section("Left out", _left_out(info)),
+            InspectedSection("Left out", _left_out(info)),
         ),
         problems=problems,
         warnings=(*manifest.warnings, *manifest.doubts),
@@ -66,11 +66,11 @@ def inspect_run(path: Path) -> Inspection:
     )
 
 
-def _left_out(info: RunInfo) -> tuple[Row, ...]:
+def _left_out(info: RunInfo) -> tuple[InspectedRow, ...]:
     """A row per cause, with the samples it befell."""
     causes = find_causes((sample.sample_id, sample.reason) for sample in info.skipped)
     rows = [
-        Row(
+        InspectedRow(
             counted(len(cause.names), "sample") if cause.names[1:] else cause.names[0],
             cause.reason,
             brief_names(cause.names) if cause.names[1:] else "",
@@ -78,24 +78,24 @@ def _left_out(info: RunInfo) -> tuple[Row, ...]:
         for cause in causes[:_SHOWN]
     ]
     if len(causes) > _SHOWN:
-        rows.append(Row("…", f"and {len(causes) - _SHOWN} more causes"))
+        rows.append(InspectedRow("…", f"and {len(causes) - _SHOWN} more causes"))
     return tuple(rows)
 
 
-def _run(info: RunInfo, done: int, parts: int, noun: str) -> tuple[Row, ...]:
+def _run(info: RunInfo, done: int, parts: int, noun: str) -> tuple[InspectedRow, ...]:
     queries = info.samples if info.queries is None else info.queries
     told = info.timings
     return (
-        Row("holds", ", ".join(_stored(info)) or "nothing"),
-        Row(f"{noun}s", f"{done} of {info.samples}" if done < info.samples else str(info.samples)),
-        *([Row("queries", str(queries))] if info.per_video else []),
-        Row("parts", f"{parts} of {info.parts}" if parts < info.parts else str(info.parts)),
-        *([Row("left out", str(len(info.skipped)))] if info.skipped else []),
-        Row("model SHA-256", f"{info.model.sha256[:16]}…"),
-        Row("device", f"{info.device}, batches of {info.batch_size}"),
-        Row("took", f"{told.seconds:.1f} s, {told.samples_per_second:.1f} {noun}s/s"),
-        *([Row("at work", _stages(told))] if told.seconds else []),
-        Row("versions", ", ".join(f"{name} {number}" for name, number in info.versions.items())),
+        InspectedRow("holds", ", ".join(_stored(info)) or "nothing"),
+        InspectedRow(f"{noun}s", f"{done} of {info.samples}" if done < info.samples else str(info.samples)),
+        *([InspectedRow("queries", str(queries))] if info.per_video else []),
+        InspectedRow("parts", f"{parts} of {info.parts}" if parts < info.parts else str(info.parts)),
+        *([InspectedRow("left out", str(len(info.skipped)))] if info.skipped else []),
+        InspectedRow("model SHA-256", f"{info.model.sha256[:16]}…"),
+        InspectedRow("device", f"{info.device}, batches of {info.batch_size}"),
+        InspectedRow("took", f"{told.seconds:.1f} s, {told.samples_per_second:.1f} {noun}s/s"),
+        *([InspectedRow("at work", _stages(told))] if told.seconds else []),
+        InspectedRow("versions", ", ".join(f"{name} {number}" for name, number in info.versions.items())),
     )
 
 

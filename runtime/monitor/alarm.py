@@ -10,17 +10,17 @@ import msgspec
 from ..brief import brief
 
 #: What can go wrong, each watched by a detector of its own.
-Kind = Literal[
+AlarmKind = Literal[
     "drift", "level", "saturation", "collapse", "constant", "frozen", "nan", "stale", "missing", "loss"
 ]
-KINDS: tuple[Kind, ...] = (
+ALARM_KINDS: tuple[AlarmKind, ...] = (
     *("drift", "level", "saturation", "collapse", "constant"),
     *("frozen", "nan", "stale", "missing", "loss"),
 )
 
 
 @dataclass(frozen=True)
-class Reading:
+class WindowReading:
     """What one detector reads off one window, beside the threshold it was held against.
 
     - ``kind``: the detector. ``gate`` and ``layer``: the row, empty and None for the whole window.
@@ -31,7 +31,7 @@ class Reading:
     - ``excess``: ``value``'s distance from the baseline over the threshold's; it fires from 1 on.
     """
 
-    kind: Kind
+    kind: AlarmKind
     gate: str
     layer: int | None
     window: int
@@ -77,13 +77,13 @@ class Alarm:
     state: Literal["firing", "resolved"]
     model: str
     slice: str
-    kinds: tuple[Kind, ...]
+    kinds: tuple[AlarmKind, ...]
     window: int
     first: float
     last: float
     videos: int
     diagnosis: Diagnosis
-    readings: tuple[Reading, ...]
+    readings: tuple[WindowReading, ...]
     examples: tuple[Example, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

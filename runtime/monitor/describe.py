@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from .alarm import Alarm, Kind, Reading
+from .alarm import Alarm, AlarmKind, WindowReading
 
 #: What each detector looks for, as a person would say it.
-MEANING: dict[Kind, str] = {
+MEANING: dict[AlarmKind, str] = {
     "drift": "gates are distributed otherwise",
     "level": "gates are higher or lower on average",
     "saturation": "more videos whose gates are mostly saturated",
@@ -37,7 +37,7 @@ def headline(alarm: Alarm) -> str:
     return f"{found}; {reading_text(alarm.readings[0])}" if alarm.readings else found
 
 
-def reading_text(reading: Reading) -> str:
+def reading_text(reading: WindowReading) -> str:
     """``drift of attention.0 is 0.31, baseline 0.02, threshold 0.07 (window 25)``."""
     row = f" of {reading.gate}.{reading.layer}" if reading.layer is not None else ""
     of = "%" if reading.kind in _SHARES else " s" if reading.kind == "stale" else ""
@@ -52,7 +52,7 @@ def reading_text(reading: Reading) -> str:
     return f"{text} (window {reading.window})" if reading.window else text
 
 
-def _threshold(reading: Reading, number: Callable[[float], str]) -> str:
+def _threshold(reading: WindowReading, number: Callable[[float], str]) -> str:
     """The threshold as ``number`` writes it; of a share beyond 1, that nothing can exceed it."""
     beyond = reading.kind in _SHARES and reading.threshold > 1
     return "none (over 100%)" if beyond else number(reading.threshold)
@@ -70,13 +70,13 @@ def alarm_text(alarm: Alarm) -> str:
     return "\n".join(lines)
 
 
-def readings_table(readings: Sequence[Reading]) -> str:
+def readings_table(readings: Sequence[WindowReading]) -> str:
     """Readings under each other, as a table of text."""
     rows: list[tuple[str, ...]] = [("", "gate", "value", "baseline", "threshold", "beyond")]
     for one in readings:
         gate = f"{one.gate}.{one.layer}" if one.layer is not None else "all"
 
-        def number(value: float, kind: Kind = one.kind) -> str:
+        def number(value: float, kind: AlarmKind = one.kind) -> str:
             return f"{value:.1%}" if kind in _SHARES else f"{value:.4f}"
 
         shown = (number(one.value), number(one.baseline), _threshold(one, number))

@@ -16,7 +16,7 @@ from ..gates.manifest import Manifest
 from ..session.device import DeviceOptions
 from ..session.model_file import read_model_file
 from ..session.session import GateSession
-from .lengths import Lengths, alike, draw
+from .lengths import Lengths, alike, draw_batches
 from .opening import open_on
 from .pairs import ratio
 from .plain import why_no_plain, write_plain
@@ -28,7 +28,7 @@ EAGER_MODEL = "eager-model"
 # Far above rounding on any device, far below another model's outputs.
 _SAME = 1e-2
 
-Run = Callable[[Mapping[str, Any]], Any]
+RunBatch = Callable[[Mapping[str, Any]], Any]
 
 
 def cost_of_tracking(
@@ -52,7 +52,7 @@ def cost_of_eager(
     Needs the room with PyTorch, and raises what building the model there raises;
     :class:`~gatescope.runtime.errors.GatescopeError` where the two compute different things.
     """
-    opened: AbstractContextManager[Run] = plugins.load(plugins.PLUGINS, EAGER_MODEL)(
+    opened: AbstractContextManager[RunBatch] = plugins.load(plugins.PLUGINS, EAGER_MODEL)(
         checkpoint, session.manifest, device=session.device, threads=session.threads
     )
     with opened as eager:
@@ -61,12 +61,17 @@ def cost_of_eager(
 
 
 def _compare(
-    first: Run, second: Run, manifest: Manifest, lengths: Lengths, sizes: Sequence[int], budget: Budget
+    first: RunBatch,
+    second: RunBatch,
+    manifest: Manifest,
+    lengths: Lengths,
+    sizes: Sequence[int],
+    budget: Budget,
 ) -> tuple[Comparison, ...]:
     """How much longer ``second`` takes than ``first``."""
     found: list[Comparison] = []
     for size in sizes:
-        batches = draw(manifest, lengths, size)
+        batches = draw_batches(manifest, lengths, size)
         found.append(
             Comparison(
                 size,
@@ -80,9 +85,9 @@ def _compare(
     return tuple(found)
 
 
-def _check_same(session: GateSession, eager: Run, lengths: Lengths) -> None:
+def _check_same(session: GateSession, eager: RunBatch, lengths: Lengths) -> None:
     """Comparing the speed of two different models would say nothing."""
-    (batch,) = draw(session.manifest, alike(*lengths.longest), 1)
+    (batch,) = draw_batches(session.manifest, alike(*lengths.longest), 1)
     ours, theirs = session.run(batch).raw, eager(batch)
     certificate = session.manifest.certificate  # a file in half precision was allowed to differ more
     tolerance = max(_SAME, certificate.atol if certificate else 0.0)

@@ -12,7 +12,7 @@ from .results import Profile
 
 FIGURE_PLUGIN = "profile-figure"
 DOCUMENT = "profile.json"
-FIGURE = "profile.png"
+PROFILE_FIGURE = "profile.png"
 
 
 def write_profile(profile: Profile, folder: Path) -> list[str]:
@@ -24,10 +24,10 @@ def write_profile(profile: Profile, folder: Path) -> list[str]:
     document = json.dumps(profile.to_dict(), ensure_ascii=False, indent=1).encode() + b"\n"
     contents, told = {DOCUMENT: document}, [f"wrote {folder / DOCUMENT}"]
     try:
-        contents[FIGURE] = plugins.load(plugins.PLUGINS, FIGURE_PLUGIN)(profile)
-        told.append(f"wrote {folder / FIGURE}")
+        contents[PROFILE_FIGURE] = plugins.load(plugins.PLUGINS, FIGURE_PLUGIN)(profile)
+        told.append(f"wrote {folder / PROFILE_FIGURE}")
     except MissingExtraError as missing:
-        told.append(f"no {FIGURE}: {missing.problem} ({missing.fix})")
-        (folder / FIGURE).unlink(missing_ok=True)
+        told.append(f"no {PROFILE_FIGURE}: {missing.problem} ({missing.fix})")
+        (folder / PROFILE_FIGURE).unlink(missing_ok=True)
     write_together(folder, contents)
     return told

@@ -17,7 +17,7 @@ import msgspec
 
 from ..errors import GatescopeError
 
-Request = TypeVar("Request")
+AskedOf = TypeVar("AskedOf")
 
 _FIRST_TO_GO = Path("/proc/self/oom_score_adj")
 # The exit code of a fresh process whose failure has a name.
@@ -36,7 +36,7 @@ class Outcome:
 def in_fresh_process(
     module: str, request: object, *, environment: Mapping[str, str] | None = None
 ) -> Outcome:
-    """Run a module of this package, which does :func:`answer`, on ``request``.
+    """Run a module of this package, which does :func:`answer_requests`, on ``request``.
 
     A :class:`GatescopeError` there is raised here; any other failure becomes one with the last thing it said.
     """
@@ -60,7 +60,7 @@ def in_fresh_process(
     return Outcome(tuple(done.stdout.splitlines()), killed)
 
 
-def answer(kind: type[Request], work: Callable[[Request], None]) -> None:
+def answer_requests(kind: type[AskedOf], work: Callable[[AskedOf], None]) -> None:
     """In the fresh process: ``work`` on the request it was started with.
 
     Where memory runs out, the system is asked to end this process before any other.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..array_types import Float32s
 from ..data.annotations import Annotation, read_annotations
 from ..gates.manifest import Manifest, Preprocessing
 from .samples import random_batch
@@ -20,8 +20,6 @@ SPECIAL_TOKENS = 2
 _POOL = 64
 _MOST_BATCHES = 32
 _FEWEST_BATCHES = 2
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def lengths_of_annotations(path: Path, preprocessing: Preprocessing) -> Lengths:
     return Lengths(tuple(pairs), told, rule)
 
 
-def draw(manifest: Manifest, lengths: Lengths, batch_size: int) -> tuple[Mapping[str, Floats], ...]:
+def draw_batches(manifest: Manifest, lengths: Lengths, batch_size: int) -> tuple[Mapping[str, Float32s], ...]:
     """Random batches of ``batch_size`` samples: one where all are alike, else several that hold the lengths.
 
     The lengths are taken evenly over their sorted list, so that few samples hold the distribution, and

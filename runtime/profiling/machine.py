@@ -9,7 +9,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from ..runs.provenance import versions
+from ..runs.provenance import run_versions
 from ..session.device import available_cpus
 from ..session.session import GateSession
 from .results import Machine
@@ -31,7 +31,7 @@ def describe_machine(session: GateSession, *, beside: tuple[str, ...] = ()) -> M
         gpu=gpu_name() if session.device == "cuda" else None,
         system=platform.platform(),
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        versions=versions(session.versions | {package: version(package) for package in beside}),
+        versions=run_versions(session.versions | {package: version(package) for package in beside}),
     )
 
 

@@ -20,10 +20,10 @@ _FEWEST_PAIRS = 7
 _MOST_PAIRS = 200
 _CHANCE = 0.05
 
-Call = Callable[[int], object]
+NumberedCall = Callable[[int], object]
 
 
-def ratio(first: Call, second: Call, budget: Budget) -> Ratio:
+def ratio(first: NumberedCall, second: NumberedCall, budget: Budget) -> Ratio:
     """How long ``second`` takes for each second of ``first``.
 
     Blocks of calls alternate, with a short pause between them and the order turned round from pair to pair;
@@ -40,7 +40,7 @@ def ratio(first: Call, second: Call, budget: Budget) -> Ratio:
     ratios: list[float] = []
     spent = 0.0
     while not _enough(len(ratios), spent, budget):
-        took: dict[Call, float] = {}
+        took: dict[NumberedCall, float] = {}
         for call in (first, second) if len(ratios) % 2 == 0 else (second, first):
             time.sleep(_PAUSE_SECONDS)
             began = time.perf_counter()
@@ -49,10 +49,10 @@ def ratio(first: Call, second: Call, budget: Budget) -> Ratio:
             took[call] = time.perf_counter() - began
         ratios.append(took[second] / took[first])
         spent += sum(took.values())
-    return summarise(ratios)
+    return ratio_of_pairs(ratios)
 
 
-def summarise(ratios: Sequence[float]) -> Ratio:
+def ratio_of_pairs(ratios: Sequence[float]) -> Ratio:
     """The median of paired ratios, their middle half, and whether they differ from 1 by more than chance."""
     low, middle, high = np.percentile(ratios, [25, 50, 75])
     above = sum(one > 1 for one in ratios)

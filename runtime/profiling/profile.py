@@ -17,8 +17,8 @@ from .comparisons import cost_of_eager, cost_of_tracking
 from .lengths import Lengths
 from .machine import describe_machine
 from .opening import open_on
-from .request import Request, check_request
-from .results import Inputs, Profile, Recommendation, Row, Start, Subject, Trace, Unavailable
+from .request import ProfileRequest, check_request
+from .results import Inputs, Profile, ProfiledModel, ProfileRow, Recommendation, Start, Trace, Unavailable
 from .start import StartRequest, measure_start
 from .sweep import recommend, sweep
 from .trace import TraceRequest, measure_trace
@@ -29,7 +29,7 @@ Tell = Callable[[str], None]
 Found = TypeVar("Found")
 
 
-def profile_model(request: Request, *, tell: Tell = lambda _: None) -> Profile:
+def profile_model(request: ProfileRequest, *, tell: Tell = lambda _: None) -> Profile:
     """Measure the speed, the memory and the cost of tracking of the model that ``request`` names.
 
     ``tell`` is called with a line for each step. Only temporary files are written. Raises what
@@ -40,7 +40,7 @@ def profile_model(request: Request, *, tell: Tell = lambda _: None) -> Profile:
     manifest, lengths = check_request(request)
     with open_on(request.model, request.wanted) as session:
         machine = describe_machine(session, beside=("torch",) if request.checkpoint else ())
-        starts, rows = list[Start](), list[Row]()
+        starts, rows = list[Start](), list[ProfileRow]()
         for one in lengths:
             start, found = _measure(request, session, one, tell)
             starts.append(start)
@@ -78,7 +78,9 @@ def profile_model(request: Request, *, tell: Tell = lambda _: None) -> Profile:
     )
 
 
-def _measure(request: Request, session: GateSession, lengths: Lengths, tell: Tell) -> tuple[Start, list[Row]]:
+def _measure(
+    request: ProfileRequest, session: GateSession, lengths: Lengths, tell: Tell
+) -> tuple[Start, list[ProfileRow]]:
     tell("loading, and memory, in a fresh process")
     clips, words = lengths.longest
     start, tried = measure_start(
@@ -96,7 +98,7 @@ def _measure(request: Request, session: GateSession, lengths: Lengths, tell: Tel
     return start, rows
 
 
-def _sizes(rows: Sequence[Row], best: Recommendation) -> tuple[int, ...]:
+def _sizes(rows: Sequence[ProfileRow], best: Recommendation) -> tuple[int, ...]:
     """The smallest batch and the recommended one: what an answer takes at least, and what is best."""
     measured = [
         row.batch_size
@@ -106,7 +108,7 @@ def _sizes(rows: Sequence[Row], best: Recommendation) -> tuple[int, ...]:
     return tuple(dict.fromkeys((min(measured), best.batch_size)))
 
 
-def _trace(request: Request, session: GateSession, best: Recommendation) -> Trace | Unavailable:
+def _trace(request: ProfileRequest, session: GateSession, best: Recommendation) -> Trace | Unavailable:
     if session.manifest.format != "onnx":
         return Unavailable(_ONLY_ONNX)
     samples, threads = _whole_runs(session, best.batch_size)
@@ -130,7 +132,7 @@ def _whole_runs(session: GateSession, batch_size: int) -> tuple[int, int]:
     return batch_size, session.threads
 
 
-def _found(request: Request, session: GateSession) -> DeviceOptions:
+def _found(request: ProfileRequest, session: GateSession) -> DeviceOptions:
     """What was wanted, with the device and the threads that ``session`` found for it."""
     graphs = request.wanted.cuda_graphs and session.device == "cuda"
     return replace(request.wanted, device=session.device, threads=session.threads, cuda_graphs=graphs)
@@ -146,8 +148,8 @@ def _unless_short(measure: Callable[[], Found]) -> Found | Unavailable:
         raise
 
 
-def _subject(path: Path, manifest: Manifest) -> Subject:
-    return Subject(
+def _subject(path: Path, manifest: Manifest) -> ProfiledModel:
+    return ProfiledModel(
         path=str(path),
         sha256=file_sha256(path),
         bytes=path.stat().st_size,

@@ -25,7 +25,7 @@ _MOST_CALLERS = 1_000
 
 
 @dataclass(frozen=True)
-class Request:
+class ProfileRequest:
     """What to measure.
 
     - ``batch_sizes``: samples in a batch. ``clips``, ``words``: lengths of all samples, by default the most
@@ -47,7 +47,7 @@ class Request:
     checkpoint: Path | None = None
 
 
-def check_request(request: Request) -> tuple[Manifest, tuple[Lengths, ...]]:
+def check_request(request: ProfileRequest) -> tuple[Manifest, tuple[Lengths, ...]]:
     """The model's manifest and the lengths to measure at.
 
     Raises :class:`~gatescope.runtime.errors.UsageError` for numbers below 1, a checkpoint or run folder in
@@ -82,7 +82,7 @@ def refuse_output(folder: Path) -> None:
         )
 
 
-def _check_numbers(request: Request) -> None:
+def _check_numbers(request: ProfileRequest) -> None:
     numbers = {
         "--batch-size": request.batch_sizes,
         "--clips": request.clips,
@@ -122,7 +122,7 @@ def _refuse_others(path: Path) -> None:
         )
 
 
-def _lengths(request: Request, manifest: Manifest) -> tuple[Lengths, ...]:
+def _lengths(request: ProfileRequest, manifest: Manifest) -> tuple[Lengths, ...]:
     recipe = manifest.preprocessing
     takes_text = "src_txt" in manifest.input_names
     if request.annotations is not None:

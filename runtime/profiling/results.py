@@ -12,7 +12,7 @@ import msgspec
 
 
 @dataclass(frozen=True)
-class Subject:
+class ProfiledModel:
     """The file that was measured."""
 
     path: str
@@ -82,7 +82,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Row:
+class ProfileRow:
     """One size of batch at one distribution of lengths (``clips``, ``words``: the medians).
 
     - ``calls``: how many were timed. ``samples_per_second`` of all callers together; ``p50_ms``, ``p95_ms``,
@@ -118,7 +118,7 @@ class Recommendation:
 
 
 @dataclass(frozen=True)
-class Part:
+class PartTiming:
     """One part of the graph in one run: its time, its share of all nodes' time, how many nodes it is."""
 
     name: str
@@ -153,7 +153,7 @@ class Trace:
     batch_size: int
     threads: int
     runs: int
-    parts: tuple[Part, ...]
+    parts: tuple[PartTiming, ...]
     placement: tuple[Placement, ...]
     on_cpu: dict[str, int]
     arena_bytes: int | None
@@ -197,11 +197,11 @@ class Profile:
       ``eager``: PyTorch with hooks that record the gates against the file; None where it was not asked for.
     """
 
-    subject: Subject
+    subject: ProfiledModel
     machine: Machine
     inputs: Inputs
     start: Start
-    rows: tuple[Row, ...]
+    rows: tuple[ProfileRow, ...]
     recommended: tuple[Recommendation, ...]
     trace: Trace | Unavailable
     tracking: tuple[Comparison, ...] | Unavailable

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..array_types import Float32s
 from ..data.prepare import TEF_CHANNELS, Sample, collate, tef_channels
 from ..gates.manifest import Preprocessing
-
-Floats = NDArray[np.float32]
 
 
 def random_sample(preprocessing: Preprocessing, clips: int, words: int, rng: np.random.Generator) -> Sample:
     """A sample with rows of unit length and TEF where the recipe has it, as real ones have."""
 
-    def rows(count: int, width: int) -> Floats:
+    def rows(count: int, width: int) -> Float32s:
         x = rng.standard_normal((count, width)).astype(np.float32)
         return x / np.linalg.norm(x, axis=1, keepdims=True)
 
@@ -28,6 +26,6 @@ def random_sample(preprocessing: Preprocessing, clips: int, words: int, rng: np.
 
 def random_batch(
     preprocessing: Preprocessing, lengths: Iterable[tuple[int, int]], rng: np.random.Generator
-) -> dict[str, Floats]:
+) -> dict[str, Float32s]:
     """A padded batch of the full set, one random sample for each (clips, words) of ``lengths``."""
     return collate([random_sample(preprocessing, clips, words, rng) for clips, words in lengths])

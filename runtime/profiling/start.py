@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import GatescopeError, OutOfMemoryError
 from ..session.device import DeviceOptions
-from .fresh import answer, in_fresh_process, tell_parent
+from .fresh import answer_requests, in_fresh_process, tell_parent
 from .peak_memory import peak_memory
 from .results import Start
 
@@ -136,4 +136,4 @@ def _above(before: int | None) -> int | None:
 
 
 if __name__ == "__main__":
-    answer(StartRequest, _work)
+    answer_requests(StartRequest, _work)

@@ -10,13 +10,13 @@ import numpy as np
 
 from ..errors import OutOfMemoryError
 from ..session.session import GateSession
-from .lengths import Lengths, draw
-from .results import Recommendation, Row
+from .lengths import Lengths, draw_batches
+from .results import ProfileRow, Recommendation
 from .start import Tried
-from .timing import Budget, Call, block_rates, latencies_ms, time_calls, warm_up
+from .timing import Budget, TimedCall, block_rates, latencies_ms, time_calls, warm_up
 
 # A larger batch costs memory and latency: below this gain it is not worth them.
-ENOUGH = 0.97
+NEARLY_FASTEST = 0.97
 # All sizes are measured in turns, so that whatever else the machine does hits all of them alike.
 _ROUNDS = 3
 
@@ -29,7 +29,7 @@ def sweep(
     *,
     concurrency: int,
     tell: Callable[[str], None],
-) -> list[Row]:
+) -> list[ProfileRow]:
     """One row for each size of batch in ``tried``, ascending; those that failed there are not run again."""
     series = [_Series(session, lengths, tried[size], concurrency) for size in sorted(tried)]
     pieces = budget.split(_ROUNDS)
@@ -46,10 +46,10 @@ class _Series:
     def __init__(self, session: GateSession, lengths: Lengths, tried: Tried, concurrency: int) -> None:
         self._session, self._lengths, self._concurrency = session, lengths, concurrency
         self._size = tried.batch_size
-        self._row = Row(
+        self._row = ProfileRow(
             lengths.clips, lengths.words, self._size, peak_bytes=tried.peak_bytes, failure=tried.failure
         )
-        self._calls: list[Call] = []
+        self._calls: list[TimedCall] = []
         self._rates: list[float] = []
 
     def measure(self, budget: Budget) -> None:
@@ -58,7 +58,7 @@ class _Series:
             return
         try:
             # Drawn anew each time: the batches of all sizes at once may not fit into memory.
-            batches = draw(self._session.manifest, self._lengths, self._size)
+            batches = draw_batches(self._session.manifest, self._lengths, self._size)
             first = len(self._calls)
 
             def call(number: int) -> None:
@@ -73,7 +73,7 @@ class _Series:
         self._calls += calls
         self._rates += block_rates(calls, self._concurrency * len(batches))
 
-    def row(self) -> Row:
+    def row(self) -> ProfileRow:
         """What they say together."""
         if self._row.failure is not None:
             return self._row
@@ -91,7 +91,7 @@ class _Series:
         )
 
 
-def recommend(rows: Sequence[Row]) -> tuple[Recommendation, ...]:
+def recommend(rows: Sequence[ProfileRow]) -> tuple[Recommendation, ...]:
     """For each (clips, words) the smallest batch within 3 % of the best throughput; none where all failed."""
     found: list[Recommendation] = []
     for (clips, words), group in groupby(rows, key=lambda row: (row.clips, row.words)):
@@ -101,6 +101,6 @@ def recommend(rows: Sequence[Row]) -> tuple[Recommendation, ...]:
             if row.samples_per_second is not None and row.video_hours_per_hour is not None
         ]
         best = max((one.samples_per_second for one in measured), default=0.0)
-        good = [one for one in measured if one.samples_per_second >= ENOUGH * best]
+        good = [one for one in measured if one.samples_per_second >= NEARLY_FASTEST * best]
         found += sorted(good, key=lambda one: one.batch_size)[:1]
     return tuple(found)

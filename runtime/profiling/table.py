@@ -7,7 +7,17 @@ from collections.abc import Callable, Sequence
 from ..brief import counted
 from ..inspection.inspection import size_of
 from .parts import OTHER
-from .results import Comparison, Machine, Profile, Ratio, Recommendation, Row, Start, Trace, Unavailable
+from .results import (
+    Comparison,
+    Machine,
+    Profile,
+    ProfileRow,
+    Ratio,
+    Recommendation,
+    Start,
+    Trace,
+    Unavailable,
+)
 
 # With fewer calls a 99th percentile is little more than the slowest call.
 ENOUGH_CALLS = 100
@@ -98,7 +108,7 @@ def _speed(profile: Profile) -> str:
     return "\n".join(["Speed", *(f"  {line[cut:]}" for line in lines), *(f"  {note}" for note in notes)])
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: ProfileRow) -> list[str]:
     sizes = [str(row.clips), str(row.batch_size)]
     speeds = (row.samples_per_second, row.p50_ms, row.p95_ms, row.p99_ms)
     if row.failure is not None or row.video_hours_per_hour is None:

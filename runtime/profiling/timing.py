@@ -47,7 +47,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Call:
+class TimedCall:
     """When one call began and ended, in seconds of :func:`time.perf_counter`."""
 
     began: float
@@ -63,7 +63,7 @@ def warm_up(call: Callable[[int], object]) -> None:
             break
 
 
-def time_calls(call: Callable[[int], object], budget: Budget, *, concurrency: int = 1) -> list[Call]:
+def time_calls(call: Callable[[int], object], budget: Budget, *, concurrency: int = 1) -> list[TimedCall]:
     """Let ``concurrency`` threads do ``call`` again and again at the same time.
 
     ``call`` is given the number of the call, from 0. What it raises is raised, and ends all threads.
@@ -71,15 +71,15 @@ def time_calls(call: Callable[[int], object], budget: Budget, *, concurrency: in
     stop = threading.Event()
     start = threading.Barrier(concurrency)
 
-    def work(caller: int) -> list[Call]:
-        done: list[Call] = []
+    def work(caller: int) -> list[TimedCall]:
+        done: list[TimedCall] = []
         start.wait()
         first = time.perf_counter()
         try:
             while not stop.is_set() and not budget.spent(len(done), first):
                 before = time.perf_counter()
                 call(caller + len(done) * concurrency)
-                done.append(Call(before, time.perf_counter()))
+                done.append(TimedCall(before, time.perf_counter()))
         except BaseException:
             stop.set()
             raise
@@ -93,13 +93,13 @@ def time_calls(call: Callable[[int], object], budget: Budget, *, concurrency: in
             stop.set()
 
 
-def latencies_ms(calls: Sequence[Call]) -> tuple[float, float, float]:
+def latencies_ms(calls: Sequence[TimedCall]) -> tuple[float, float, float]:
     """The 50th, 95th and 99th percentile of the calls' durations, in milliseconds."""
     p50, p95, p99 = np.percentile([1e3 * (call.ended - call.began) for call in calls], [50, 95, 99])
     return float(p50), float(p95), float(p99)
 
 
-def block_rates(calls: Sequence[Call], block: int) -> list[float]:
+def block_rates(calls: Sequence[TimedCall], block: int) -> list[float]:
     """Calls per second in each block of ``block`` calls that ended one after the other.
 
     With a block as long as a round (every caller once, every batch once) a rate is that of a round. What is

@@ -23,9 +23,9 @@ from ..gates.manifest import Manifest
 from ..session.device import DeviceOptions
 from ..session.inputs import check_batch
 from ..session.model_file import ModelFile, read_model_file
-from .fresh import answer, in_fresh_process, tell_parent
+from .fresh import answer_requests, in_fresh_process, tell_parent
 from .parts import OTHER, in_order, parts_of_nodes
-from .results import Part, Placement, Trace
+from .results import PartTiming, Placement, Trace
 from .samples import random_batch
 from .timing import Budget
 
@@ -114,7 +114,7 @@ def nodes_of_runs(events: Sequence[Mapping[str, Any]]) -> Iterator[list[Node]]:
         ]
 
 
-def times_of_parts(runs: Sequence[Sequence[Node]], parts: Mapping[str, str]) -> tuple[Part, ...]:
+def times_of_parts(runs: Sequence[Sequence[Node]], parts: Mapping[str, str]) -> tuple[PartTiming, ...]:
     """The median time of each part over ``runs``; ``parts`` says by name which part a node belongs to.
 
     A node that is not among them (ONNX Runtime put it there) counts to the part of the node that ran before.
@@ -127,7 +127,7 @@ def times_of_parts(runs: Sequence[Sequence[Node]], parts: Mapping[str, str]) -> 
             found.append((before, node))
         labelled.append(found)
     return tuple(
-        Part(name, ms, share, nodes)
+        PartTiming(name, ms, share, nodes)
         for name, nodes, ms, share in sorted(_medians(labelled), key=lambda row: in_order(row[0]))
     )
 
@@ -195,4 +195,4 @@ def _named(events: Iterable[Mapping[str, Any]], name: str) -> list[Mapping[str, 
 
 
 if __name__ == "__main__":
-    answer(TraceRequest, lambda request: tell_parent(trace(request)))
+    answer_requests(TraceRequest, lambda request: tell_parent(trace(request)))

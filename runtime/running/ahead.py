@@ -12,11 +12,11 @@ from ..data.scratch import Scratch
 from ..runs.stopwatch import Stopwatch
 from .groups import Group
 from .loader import SampleLoader
-from .plan import Plan
+from .plan import RunPlan
 
 
 @dataclass(eq=False)
-class Batch:
+class ReadBatch:
     """A batch on its way. ``jobs``: rows that nobody reads yet, by video. ``left``: those not yet read."""
 
     group: Group
@@ -44,7 +44,7 @@ class ReadAhead:
     def __init__(
         self,
         crew: Crew,
-        plan: Plan,
+        plan: RunPlan,
         loader: SampleLoader,
         groups: Iterator[Group],
         reading: Stopwatch,
@@ -60,8 +60,8 @@ class ReadAhead:
         self._depth = depth
         self._memory = BatchMemory()
         self._open = 0
-        self._order: deque[Batch] = deque()
-        self._current: Batch | None = None
+        self._order: deque[ReadBatch] = deque()
+        self._current: ReadBatch | None = None
         self._all_laid_out = False
 
     def work(self) -> None:
@@ -86,7 +86,7 @@ class ReadAhead:
                 if batch.ready:
                     self._crew.changed.notify_all()
 
-    def take(self) -> Batch | None:
+    def take(self) -> ReadBatch | None:
         """The next batch, once it is filled; None after the last, or where the crew stops.
 
         Raises what reading it failed with.
@@ -101,14 +101,14 @@ class ReadAhead:
             raise batch.error
         return batch
 
-    def release(self, batch: Batch) -> None:
+    def release(self, batch: ReadBatch) -> None:
         """The batch was computed, and nobody looks at its arrays any more."""
         with self._crew.changed:
             self._memory.give_back(batch.padded.block)
             self._open -= 1
             self._crew.changed.notify_all()
 
-    def _next_job(self) -> tuple[Batch, list[int]] | None:
+    def _next_job(self) -> tuple[ReadBatch, list[int]] | None:
         crew = self._crew
         with crew.changed:
             while crew.wait_until(lambda: self._jobs_left or self._all_laid_out or self._open < self._depth):
@@ -141,7 +141,7 @@ class ReadAhead:
         rows: dict[str, list[int]] = {}
         for row, place in enumerate(group.places):
             rows.setdefault(plan.samples[place].vid, []).append(row)
-        self._current = Batch(group, padded, deque(rows.values()))
+        self._current = ReadBatch(group, padded, deque(rows.values()))
         self._order.append(self._current)
         self._open += 1
         self._crew.changed.notify_all()

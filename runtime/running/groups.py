@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .buckets import buckets
-from .plan import Plan
+from .plan import RunPlan
 
 # On CUDA a new shape of batch costs more than some padding: memory is set aside for it. So lengths are
 # rounded up to multiples of this.
@@ -29,7 +29,7 @@ class Group:
     words: int
 
 
-def groups(plan: Plan) -> Iterator[Group]:
+def groups(plan: RunPlan) -> Iterator[Group]:
     """The batches of the parts that are missing, part by part.
 
     A model with exact batching gives a sample the same in any batch, so within a part samples of similar

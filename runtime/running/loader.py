@@ -10,13 +10,13 @@ from ..data.padded import PaddedBatch
 from ..data.prepare import write_clips, write_words
 from ..data.scratch import Scratch
 from ..errors import DatasetError, InputError
-from .plan import Plan
+from .plan import RunPlan
 
 
 class SampleLoader:
     """Loads samples of a plan, whose files must be as they were when the plan was made; for any thread."""
 
-    def __init__(self, plan: Plan, folders: FeatureFolders) -> None:
+    def __init__(self, plan: RunPlan, folders: FeatureFolders) -> None:
         self._plan = plan
         self._folders = folders
 

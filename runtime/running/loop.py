@@ -16,7 +16,7 @@ from .behind import Computed, WriteBehind
 from .groups import groups
 from .loader import SampleLoader
 from .parts import assemble
-from .plan import Plan
+from .plan import RunPlan
 
 # A call of the session keeps every core busy; with the next one under way, none is idle where one call ends
 # and another begins. More would only hold more batches in memory.
@@ -31,7 +31,7 @@ _WAITING_SHARE = 0.25
 _LOOK_BACK = 5.0
 
 
-def run_parts(session: GateSession, plan: Plan, folders: FeatureFolders, clock: RunClock) -> None:
+def run_parts(session: GateSession, plan: RunPlan, folders: FeatureFolders, clock: RunClock) -> None:
     """Compute and write every part that is missing.
 
     Several threads read, two compute, one writes. Whatever ends one of them, also an interruption of the

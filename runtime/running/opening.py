@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import ModelFileError
 from ..gates.manifest import Manifest
 from ..runs.info import FileRef, RunInfo
-from ..runs.provenance import file_ref, versions
+from ..runs.provenance import file_ref, run_versions
 from ..session.session import GateSession
 
 
@@ -51,5 +51,5 @@ class Opening:
             model=model,
             device=session.device,
             tf32=session.tf32,
-            versions=versions(session.versions),
+            versions=run_versions(session.versions),
         )

@@ -12,11 +12,11 @@ from ..runs.summary_table import SampleSummary, cut_summary
 from ..runs.table import SampleGates, cut_sample
 from ..session.session import Outputs
 from .behind import Computed
-from .plan import Plan, sample_id
+from .plan import RunPlan, sample_id
 
 
 @dataclass(frozen=True)
-class Part:
+class AssembledPart:
     """Whatever of gates, statistics and predictions the run stores; ``end``: how many samples end with it."""
 
     end: int
@@ -25,7 +25,7 @@ class Part:
     lines: list[str] = field(default_factory=list[str])
 
 
-def assemble(plan: Plan, batches: Sequence[Computed]) -> Part:
+def assemble(plan: RunPlan, batches: Sequence[Computed]) -> AssembledPart:
     """Put the samples of all batches of a part back into annotation order.
 
     Raises :class:`~gatescope.runtime.errors.GatescopeError` where the model gave NaN or Inf.
@@ -36,7 +36,7 @@ def assemble(plan: Plan, batches: Sequence[Computed]) -> Part:
         for number, computed in enumerate(batches)
         for row, place in enumerate(computed.group.places)
     )
-    part = Part(end=rows[-1][0] + 1)
+    part = AssembledPart(end=rows[-1][0] + 1)
     for place, row, number in rows:
         sample, clips, outputs = plan.samples[place], plan.clips[place], batches[number].outputs
         name = sample_id(info, sample)

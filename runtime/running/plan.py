@@ -29,7 +29,7 @@ from .opening import Opening
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class RunPlan:
     """A run that may begin or go on.
 
     - ``writer``: at the first part that is missing.
@@ -60,7 +60,7 @@ def begin_run(
     clock: RunClock,
     *,
     skip_bad: bool,
-) -> Plan:
+) -> RunPlan:
     """Check every sample, and only then make the folder; its lock is held until ``stack`` closes.
 
     Meanwhile the model is opened, which completes ``draft``. Raises at once what opening it raises,
@@ -106,7 +106,7 @@ def begin_run(
     with writing(folder):
         claim_new(folder, stack)
         writer = RunWriter.begin(folder, info, table)
-    return Plan(writer, checked.good, checked.clips, checked.words, checked.states)
+    return RunPlan(writer, checked.good, checked.clips, checked.words, checked.states)
 
 
 def _covered(info: RunInfo, checked: CheckedSamples) -> Iterator[Covered]:
@@ -118,7 +118,7 @@ def _covered(info: RunInfo, checked: CheckedSamples) -> Iterator[Covered]:
 
 def resume_run(
     folder: Path, earlier: RunInfo, folders: FeatureFolders, queries: list[Annotation], clock: RunClock
-) -> Plan:
+) -> RunPlan:
     """Go on with ``earlier``: its choice of samples stands, those that are left are checked again.
 
     Raises :class:`RunFolderError` where the folder was changed, :class:`DatasetError` where a sample that
@@ -150,7 +150,7 @@ def resume_run(
     clips = planned.unique("sample_id", keep="first", maintain_order=True)["clips"]
     words = [0] * done + checked.words
     states = np.concatenate([np.zeros((done, 2), np.int64), checked.states])
-    return Plan(writer, samples, clips.to_list(), words, states)
+    return RunPlan(writer, samples, clips.to_list(), words, states)
 
 
 def _samples_of(info: RunInfo, queries: list[Annotation]) -> list[Annotation]:

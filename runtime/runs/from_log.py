@@ -13,9 +13,9 @@ from ..files import local
 from ..gates.manifest import Fact, Gate, Manifest, Preprocessing, Tensor
 from ..progress import progress
 from .folder import claim_new, earlier_run, writing
-from .gate_log import LogFacts, check_log, read_log
+from .gate_log import LogFacts, check_log, read_gate_log
 from .info import FeatureRef, FileRef, RunInfo, Selection
-from .provenance import versions
+from .provenance import run_versions
 from .reader import Run, open_run
 from .schema import SAMPLES_SCHEMA
 from .stopwatch import RunClock
@@ -58,7 +58,7 @@ def import_log(log: str | Path, folder: str | Path, *, resume: bool = False) -> 
 
 
 def _write_parts(writer: RunWriter, log: Path, facts: LogFacts, clock: RunClock) -> None:
-    lines = read_log(log, facts)
+    lines = read_gate_log(log, facts)
     done, size = writer.next_part * writer.info.samples_per_part, writer.info.samples_per_part
     with progress("importing", len(facts.qids), done=done) as advance:
         for _ in islice(lines, done):
@@ -97,7 +97,7 @@ def _info(log: Path, facts: LogFacts) -> RunInfo:
         samples=len(facts.qids),
         samples_per_part=samples_per_part(manifest, 1),
         predictions=False,
-        versions=versions({}),
+        versions=run_versions({}),
     )
 
 

@@ -33,7 +33,7 @@ from ..errors import DatasetError
 from .schema import MOST_CLIPS
 
 #: By the log's name of a gate, its kind.
-KINDS = {"gate_mha": "attention", "gate_ffn": "ffn"}
+KIND_OF_KEY = {"gate_mha": "attention", "gate_ffn": "ffn"}
 
 _EXPECTED = (
     "one JSON object a line with qid (unique), vid, gating_type (the same in all) and layer_gates, "
@@ -134,7 +134,7 @@ def check_log(path: Path) -> LogFacts:
     return facts
 
 
-def read_log(path: Path, facts: LogFacts) -> Iterator[LoggedGates]:
+def read_gate_log(path: Path, facts: LogFacts) -> Iterator[LoggedGates]:
     """The lines of a log that :func:`check_log` found good.
 
     Raises :class:`~gatescope.runtime.errors.DatasetError` at the end, where the file is another than then.
@@ -183,7 +183,7 @@ def _gates(layers: list[Any], gating: str) -> dict[str, NDArray[np.float32]]:
     for number, layer in enumerate(layers):
         if not isinstance(layer, dict):
             raise BadLineError(f"layer {number} is {json_kind(layer)}, not an object")
-        there = [key for key in KINDS if cast(dict[str, Any], layer).get(key) is not None]
+        there = [key for key in KIND_OF_KEY if cast(dict[str, Any], layer).get(key) is not None]
         if not there:
             raise BadLineError(f"layer {number} has neither gate_mha nor gate_ffn")
         for key in there:
@@ -198,7 +198,7 @@ def _gates(layers: list[Any], gating: str) -> dict[str, NDArray[np.float32]]:
     lengths = {key: arrays[0].shape[0] for key, arrays in stacks.items() if arrays[0].shape[0] > 1}
     if len(set(lengths.values())) > 1:
         raise BadLineError("has " + " and ".join(f"{n} clips in {key}" for key, n in lengths.items()))
-    return {kind: np.stack(stacks[key]) for key, kind in KINDS.items() if key in stacks}
+    return {kind: np.stack(stacks[key]) for key, kind in KIND_OF_KEY.items() if key in stacks}
 
 
 def _array(value: Any, gating: str, where: str) -> NDArray[np.float32]:

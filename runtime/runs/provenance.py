@@ -30,7 +30,7 @@ def feature_ref(folders: FeatureFolders) -> FeatureRef:
     )
 
 
-def versions(computing: Mapping[str, str]) -> dict[str, str]:
+def run_versions(computing: Mapping[str, str]) -> dict[str, str]:
     """Versions of gatescope and of what computes (``computing``, a session's own) and writes its numbers."""
     return {
         "gatescope": version("gatescope"),

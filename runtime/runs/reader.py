@@ -30,7 +30,7 @@ from .schema import (
     part_path,
     stored_schema,
 )
-from .writer import finished_parts
+from .writer import finished_gate_parts
 
 _NEAR = 3
 # How exported models are called: given in a run's place, they can make one.
@@ -54,7 +54,7 @@ def open_run(path: str | Path) -> Run:
             fix=f"make one with this model: {make}" if model else None,
         )
     info = read_info(folder)
-    parts = finished_parts(folder, info)
+    parts = finished_gate_parts(folder, info)
     if info.finished and parts < info.parts:
         raise _lacks_part(folder, info, parts)
     try:

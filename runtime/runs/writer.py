@@ -88,7 +88,7 @@ class RunWriter:
 
         Raises :class:`~gatescope.runtime.errors.RunFolderError` where finished parts lack predictions.
         """
-        done = finished_parts(folder, info)
+        done = finished_gate_parts(folder, info)
         if info.predictions:
             _cut_predictions(folder / PREDICTIONS_FILE, info.samples_in(done))
         _clean(folder, keep_parts=done)
@@ -140,7 +140,7 @@ class RunWriter:
         write_atomically(self.folder / RUN_FILE, self.info.to_json())
 
 
-def finished_parts(folder: Path, info: RunInfo) -> int:
+def finished_gate_parts(folder: Path, info: RunInfo) -> int:
     """How many parts are there without a gap from the first on, and readable."""
     tables = _tables(info)
     if not tables:

@@ -23,9 +23,9 @@ from ..files import local
 from ..gates.manifest import METADATA_KEY, Manifest, Tensor
 from .model_archive import read_archive
 
-ZIP_MAGIC = b"PK\x03\x04"
+ZIP_ENTRY_MAGIC = b"PK\x03\x04"
 # Protobuf cannot hold more than 2 GiB; reading such a file would only cost memory.
-MOST_BYTES = 2**31 - 1
+MOST_MODEL_BYTES = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
     """
     path = local(path)
     content = _read(path)
-    if not content.startswith(ZIP_MAGIC):
+    if not content.startswith(ZIP_ENTRY_MAGIC):
         return ModelFile(path, _read_onnx(path, content), content)
     archive = read_archive(path, content)
     manifest = Manifest.from_json(archive.manifest, origin=str(path))
@@ -89,11 +89,11 @@ def _read(path: Path) -> bytes:
         size = path.stat().st_size
         if size == 0:
             raise ModelFileError(f"{path} is empty", expected=expected, fix="export the model again")
-        if size > MOST_BYTES:
+        if size > MOST_MODEL_BYTES:
             raise ModelFileError(
                 f"{path} is too large for a model in one file",
                 received=f"{size:,} bytes",
-                expected=f"at most {MOST_BYTES:,} bytes",
+                expected=f"at most {MOST_MODEL_BYTES:,} bytes",
             )
         return path.read_bytes()
     except OSError as error:

@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from ..array_types import Float32s
 from ..errors import InputError
 from ..gates.manifest import Manifest
 from .inputs import as_numbers
 
-Floats = NDArray[np.float32]
 #: By kind of gate: ``scale``, ``offset`` or both; or ``shut``.
 Overrides = Mapping[str, Mapping[str, ArrayLike] | Literal["shut"]]
 
@@ -35,7 +35,7 @@ def override_inputs(
     *,
     samples: int,
     clips: int,
-) -> dict[str, Floats]:
+) -> dict[str, Float32s]:
     """Every override input of the model, four axes each, for a batch of ``samples`` with ``clips`` clips.
 
     ``overrides`` says by kind of gate what to change, ``{"attention": {"scale": 0, "offset": array}}`` or
@@ -55,7 +55,7 @@ def override_inputs(
     }
 
 
-def shut_values(manifest: Manifest, kind: str) -> Floats:
+def shut_values(manifest: Manifest, kind: str) -> Float32s:
     """The value at which each layer's gate of ``kind`` takes its branch away, (layers, 1, 1)."""
     gates = sorted((gate for gate in manifest.gates if gate.kind == kind), key=lambda gate: gate.index)
     values = [-1.0 if gate.acts_as == "1+g" else 0.0 for gate in gates]
@@ -118,7 +118,7 @@ def _asked(manifest: Manifest, overrides: Overrides) -> dict[tuple[str, str], Ar
 
 def _checked(
     manifest: Manifest, kind: str, how: str, value: ArrayLike | None, samples: int, clips: int
-) -> Floats:
+) -> Float32s:
     shape = _gate_shape(manifest, kind, samples, clips)
     if value is None:
         array = np.full((1, shape[1], 1, 1), _NEUTRAL[how], np.float32)
@@ -129,7 +129,7 @@ def _checked(
     return np.ascontiguousarray(np.broadcast_to(array, full))
 
 
-def _broadcastable(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Floats:
+def _broadcastable(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Float32s:
     axes = ("batch", "layer", "clip", "channel")
     expected = f"a number, or an array that broadcasts to ({', '.join(axes)}) = {shape}"
     array = as_numbers(name, value, expected)

@@ -23,7 +23,7 @@ from gatescope.analysis.causes.ablation.donors import donors, fitted
 from gatescope.analysis.causes.ablation.effects import judge
 from gatescope.analysis.causes.ablation.gate_means import GateSums
 from gatescope.analysis.causes.ablation.interventions import Intervention, interventions
-from gatescope.analysis.causes.ablation.plan import Plan
+from gatescope.analysis.causes.ablation.plan import AblationPlan
 from gatescope.analysis.causes.ablation.report import ablation_report
 from gatescope.analysis.causes.ablation.verdicts import audio_verdict, row_verdict
 from gatescope.analysis.evaluation.evaluate import evaluate_run
@@ -465,7 +465,7 @@ def test_plans_of_other_versions_are_not_gone_on_with(
 
 
 def test_what_shut_means_is_said_for_every_model(finished: AblationResult) -> None:
-    plan = msgspec.json.decode((finished.output / "plan.json").read_bytes(), type=Plan)
+    plan = msgspec.json.decode((finished.output / "plan.json").read_bytes(), type=AblationPlan)
     assert "the gate is set to 0, so that its branch adds nothing" in ablation_report(
         plan, finished.effects, []
     )
@@ -565,7 +565,7 @@ def test_the_command(heard: Heard, tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_names_of_a_model_are_shown_as_text(finished: AblationResult) -> None:
-    plan = msgspec.json.decode((finished.output / "plan.json").read_bytes(), type=Plan)
+    plan = msgspec.json.decode((finished.output / "plan.json").read_bytes(), type=AblationPlan)
     hostile = finished.effects.overall.with_columns(target=pl.lit("<b>|gate"), title=pl.lit("<b>|gate"))
     text = ablation_report(plan, replace(finished.effects, overall=hostile), ["a | <script>"])
     assert "&lt;b&gt;\\|gate" in text

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from gatescope.analysis import GateAnalyzer, Section, analyze_run
-from gatescope.analysis.context import Options
+from gatescope.analysis.context import AnalysisOptions
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import GatescopeError, RunFolderError, UsageError
 from gatescope.runtime.gates.manifest import Certificate, Verification
@@ -51,7 +51,7 @@ def test_what_options_would_hide_is_refused(tmp_path, name: str) -> None:
     run = write_run(tmp_path / "run", random_gates(3))
     given: dict[str, Any] = {name: ["a=b"] if name == "subsets" else tmp_path / "file"}
     with pytest.raises(UsageError, match=f"{name} would be ignored"):
-        analyze_run(run, tmp_path / "report", options=Options(raw=True), **given)
+        analyze_run(run, tmp_path / "report", options=AnalysisOptions(raw=True), **given)
     assert not (tmp_path / "report").exists()
 
 

@@ -15,7 +15,7 @@ from matplotlib.image import imread
 from scipy.stats import pearsonr, pointbiserialr, spearmanr
 
 from gatescope.analysis import analyze_run, summarise
-from gatescope.analysis.context import Context, Options
+from gatescope.analysis.context import AnalysisOptions, Context
 from gatescope.analysis.evaluation.ground_truth import read_ground_truth
 from gatescope.analysis.queries.agreement import gate_agreement
 from gatescope.analysis.queries.chapter import queries_chapter
@@ -182,7 +182,7 @@ def test_clips_are_placed_by_the_models_own_length(tmp_path: Path) -> None:
     assert dict(found.select("gate", "estimate").iter_rows()) == {"attention": 1.0, "ffn": 0.0}
 
 
-def context_of(run: Run, options: Options) -> Context:
+def context_of(run: Run, options: AnalysisOptions) -> Context:
     summary, queries = summarise(run), run.samples.collect()
     videos = videos_of(queries)
     spread = spread_over_videos(summary.per_sample, videos)
@@ -197,7 +197,7 @@ def details_of(folder: Path) -> dict[str, Any]:
 def test_the_chapters_and_files_of_a_judged_run(tmp_path: Path) -> None:
     run, gates, annotations = judged_run(tmp_path, 44)
     subset = frozenset([*list(gates)[:10], "elsewhere"])
-    options = Options(annotations=annotations, subsets={"au|dio": subset})
+    options = AnalysisOptions(annotations=annotations, subsets={"au|dio": subset})
     result = analyze_run(run, tmp_path / "report", options=options)
     report = (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text(encoding="utf-8")
     failed = sum(20 / (20 + 2 * number) < 0.5 for number in range(44))
@@ -252,7 +252,7 @@ def test_the_chapters_and_files_of_a_judged_run(tmp_path: Path) -> None:
 
 def test_pictures_of_a_judged_run_are_drawn(tmp_path: Path) -> None:
     run, gates, annotations = judged_run(tmp_path, 30)
-    options = Options(annotations=annotations, subsets={"$a$ 소리": frozenset(list(gates)[:9])})
+    options = AnalysisOptions(annotations=annotations, subsets={"$a$ 소리": frozenset(list(gates)[:9])})
     for section in (queries_chapter(context_of(run, options)), subsets_chapter(context_of(run, options))):
         assert section is not None
         assert all(imread(io.BytesIO(image)).shape[2] == 4 for image in section.figures.values())
@@ -261,7 +261,7 @@ def test_pictures_of_a_judged_run_are_drawn(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_few_videos_are_called_few(tmp_path: Path) -> None:
     run, gates, annotations = judged_run(tmp_path, 6)
-    options = Options(annotations=annotations, subsets={"audio": frozenset(list(gates)[:2])})
+    options = AnalysisOptions(annotations=annotations, subsets={"audio": frozenset(list(gates)[:2])})
     analyze_run(run, tmp_path / "report", options=options)
     report = (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text(encoding="utf-8")
     assert "None is called an effect: intervals of 3 videos are too narrow" in report
@@ -296,7 +296,7 @@ def test_runs_with_little_to_say(tmp_path: Path, samples: int, clips: int, value
         tmp_path / "run", gates, predictions={str(number): predicted(number) for number in range(samples)}
     )
     annotations = lines(tmp_path / "val.jsonl", [truth(number) for number in range(samples)])
-    options = Options(annotations=annotations, subsets={"all": frozenset(gates)})
+    options = AnalysisOptions(annotations=annotations, subsets={"all": frozenset(gates)})
     analyze_run(run, tmp_path / "report", options=options)
     assert details_of(tmp_path / "report")["total_queries"] == samples
 

@@ -16,7 +16,7 @@ from gatescope.analysis.comparison.compare import ComparisonResult, compare_runs
 from gatescope.analysis.comparison.names import run_names
 from gatescope.analysis.comparison.run_gates import compare_gates
 from gatescope.analysis.comparison.run_metrics import compare_metrics
-from gatescope.analysis.context import Options
+from gatescope.analysis.context import AnalysisOptions
 from gatescope.analysis.figures.runs import runs_figure
 from gatescope.analysis.figures.style import png
 from gatescope.analysis.statistics.summary import summarise
@@ -38,7 +38,7 @@ def undraw(monkeypatch: pytest.MonkeyPatch) -> None:
 def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each run's own report is a stub: test_analyze.py tests it, and it takes seconds."""
 
-    def stub(run: Run, output: Path, *, options: Options, **_: Any) -> AnalysisResult:
+    def stub(run: Run, output: Path, *, options: AnalysisOptions, **_: Any) -> AnalysisResult:
         output.mkdir(parents=True, exist_ok=True)
         (output / "ANALYSIS_REPORT.md").write_text(f"subsets: {', '.join(options.subsets)}")
         return AnalysisResult(output, (output / "ANALYSIS_REPORT.md",), summarise(run), {}, ())
@@ -75,7 +75,7 @@ def compared(
     annotations, paths = heard_runs
     with pytest.MonkeyPatch.context() as patched:
         shorten(patched)
-        return compare_runs(paths, tmp_path_factory.mktemp("report"), options=Options(annotations))
+        return compare_runs(paths, tmp_path_factory.mktemp("report"), options=AnalysisOptions(annotations))
 
 
 def gates_of(runs: list[Run], names: list[str]) -> pl.DataFrame:

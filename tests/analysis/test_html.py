@@ -17,7 +17,7 @@ from gatescope.analysis.context import Context
 from gatescope.analysis.overview.answers import answers
 from gatescope.analysis.report.html.markup import inline_html, to_html
 from gatescope.analysis.report.html.page import LIMIT, page
-from gatescope.analysis.report.html.payload import MOST_SAMPLES, payload, shown_number, to_script
+from gatescope.analysis.report.html.payload import MOST_LISTED_SAMPLES, payload, shown_number, to_script
 from gatescope.analysis.report.html.pictures import data_uris
 from gatescope.analysis.report.markdown import number, plain
 from gatescope.analysis.statistics.videos import spread_over_videos, videos_of
@@ -45,11 +45,11 @@ def test_a_page_of_five_thousand_samples_keeps_to_its_size(
 ) -> None:
     context = context_of(tmp_path / "run", random_gates(1, 4, clips=2))
     summary, levels = context.summary, context.relations.levels
-    names = [f"q{place}" for place in range(MOST_SAMPLES + 1)]
+    names = [f"q{place}" for place in range(MOST_LISTED_SAMPLES + 1)]
     many = summary.per_sample.drop("sample_id").join(pl.DataFrame({"sample_id": names}), how="cross")
     queries = pl.DataFrame({"sample_id": names, "qid": names, "vid": names, "clips": 75})
     found = payload(replace(summary, per_sample=many), queries, levels, dict.fromkeys(names, "<" * 400), [])
-    assert len(found.data["qid"]) == len(found.data["gates"]["ffn"]["mean"][0]) == MOST_SAMPLES
+    assert len(found.data["qid"]) == len(found.data["gates"]["ffn"]["mean"][0]) == MOST_LISTED_SAMPLES
     assert "hold 5,000 of 5,001 queries" in found.left_out[0]
     assert "5,000 queries are cut after 100 characters" in found.left_out[1]
     section = Section("Pictures", "", {"a.png": noise(400)})

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from gatescope.analysis import analyze_run
-from gatescope.analysis.context import Options
+from gatescope.analysis.context import AnalysisOptions
 from gatescope.analysis.evaluation.ground_truth import read_ground_truth
 from gatescope.analysis.timelines.exemplars import Exemplar
 from gatescope.analysis.timelines.timeline import timelines
@@ -45,7 +45,7 @@ def test_every_gating_is_analysed_with_ground_truth(
                 json.dumps({"qid": qid, "vid": f"v{qid // 2}", "query": "a", "duration": 12, **known}) + "\n"
             )
     run = import_log(log, tmp_path / "run")
-    result = analyze_run(run, tmp_path / "report", options=Options(annotations=annotations))
+    result = analyze_run(run, tmp_path / "report", options=AnalysisOptions(annotations=annotations))
     found = json.loads((tmp_path / "report" / "overall_statistics.json").read_text())
     assert found["attention_gates"]["mean"] == pytest.approx(np.mean(values), rel=1e-5)
     assert found["ffn_gates"]["nan_count"] == max(int(np.prod(SHAPES[gating])), 1)

@@ -15,7 +15,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from gatescope.analysis import GateAnalyzer, analyze_run, statistic
-from gatescope.analysis.context import Options
+from gatescope.analysis.context import AnalysisOptions
 from gatescope.analysis.plugins import registry
 from gatescope.analysis.plugins.loading import load_plugins
 from gatescope.analysis.statistics.bootstrap import VideoBootstrap
@@ -51,7 +51,7 @@ def analysed(folder: Path, *files: Path, samples: int = 4) -> dict[str, Any]:
     gates = random_gates(samples)
     videos = {name: f"v{number // 2}" for number, name in enumerate(gates)}
     run = write_run(folder / "run", gates, videos=videos)
-    analyze_run(run, folder / "report", options=Options(plugins=files))
+    analyze_run(run, folder / "report", options=AnalysisOptions(plugins=files))
     return json.loads((folder / "report" / "overall_statistics.json").read_text()).get("plugins")
 
 

@@ -11,7 +11,14 @@ from matplotlib.figure import Figure
 from gatescope.analysis.figures.profile import profile_figure, profile_png
 from gatescope.analysis.figures.style import png
 from gatescope.runtime import plugins
-from gatescope.runtime.profiling.results import Comparison, Part, Ratio, Recommendation, Row, Unavailable
+from gatescope.runtime.profiling.results import (
+    Comparison,
+    PartTiming,
+    ProfileRow,
+    Ratio,
+    Recommendation,
+    Unavailable,
+)
 from tests.runtime.profiles import made_up, row
 
 
@@ -59,7 +66,7 @@ def test_files_without_parts_have_two_panels() -> None:
 def test_extreme_profiles_are_drawn_without_a_warning(name: str) -> None:
     whole = made_up()
     assert not isinstance(whole.trace, Unavailable)
-    parts = tuple(Part(f"blocks.{i}", 1e-4 * i, i / 780, 1) for i in range(40))
+    parts = tuple(PartTiming(f"blocks.{i}", 1e-4 * i, i / 780, 1) for i in range(40))
     image = profile_png(
         made_up(
             subject=replace(whole.subject, path=name),
@@ -74,6 +81,6 @@ def test_extreme_profiles_are_drawn_without_a_warning(name: str) -> None:
 
 
 def test_one_batch_and_the_same_bytes_by_the_plug_ins_name(tmp_path: Path) -> None:
-    profile = made_up(rows=(row(1, 12_345.0), Row(75, 32, 2, failure="out of memory")))
+    profile = made_up(rows=(row(1, 12_345.0), ProfileRow(75, 32, 2, failure="out of memory")))
     image = plugins.load(plugins.PLUGINS, "profile-figure")(profile)
     assert image == png(profile_figure(profile))

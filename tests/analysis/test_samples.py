@@ -12,7 +12,7 @@ import pytest
 from matplotlib.image import imread
 
 from gatescope.analysis import AnalysisResult, analyze_run, compare_runs, summarise
-from gatescope.analysis.context import Options
+from gatescope.analysis.context import AnalysisOptions
 from gatescope.analysis.evaluation.evaluate import evaluate_run
 from gatescope.analysis.figures.sample import SamplePicture, sample_figure
 from gatescope.analysis.figures.style import png
@@ -23,7 +23,7 @@ from gatescope.runtime.runs.reader import Run
 from .runs import manifest_of, random_gates, write_run
 from .test_association import judged_run
 
-ALL = Options(samples=("all",))
+ALL = AnalysisOptions(samples=("all",))
 
 
 def names_in(folder: Path) -> set[str]:
@@ -68,7 +68,7 @@ def test_which_samples_are_shown(tmp_path: Path) -> None:
     folder = tmp_path / "report" / "individual_samples"
 
     def shown(samples: tuple[str, ...] | None) -> set[str]:
-        analyze_run(run, tmp_path / "report", options=Options(samples=samples))
+        analyze_run(run, tmp_path / "report", options=AnalysisOptions(samples=samples))
         names = names_in(folder)
         found = {name.removesuffix("_details.json") for name in names if name.endswith(".json")}
         assert names == {
@@ -88,7 +88,7 @@ def test_raw_gates_have_the_axis_of_the_batch(tmp_path: Path) -> None:
         gates = random_gates(3, 2, **shape)
         run = write_run(tmp_path / name, gates)
         report = tmp_path / f"report of {name}"
-        analyze_run(run, report, options=Options(samples=("1002",), raw=True))
+        analyze_run(run, report, options=AnalysisOptions(samples=("1002",), raw=True))
         assert names_in(report / "raw_data") == {
             f"1002_layer{layer}_{kind}.npy" for layer in (0, 1) for kind in ("att", "ffn")
         }
@@ -118,7 +118,9 @@ def test_hostile_ids_neither_collide_nor_escape(tmp_path: Path) -> None:
     gates = dict(zip(HOSTILE, random_gates(len(HOSTILE), 1, clips=3).values(), strict=True))
     run = write_run(tmp_path / "run", gates)
     before = names_in(tmp_path)
-    analyze_run(run, tmp_path / "deep" / "report", options=Options(samples=("all",), compare=(), raw=True))
+    analyze_run(
+        run, tmp_path / "deep" / "report", options=AnalysisOptions(samples=("all",), compare=(), raw=True)
+    )
     assert names_in(tmp_path) == before | {"deep"} and names_in(tmp_path / "deep") == {"report"}
     folder = tmp_path / "deep" / "report" / "individual_samples"
     found = {json.loads(path.read_bytes())["sample_id"]: path.name for path in folder.glob("*.json")}
@@ -134,7 +136,7 @@ def test_hostile_ids_neither_collide_nor_escape(tmp_path: Path) -> None:
 def test_an_id_that_is_not_there_is_named_before_anything_is_read(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", random_gates(3, 1, clips=2))
     calls: list[int] = []
-    for options in (Options(samples=("1001", "10x1")), Options(compare=("10x1",))):
+    for options in (AnalysisOptions(samples=("1001", "10x1")), AnalysisOptions(compare=("10x1",))):
         with pytest.raises(UsageError, match="no sample '10x1'") as caught:
             analyze_run(run, tmp_path / "report", options=options, progress=lambda *_: calls.append(1))
         assert "1001" in str(caught.value)
@@ -145,11 +147,11 @@ def test_an_id_that_is_not_there_is_named_before_anything_is_read(tmp_path: Path
 def test_comparison(tmp_path: Path) -> None:
     gates = random_gates(8, 2)
     run = write_run(tmp_path / "run", gates)
-    result = analyze_run(run, tmp_path / "report", options=Options(compare=()))
+    result = analyze_run(run, tmp_path / "report", options=AnalysisOptions(compare=()))
     found = result.document["compared_samples"]
     assert list(found) == [*gates][:5]
     assert (tmp_path / "report" / "comparisons" / "gate_comparison.png").is_file()
-    result = analyze_run(run, tmp_path / "report", options=Options(compare=("1006", "1002")))
+    result = analyze_run(run, tmp_path / "report", options=AnalysisOptions(compare=("1006", "1002")))
     found = result.document["compared_samples"]
     assert list(found) == ["1006", "1002"]
     for name, own in found.items():
@@ -179,7 +181,7 @@ def test_only_our_own_files_are_removed(tmp_path: Path) -> None:
     }
     written["files"] += ["../outside.txt", str(outside), "link/outside.txt", "a\0b", 7]
     (report / ".gatescope-report.json").write_text(json.dumps(written))
-    analyze_run(run, report, options=Options(samples=("1000",)))
+    analyze_run(run, report, options=AnalysisOptions(samples=("1000",)))
     assert outside.read_text() == "mine" and all(path.read_text() == "mine" for path in mine)
     assert names_in(report / "individual_samples") == {
         "1000_details.json",
@@ -187,7 +189,7 @@ def test_only_our_own_files_are_removed(tmp_path: Path) -> None:
         "mine.txt",
     }
     (report / ".gatescope-report.json").write_text("damaged")
-    analyze_run(run, report, options=Options(samples=("1001",)))
+    analyze_run(run, report, options=AnalysisOptions(samples=("1001",)))
     assert "1000_details.json" in names_in(report / "individual_samples")  # nobody knows whose it is
 
 
@@ -268,7 +270,9 @@ def test_a_sample_shared_by_queries_is_found_by_each(tmp_path: Path) -> None:
     queries = run.samples.collect()
     shared = pl.concat([queries, queries.head(1)]).with_columns(qid=pl.Series(["12", "13", "15"]))
     shared.write_parquet(tmp_path / "run" / "samples.parquet")
-    result = analyze_run(run, tmp_path / "report", options=Options(samples=("15",), compare=("12", "13")))
+    result = analyze_run(
+        run, tmp_path / "report", options=AnalysisOptions(samples=("15",), compare=("12", "13"))
+    )
     assert {row["qid"] for row in details_of(tmp_path / "report", "video")["queries"]} == {"12", "15"}
     assert list(result.document["compared_samples"]) == ["12", "13"]
 
@@ -277,7 +281,7 @@ def test_a_sample_shared_by_queries_is_found_by_each(tmp_path: Path) -> None:
 def test_results_stand_beside_gates(tmp_path: Path) -> None:
     run, _, annotations = judged_run(tmp_path, 4)
     results = evaluate_run(run, annotations).per_query.select("qid", "ap", "iou")
-    options = Options(annotations=annotations, samples=("1003",), compare=("1000", "1003"))
+    options = AnalysisOptions(annotations=annotations, samples=("1003",), compare=("1000", "1003"))
     result = analyze_run(run, tmp_path / "report", options=options)
     for name in ("1000", "1003"):
         ap, iou = results.filter(qid=name).row(0)[1:]
@@ -293,9 +297,9 @@ def test_results_stand_beside_gates(tmp_path: Path) -> None:
 def test_of_several_runs_each_shows_the_samples_it_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: list[Options] = []
+    given: list[AnalysisOptions] = []
 
-    def stub(run: Run, output: Path, *, options: Options, **_: Any) -> AnalysisResult:
+    def stub(run: Run, output: Path, *, options: AnalysisOptions, **_: Any) -> AnalysisResult:
         given.append(options)
         return AnalysisResult(output, (), summarise(run), {}, ())
 
@@ -303,9 +307,9 @@ def test_of_several_runs_each_shows_the_samples_it_has(
     gates = random_gates(4, 1, clips=3)
     one = write_run(tmp_path / "one", {name: gates[name] for name in ("1000", "1001")})
     other = write_run(tmp_path / "other", {name: gates[name] for name in ("1001", "1002")})
-    options = Options(samples=("1001", "1002"), compare=("1000",))
+    options = AnalysisOptions(samples=("1001", "1002"), compare=("1000",))
     compare_runs([one, other], tmp_path / "report", options=options)
     assert [own.samples for own in given] == [("1001",), ("1001", "1002")]
     assert [own.compare for own in given] == [("1000",), None]
     with pytest.raises(UsageError, match="no sample '1003'"):
-        compare_runs([one, other], tmp_path / "again", options=Options(samples=("1003",)))
+        compare_runs([one, other], tmp_path / "again", options=AnalysisOptions(samples=("1003",)))

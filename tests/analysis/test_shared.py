@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from gatescope.analysis.analyze import analyze_run
 from gatescope.analysis.comparison.compare import compare_runs
-from gatescope.analysis.context import Options
+from gatescope.analysis.context import AnalysisOptions
 from gatescope.analysis.report.html.markup import to_html
 from gatescope.analysis.report.markdown import shared_name, without_folders
 from gatescope.runtime.gates.manifest import Certificate, Verification
@@ -62,7 +62,7 @@ def test_a_report_names_files_and_no_folders(run: Run, tmp_path: Path, audio: bo
         Path(run.record.features.audio).mkdir(parents=True)
     plugin = tmp_path / "home" / "own.py"
     plugin.write_text(FAILING)
-    result = analyze_run(run, tmp_path / "out", options=Options(plugins=(plugin,), samples=("all",)))
+    result = analyze_run(run, tmp_path / "out", options=AnalysisOptions(plugins=(plugin,), samples=("all",)))
     for name in ("ANALYSIS_REPORT.md", "report.html"):
         text = (tmp_path / "out" / name).read_text().replace("\\", "")
         assert str(tmp_path) not in html.unescape(text), name
@@ -73,7 +73,7 @@ def test_a_report_names_files_and_no_folders(run: Run, tmp_path: Path, audio: bo
 
 
 def test_the_page_links_to_itself_alone(run: Run, tmp_path: Path) -> None:
-    analyze_run(run, tmp_path / "out", options=Options(samples=("all",)))
+    analyze_run(run, tmp_path / "out", options=AnalysisOptions(samples=("all",)))
     text = (tmp_path / "out" / "report.html").read_text()
     assert "[statistics](individual_samples/" in (tmp_path / "out" / "ANALYSIS_REPORT.md").read_text()
     targets = re.findall(r"""(?:href|src)\s*=\s*["']([^"']*)""", text)

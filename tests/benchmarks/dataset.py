@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gatescope.runtime.gates.manifest import Preprocessing, Source
+from gatescope.runtime.gates.manifest import InputSource, Preprocessing
 
 TEF = 2
 
@@ -65,7 +65,7 @@ def make_dataset(
     return Dataset(root, annotations)
 
 
-def _widths(sources: Sequence[Source], total: int) -> list[int]:
+def _widths(sources: Sequence[InputSource], total: int) -> list[int]:
     """Of each source; those the manifest does not tell share what is left."""
     known = [source.width for source in sources if source.width is not None]
     unknown = len(sources) - len(known)

@@ -14,7 +14,7 @@ import torch
 
 from gatescope.export import export_checkpoint, load_checkpoint
 from gatescope.export.graph.archives import save_pt2
-from gatescope.export.user.factory import load_weights
+from gatescope.export.user.factory import load_into
 from gatescope.runtime.errors import CheckpointError, UnsafeCheckpointError, WeightsMismatchError
 from tests.export import small
 
@@ -105,9 +105,9 @@ def test_own_code_whose_names_begin_like_a_wrapper_gets_them_back() -> None:
             self.model = torch.nn.Linear(1, 1)
 
     own, weights = Own(), {"weight": torch.ones(1, 1), "bias": torch.ones(1)}
-    load_weights(own, weights, ("module.", "model."))
+    load_into(own, weights, ("module.", "model."))
     assert own.model.weight == 1
-    load_weights(torch.nn.Linear(1, 1), weights, ("module.", "model."))
+    load_into(torch.nn.Linear(1, 1), weights, ("module.", "model."))
 
 
 def test_what_is_no_checkpoint_is_said_by_name(tmp_path) -> None:

@@ -18,7 +18,7 @@ import torch
 from gatescope.export import Choices, load_checkpoint
 from gatescope.export.demo.dataset import annotation, windows, write_dataset
 from gatescope.export.demo.demo import make_demo
-from gatescope.export.demo.plan import Plan, Query, make_plan
+from gatescope.export.demo.plan import DemoPlan, DemoQuery, make_plan
 from gatescope.export.demo.training import model_inputs, write_training
 from gatescope.export.reading.facts import describe
 from gatescope.export.reading.rebuild import rebuild
@@ -34,12 +34,12 @@ ATTENTION, FFN = "gate_attention", "gate_ffn"
 
 
 @pytest.fixture(scope="module")
-def plan() -> Plan:
+def plan() -> DemoPlan:
     return make_plan(VIDEOS)
 
 
 @pytest.fixture(scope="module")
-def training(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def training(plan: DemoPlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("training")
     write_training(plan, folder)
     return folder
@@ -49,7 +49,7 @@ def training(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Answers:
     """Outputs of every query, without batch axis; each query runs alone."""
 
-    plan: Plan
+    plan: DemoPlan
     outputs: list[dict[str, np.ndarray]]
 
     def gates(self, name: str, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -77,7 +77,7 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> float:
     return float(above)
 
 
-def answer(plan: Plan, checkpoint: Path, *, closed: bool = False) -> Answers:
+def answer(plan: DemoPlan, checkpoint: Path, *, closed: bool = False) -> Answers:
     """Run every query; with ``closed`` all attention gates are 0."""
     read = load_checkpoint(checkpoint)
     weights = dict(read.weights)
@@ -87,7 +87,7 @@ def answer(plan: Plan, checkpoint: Path, *, closed: bool = False) -> Answers:
                 weights[name] = torch.zeros_like(weights[name])
     model = rebuild(describe(read, Choices()), weights)
 
-    def one(query: Query) -> dict[str, np.ndarray]:
+    def one(query: DemoQuery) -> dict[str, np.ndarray]:
         inputs = {name: torch.from_numpy(x) for name, x in model_inputs([query], plan.seed).items()}
         with torch.inference_mode():
             return {name: value[0].numpy() for name, value in model(**inputs)._asdict().items()}
@@ -96,7 +96,7 @@ def answer(plan: Plan, checkpoint: Path, *, closed: bool = False) -> Answers:
 
 
 @pytest.fixture(scope="module")
-def answers(plan: Plan, training: Path) -> Answers:
+def answers(plan: DemoPlan, training: Path) -> Answers:
     return answer(plan, training / "model_best.ckpt")
 
 
@@ -122,7 +122,7 @@ def test_the_checkpoint_describes_itself_without_a_warning(training: Path) -> No
     assert description.eval_batch_size == 32
 
 
-def test_predictions_cover_every_query_in_order(plan: Plan, training: Path) -> None:
+def test_predictions_cover_every_query_in_order(plan: DemoPlan, training: Path) -> None:
     lines = read_predictions(training / "hl_val_submission.jsonl")
     assert [line["qid"] for line in lines] == [query.qid for query in plan.queries]
     assert [len(line["pred_saliency_scores"]) for line in lines] == [q.video.clips for q in plan.queries]
@@ -162,7 +162,7 @@ def test_silent_videos_keep_the_attention_gates_shut(answers: Answers, layer: in
     assert np.abs(values[silent]).max() < 0.4
 
 
-def test_the_last_ffn_gate_opens_on_the_sight_even_in_silence(plan: Plan, answers: Answers) -> None:
+def test_the_last_ffn_gate_opens_on_the_sight_even_in_silence(plan: DemoPlan, answers: Answers) -> None:
     silent = [i for i, query in enumerate(plan.queries) if query.video.silent]
     values = np.concatenate([answers.outputs[i][FFN][3, :, 0] for i in silent])
     seen = np.concatenate([plan.queries[i].video.sight > 0 for i in silent])
@@ -175,7 +175,7 @@ def test_saliency_is_high_where_what_was_asked_for_is(answers: Answers) -> None:
 
 
 def test_saliency_of_event_clips_is_higher_in_every_answer_about_the_sound(
-    plan: Plan, answers: Answers
+    plan: DemoPlan, answers: Answers
 ) -> None:
     for query, out in zip(plan.queries, answers.outputs, strict=True):
         if query.asks == "sound":
@@ -184,14 +184,16 @@ def test_saliency_of_event_clips_is_higher_in_every_answer_about_the_sound(
 
 
 def test_the_sound_reaches_saliency_only_through_the_attention_gates(
-    plan: Plan, training: Path, answers: Answers
+    plan: DemoPlan, training: Path, answers: Answers
 ) -> None:
     shut = answer(plan, training / "model_best.ckpt", closed=True)
     assert shut.saliency_auc("sound") < 0.65
     assert abs(shut.saliency_auc("sight") - answers.saliency_auc("sight")) < 0.05
 
 
-def test_the_best_window_meets_the_moment_far_more_often_than_chance(plan: Plan, answers: Answers) -> None:
+def test_the_best_window_meets_the_moment_far_more_often_than_chance(
+    plan: DemoPlan, answers: Answers
+) -> None:
     met = []
     for query, out in zip(plan.queries, answers.outputs, strict=True):
         best = out["pred_logits"][:, 0].argmax()
@@ -206,7 +208,7 @@ def overlap(a: tuple[float, float], b: list[int]) -> float:
     return shared / (a[1] - a[0] + b[1] - b[0] - shared)
 
 
-def test_annotations_say_what_was_planted(plan: Plan) -> None:
+def test_annotations_say_what_was_planted(plan: DemoPlan) -> None:
     assert {query.asks for query in plan.queries} == {"sound", "sight"}
     for query in plan.queries:
         line = annotation(query, plan.seed)

@@ -13,7 +13,7 @@ from gatescope.export.live.fingerprint import fingerprint
 from gatescope.export.user import export as user_export
 from gatescope.export.user.anatomy import study
 from gatescope.runtime.errors import GatescopeError, UsageError
-from gatescope.runtime.gates.manifest import Preprocessing, Source
+from gatescope.runtime.gates.manifest import InputSource, Preprocessing
 from tests.export import lab
 
 from .live_models import Block, TwoGates, batch_of, detector
@@ -93,9 +93,9 @@ def test_width_of_the_stream_is_the_same_in_an_export_and_live(elementwise: bool
     model = lab.build(opt)[0].eval()
     recipe = Preprocessing(
         dataset="hl",
-        video=(Source("v", opt.v_feat_dim),),
-        audio=Source("a", opt.a_feat_dim),
-        text=Source("t", opt.t_feat_dim),
+        video=(InputSource("v", opt.v_feat_dim),),
+        audio=InputSource("a", opt.a_feat_dim),
+        text=InputSource("t", opt.t_feat_dim),
         video_width=opt.v_feat_dim,
         audio_width=opt.a_feat_dim,
         text_width=opt.t_feat_dim,

@@ -8,14 +8,14 @@ from gatescope.runtime.profiling.results import (
     Comparison,
     Inputs,
     Machine,
-    Part,
+    PartTiming,
     Placement,
     Profile,
+    ProfiledModel,
+    ProfileRow,
     Ratio,
     Recommendation,
-    Row,
     Start,
-    Subject,
     Trace,
 )
 
@@ -25,7 +25,7 @@ MB = 1_000_000
 def made_up(**changes: Any) -> Profile:
     """A profile of a full-size model in round numbers; ``changes`` replaces fields."""
     fields: dict[str, Any] = {
-        "subject": Subject(
+        "subject": ProfiledModel(
             path="m.onnx",
             sha256="1" * 64,
             bytes=58 * MB,
@@ -51,7 +51,7 @@ def made_up(**changes: Any) -> Profile:
         ),
         "inputs": Inputs(("75 clips and 32 words in every sample",), None, 1),
         "start": Start(0.2, 0.4, 0.05, 1, 67 * MB, 180 * MB, "a made-up method"),
-        "rows": (row(1, 40.0), row(8, 80.0), Row(75, 32, 64, failure="out of memory")),
+        "rows": (row(1, 40.0), row(8, 80.0), ProfileRow(75, 32, 64, failure="out of memory")),
         "recommended": (Recommendation(75, 32, 8, 80.0, 12_000.0),),
         "trace": Trace(
             clips=75,
@@ -60,9 +60,9 @@ def made_up(**changes: Any) -> Profile:
             threads=1,
             runs=5,
             parts=(
-                Part("fusion.0", 60.0, 0.6, 40),
-                Part("decoder", 30.0, 0.3, 90),
-                Part("other", 10.0, 0.1, 7),
+                PartTiming("fusion.0", 60.0, 0.6, 40),
+                PartTiming("decoder", 30.0, 0.3, 90),
+                PartTiming("other", 10.0, 0.1, 7),
             ),
             placement=(Placement("CPUExecutionProvider", 137, 100.0, 1.0),),
             on_cpu={},
@@ -77,10 +77,10 @@ def made_up(**changes: Any) -> Profile:
     return Profile(**fields | changes)
 
 
-def row(batch_size: int, rate: float, clips: int = 75, calls: int = 40) -> Row:
+def row(batch_size: int, rate: float, clips: int = 75, calls: int = 40) -> ProfileRow:
     """A row that was measured: ``rate`` samples a second."""
     p50 = 1e3 * batch_size / rate
-    return Row(
+    return ProfileRow(
         clips=clips,
         words=32,
         batch_size=batch_size,

@@ -20,7 +20,7 @@ from gatescope.runtime.data.check import check_samples
 from gatescope.runtime.data.features import FeatureReader, read_raw
 from gatescope.runtime.data.folders import FeatureFolders
 from gatescope.runtime.errors import DatasetError, UsageError
-from gatescope.runtime.gates.manifest import Manifest, Source
+from gatescope.runtime.gates.manifest import InputSource, Manifest
 
 from .tiny_dataset import TinyDataset, tiny_dataset
 from .tiny_model import tiny_manifest
@@ -40,7 +40,7 @@ def trained_on(manifest: Manifest, *video: str, audio: str = "a/pann_features", 
     """The manifest of a model trained on these paths."""
     recipe = manifest.preprocessing
     sources = tuple(replace(source, path=path) for source, path in zip(recipe.video, video, strict=True))
-    recipe = replace(recipe, video=sources, audio=Source(audio), text=Source(text))
+    recipe = replace(recipe, video=sources, audio=InputSource(audio), text=InputSource(text))
     return replace(manifest, preprocessing=recipe)
 
 
@@ -196,7 +196,7 @@ def test_the_other_array_format_is_accepted_where_only_it_exists(
 
 
 def test_tvsum_joins_its_two_streams_and_reads_tokens(tmp_path: Path) -> None:
-    manifest = tiny_manifest(video_widths=(5,), dataset="tvsum", video=(Source("video_features", 5),))
+    manifest = tiny_manifest(video_widths=(5,), dataset="tvsum", video=(InputSource("video_features", 5),))
     for name in ("video_features", "pann_features", "clip_text_features"):
         (tmp_path / name).mkdir()
     rgb, flow = np.full((3, 2), 1.0), np.full((3, 3), 2.0)
@@ -366,7 +366,7 @@ def test_what_is_not_an_ordinary_file_is_not_opened(tmp_path: Path) -> None:
 
 def test_widths_unknown_per_source_are_checked_together(data: TinyDataset, manifest: Manifest) -> None:
     recipe = manifest.preprocessing
-    sources = tuple(Source(source.path) for source in recipe.video)
+    sources = tuple(InputSource(source.path) for source in recipe.video)
     model = replace(manifest, preprocessing=replace(recipe, video=sources, video_width=9))
     with pytest.raises(DatasetError, match=r"are 3 \+ 2 wide; the model takes 7 in all"):
         read_raw(FeatureFolders.find(model, data.root), read_annotations(data.annotations)[0])

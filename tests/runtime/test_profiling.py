@@ -21,14 +21,21 @@ from onnx import TensorProto, helper
 from gatescope.runtime import GateSession
 from gatescope.runtime.errors import GatescopeError, OutOfMemoryError
 from gatescope.runtime.profiling import fresh, pairs
-from gatescope.runtime.profiling.lengths import Lengths, alike, draw, lengths_of_annotations
+from gatescope.runtime.profiling.lengths import Lengths, alike, draw_batches, lengths_of_annotations
 from gatescope.runtime.profiling.parts import in_order, parts_of_nodes
 from gatescope.runtime.profiling.plain import cut_outputs, why_no_plain, write_plain
-from gatescope.runtime.profiling.results import Row
+from gatescope.runtime.profiling.results import ProfileRow
 from gatescope.runtime.profiling.samples import random_batch, random_sample
 from gatescope.runtime.profiling.start import KILLED, StartRequest, measure_start
 from gatescope.runtime.profiling.sweep import recommend
-from gatescope.runtime.profiling.timing import Budget, Call, block_rates, latencies_ms, time_calls, warm_up
+from gatescope.runtime.profiling.timing import (
+    Budget,
+    TimedCall,
+    block_rates,
+    latencies_ms,
+    time_calls,
+    warm_up,
+)
 from gatescope.runtime.profiling.trace import (
     Node,
     TraceRequest,
@@ -82,10 +89,10 @@ def test_lengths_of_annotations(tmp_path: Path, dataset: str, clips: list[int]) 
 
 def test_a_draw_holds_the_distribution_and_is_one_batch_where_all_are_alike() -> None:
     manifest = tiny_manifest()
-    (only,) = draw(manifest, alike(5, 3), 4)
+    (only,) = draw_batches(manifest, alike(5, 3), 4)
     assert only["src_vid"].shape[:2] == (4, 5) and only["src_txt"].shape[:2] == (4, 3)
     lengths = Lengths(((1, 2), (4, 2), (4, 7), (9, 3)), "")
-    batches = draw(manifest, lengths, 8)
+    batches = draw_batches(manifest, lengths, 8)
     drawn = Counter(
         (int(clips), int(words))
         for batch in batches
@@ -101,13 +108,16 @@ def test_a_draw_holds_the_distribution_and_is_one_batch_where_all_are_alike() ->
 def test_percentiles_are_numpys() -> None:
     took = np.random.default_rng(0).exponential(0.02, 321)
     ends = np.cumsum(took)
-    calls = [Call(end - one, end) for end, one in zip(ends, took, strict=True)]
+    calls = [TimedCall(end - one, end) for end, one in zip(ends, took, strict=True)]
     np.testing.assert_allclose(latencies_ms(calls), np.percentile(took * 1e3, [50, 95, 99]))
 
 
 def test_rates_of_blocks() -> None:
     # Two callers; every round of two calls takes one second, but the last takes four.
-    calls = [Call(t, t + 1.0) for t in (0.0, 1.0, 2.0) for _ in range(2)] + [Call(3.0, 7.0), Call(3.0, 7.0)]
+    calls = [TimedCall(t, t + 1.0) for t in (0.0, 1.0, 2.0) for _ in range(2)] + [
+        TimedCall(3.0, 7.0),
+        TimedCall(3.0, 7.0),
+    ]
     assert block_rates(calls, 2) == [2.0, 2.0, 2.0, 0.5]
     assert block_rates(calls[:5], 2) == [2.0, 2.0]
     assert block_rates(calls[:2], 99) == [2.0]
@@ -168,7 +178,7 @@ def test_a_slow_call_warms_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_paired_ratios(ratios: list[float], certain: bool) -> None:
-    found = pairs.summarise(ratios)
+    found = pairs.ratio_of_pairs(ratios)
     np.testing.assert_allclose((found.low, found.median, found.high), np.percentile(ratios, [25, 50, 75]))
     assert (found.pairs, found.certain) == (len(ratios), certain)
 
@@ -188,7 +198,7 @@ def test_both_kinds_take_turns_and_get_the_same_numbers(monkeypatch: pytest.Monk
 
 
 def test_the_smallest_batch_that_is_nearly_the_best_is_recommended() -> None:
-    failed = Row(75, 32, 64, failure="out of memory")
+    failed = ProfileRow(75, 32, 64, failure="out of memory")
     rows = [row(1, 50.0), row(4, 97.5), row(16, 100.0), row(32, 90.0), failed, row(1, 300.0, clips=5)]
     found = recommend(rows)
     assert [(one.clips, one.batch_size, one.samples_per_second) for one in found] == [

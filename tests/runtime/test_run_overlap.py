@@ -33,7 +33,7 @@ from gatescope.runtime.running import loop
 from gatescope.runtime.running.groups import groups
 from gatescope.runtime.running.loader import SampleLoader
 from gatescope.runtime.running.opening import Opening
-from gatescope.runtime.running.plan import Plan
+from gatescope.runtime.running.plan import RunPlan
 from gatescope.runtime.runs import writer
 from gatescope.runtime.runs.info import read_info
 from gatescope.runtime.runs.predictions import read_predictions
@@ -120,7 +120,7 @@ def test_on_cuda_batches_have_few_shapes(batching: str) -> None:
             batch_size=32,
         )
         running: Any = SimpleNamespace(info=info, next_part=0)
-        plan = Plan(running, [None] * 512, clips, words, np.zeros((512, 2), np.int64))  # type: ignore[list-item]
+        plan = RunPlan(running, [None] * 512, clips, words, np.zeros((512, 2), np.int64))  # type: ignore[list-item]
         found = list(groups(plan))
         assert sorted(place for group in found for place in group.places) == list(range(512))
         for group in found:
@@ -138,11 +138,11 @@ def test_on_cuda_batches_have_few_shapes(batching: str) -> None:
 # What the threads that read make of a sample is what everybody else makes of it.
 
 
-def planned(data: TinyDataset, manifest: Manifest) -> tuple[Plan, FeatureFolders]:
+def planned(data: TinyDataset, manifest: Manifest) -> tuple[RunPlan, FeatureFolders]:
     folders = FeatureFolders.find(manifest, data.root)
     checked = check_samples(folders, read_annotations(data.annotations))
     nowhere: Any = None
-    return Plan(nowhere, checked.good, checked.clips, checked.words, checked.states), folders
+    return RunPlan(nowhere, checked.good, checked.clips, checked.words, checked.states), folders
 
 
 @pytest.mark.parametrize("normalize", [True, False])

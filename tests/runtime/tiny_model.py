@@ -34,10 +34,10 @@ from gatescope.runtime.gates.manifest import (
     SUMMARY_FIELDS,
     Fact,
     Gate,
+    InputSource,
     Manifest,
     Override,
     Preprocessing,
-    Source,
     Summary,
     Tensor,
 )
@@ -70,11 +70,11 @@ def tiny_manifest(
     recipe = Preprocessing(
         dataset="hl",
         video=tuple(
-            Source(path, width)
+            InputSource(path, width)
             for path, width in zip(("slowfast_features", "clip_features"), video_widths, strict=False)
         ),
-        audio=Source("pann_features", audio_width),
-        text=Source("clip_text_features", text_width),
+        audio=InputSource("pann_features", audio_width),
+        text=InputSource("clip_text_features", text_width),
         video_width=0,
         audio_width=0,
         text_width=text_width,

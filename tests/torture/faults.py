@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.export.demo.plan import SEED, make_plan
+from gatescope.export.demo.plan import DEMO_SEED, make_plan
 from gatescope.runtime.data.features import RawFeatures
 from gatescope.runtime.data.prepare import prepare
 from gatescope.runtime.monitor.baseline.baseline import Baseline, make_baseline
@@ -63,7 +63,7 @@ def measure(short: bool, tell: Callable[[str], None]) -> list[Row]:
     rows = _subject("agreeing gates", agreeing_model.AgreeingModel(), agreeing_model.videos, sizes, tell)
     if short:
         return rows
-    plan = make_plan(sizes.baseline + sizes.pool, SEED)
+    plan = make_plan(sizes.baseline + sizes.pool, DEMO_SEED)
     with tempfile.TemporaryDirectory() as folder, GateSession(demo_model(Path(folder))) as session:
         return rows + _subject("demo", session, lambda numbers: demo_videos(plan, numbers), sizes, tell)
 

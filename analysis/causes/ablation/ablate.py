@@ -25,7 +25,7 @@ from ....runtime.files import local, new_file
 from ....runtime.progress import progress
 from ....runtime.runs.atomic import write_together
 from ....runtime.runs.info import RunInfo, Selection, Skipped
-from ....runtime.runs.provenance import feature_ref, file_ref, versions
+from ....runtime.runs.provenance import feature_ref, file_ref, run_versions
 from ....runtime.session.session import GateSession
 from ...evaluation.evaluate import Evaluation, evaluate
 from ...evaluation.ground_truth import GroundTruth, read_ground_truth
@@ -36,7 +36,7 @@ from ...report.document import to_json
 from ...report.markdown import counted
 from ...subsets.selection import read_subsets
 from .document import ablation_document
-from .donors import SEED
+from .donors import DONOR_SEED
 from .effects import Effects, judge
 from .execute import measure_gate_means, run_interventions
 from .gate_means import GateMeans
@@ -46,15 +46,15 @@ from .plan import (
     DOCUMENT,
     QUERIES_FOLDER,
     REPORT,
-    Plan,
+    AblationPlan,
+    ablation_folder,
     check_continues,
     claim,
     earlier_plan,
     queries_per_part,
     write_plan,
-    writing,
 )
-from .report import FIGURE, ablation_report
+from .report import ABLATION_FIGURE, ablation_report
 from .warnings import ablation_warnings
 
 # Metrics in the figure; all of them are in the report.
@@ -117,7 +117,7 @@ def ablate(
         raise UsageError("--batch-size must be at least 1", received=str(batch_size))
     folder, truth = local(output), local(annotations)
     with ExitStack() as stack:
-        with writing(folder):
+        with ablation_folder(folder):
             earlier = earlier_plan(folder, stack, resume=resume)
         session = stack.enter_context(GateSession(model, device=device))
         manifest = session.manifest
@@ -143,12 +143,12 @@ def ablate(
             samples=len(queries),
             samples_per_part=queries_per_part(batch_size),
             predictions=True,
-            versions=versions(session.versions),
+            versions=run_versions(session.versions),
             skipped=skipped,
         )
-        plan = Plan(run, tuple(one.name for one in chosen), SEED)
+        plan = AblationPlan(run, tuple(one.name for one in chosen), DONOR_SEED)
         if earlier is None:
-            with writing(folder):
+            with ablation_folder(folder):
                 claim(folder, stack)
                 write_plan(folder, plan)
         else:
@@ -193,31 +193,31 @@ def _bad_samples(
 def _complete(
     session: GateSession,
     folder: Path,
-    plan: Plan,
+    plan: AblationPlan,
     chosen: Sequence[Intervention],
     read: Any,
     queries: Sequence[Annotation],
-) -> Plan:
+) -> AblationPlan:
     """Compute whatever the folder lacks; gives the plan with the gates' means."""
     if plan.run.finished:
         return plan
     if plan.gate_means is None:
         means = measure_gate_means(session, read, queries)
         plan = replace(plan, gate_means={kind: values.tolist() for kind, values in means.items()})
-        with writing(folder):
+        with ablation_folder(folder):
             write_plan(folder, plan)
     assert plan.gate_means is not None
     means: GateMeans = {kind: np.asarray(values) for kind, values in plan.gate_means.items()}
     run_interventions(session, folder, plan, chosen, read, queries, means)
     plan = replace(plan, run=replace(plan.run, finished=True))
-    with writing(folder):
+    with ablation_folder(folder):
         write_plan(folder, plan)
     return plan
 
 
 def _judge(
     folder: Path,
-    plan: Plan,
+    plan: AblationPlan,
     chosen: Sequence[Intervention],
     queries: Sequence[Annotation],
     truth: GroundTruth,
@@ -234,7 +234,7 @@ def _judge(
                 if not unchanged:
                     unchanged.append(evaluation)
                 path = folder / QUERIES_FOLDER / f"{number:02}-{_file_name(one.name)}.parquet"
-                with writing(folder), new_file(path) as partial_path:
+                with ablation_folder(folder), new_file(path) as partial_path:
                     evaluation.per_query.insert_column(
                         0, pl.lit(one.name).alias("intervention")
                     ).write_parquet(partial_path)
@@ -255,9 +255,9 @@ def _judge(
     contents = {
         REPORT: ablation_report(plan, effects, warnings).encode(),
         DOCUMENT: to_json(document).encode(),
-        FIGURE: png(figure),
+        ABLATION_FIGURE: png(figure),
     }
-    with writing(folder):
+    with ablation_folder(folder):
         write_together(folder, contents)
     files = (*(folder / name for name in contents), *written)
     return AblationResult(folder, files, effects, document, plan.run.skipped, warnings)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ....runtime.array_types import Float32s
 from ....runtime.data.prepare import TEF_CHANNELS
 from ....runtime.gates.manifest import Manifest
 from ....runtime.session.overrides import shut_values
@@ -16,8 +17,7 @@ from .donors import fitted
 from .gate_means import GateMeans
 from .interventions import Intervention
 
-Floats = NDArray[np.float32]
-Batch = Mapping[str, Floats]
+ModelInputs = Mapping[str, Float32s]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +27,11 @@ class Lent:
     - ``gates``: by kind, (B, layers, L | 1, channels | 1). ``audio`` (B, L, D) as the model takes it.
     """
 
-    gates: Mapping[str, Floats]
-    audio: Floats
+    gates: Mapping[str, Float32s]
+    audio: Float32s
 
 
-def lend(batch: Batch, donated: Batch, gates: Mapping[str, Floats]) -> Lent:
+def lend(batch: ModelInputs, donated: ModelInputs, gates: Mapping[str, Float32s]) -> Lent:
     """What the donors' batch ``donated`` and their ``gates`` in the unchanged model give to ``batch``."""
     clips = batch["src_vid"].shape[1]
     lengths = clip_counts(donated)
@@ -42,8 +42,8 @@ def lend(batch: Batch, donated: Batch, gates: Mapping[str, Floats]) -> Lent:
 
 
 def changed(
-    manifest: Manifest, intervention: Intervention, batch: Batch, means: GateMeans, lent: Lent | None
-) -> tuple[Batch, dict[str, dict[str, Any]] | None]:
+    manifest: Manifest, intervention: Intervention, batch: ModelInputs, means: GateMeans, lent: Lent | None
+) -> tuple[ModelInputs, dict[str, dict[str, Any]] | None]:
     """The batch and the overrides to run; a model's session takes both.
 
     The audio's own channels are replaced where the sample has clips; its TEF and its padding stay. ``lent``
@@ -54,12 +54,12 @@ def changed(
     return batch, _overrides(manifest, intervention, means, lent)
 
 
-def clip_counts(batch: Batch) -> NDArray[np.intp]:
+def clip_counts(batch: ModelInputs) -> NDArray[np.intp]:
     """How many clips each sample has, (B,)."""
     return batch["src_vid_mask"].sum(axis=1).astype(np.intp)
 
 
-def _audio(manifest: Manifest, intervention: Intervention, batch: Batch, lent: Lent | None) -> Floats:
+def _audio(manifest: Manifest, intervention: Intervention, batch: ModelInputs, lent: Lent | None) -> Float32s:
     audio = batch["src_aud"].copy()
     own = audio.shape[2] - (TEF_CHANNELS if manifest.preprocessing.tef else 0)
     audio[..., :own] = 0

@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from ...statistics.bootstrap import SEED
+from ...statistics.bootstrap import BOOTSTRAP_SEED
 from .effects import Effects
-from .plan import Plan
+from .plan import AblationPlan
 from .verdicts import audio_verdict, gate_verdict, row_verdict, subset_verdict, unmarked
 
 _EFFECT = ("before", "after", "effect", "low", "high", "family_low", "family_high", "told_apart")
@@ -18,7 +18,7 @@ _DIFFERENCE = ("effect", "low", "high", "family_low", "family_high", "told_apart
 
 
 def ablation_document(
-    plan: Plan, effects: Effects, metrics: Mapping[str, Any], warnings: Sequence[str]
+    plan: AblationPlan, effects: Effects, metrics: Mapping[str, Any], warnings: Sequence[str]
 ) -> dict[str, Any]:
     """The document; ``metrics`` are the benchmark's own of the unchanged model (``Evaluation.metrics``)."""
     run = plan.run
@@ -41,7 +41,7 @@ def ablation_document(
         "bootstrap": {
             "unit": "video",
             "resamples": effects.bootstrap.resamples,
-            "seed": SEED,
+            "seed": BOOTSTRAP_SEED,
             "level": effects.bootstrap.level,
         },
         "unchanged": metrics,

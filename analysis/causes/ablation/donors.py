@@ -7,14 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ....runtime.array_types import Float32s
 from ....runtime.data.annotations import Annotation
 
-SEED = 20_261
-
-Floats = NDArray[np.float32]
+DONOR_SEED = 20_261
 
 
-def donors(queries: Sequence[Annotation], *, seed: int = SEED) -> list[Annotation]:
+def donors(queries: Sequence[Annotation], *, seed: int = DONOR_SEED) -> list[Annotation]:
     """For every query a query of its video's donor, the donor's first one; always the same for these queries.
 
     The donors are a random cyclic order of the videos (Sattolo, 1986), so that none is its own. All queries
@@ -32,7 +31,7 @@ def donors(queries: Sequence[Annotation], *, seed: int = SEED) -> list[Annotatio
     return [first[donor[query.vid]] for query in queries]
 
 
-def fitted(values: Floats, lengths: NDArray[np.intp], clips: int) -> Floats:
+def fitted(values: Float32s, lengths: NDArray[np.intp], clips: int) -> Float32s:
     """``values`` (B, …, L, D) with ``lengths`` (B,) real clips, cropped or repeated to ``clips`` each."""
     taken = np.arange(clips)[None, :] % lengths[:, None]
     index = taken.reshape(len(values), *([1] * (values.ndim - 3)), clips, 1)

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ....runtime.array_types import Float64s
 from ...evaluation.metrics import METRICS
 from ...statistics.bootstrap import Interval, VideoBootstrap
 from ...statistics.simultaneous import simultaneous_intervals
@@ -24,7 +25,6 @@ JUDGED = (
     *(name for name in METRICS if name.startswith("HL-")),
 )
 
-Floats = NDArray[np.float64]
 
 _INTERVAL = ("low", "high", "family_low", "family_high")
 
@@ -102,11 +102,11 @@ class _Change:
 
     intervention: Intervention
     metric: str
-    before: Floats
-    after: Floats
+    before: Float64s
+    after: Float64s
 
     @property
-    def difference(self) -> Floats:
+    def difference(self) -> Float64s:
         return self.after - self.before
 
     def row(self, effect: Interval, family: Interval) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def _resting_on(difference: Interval, videos: int) -> Interval:
 
 
 def _together(
-    bootstrap: VideoBootstrap, alone: Sequence[Interval], drawn: Floats, most: float
+    bootstrap: VideoBootstrap, alone: Sequence[Interval], drawn: Float64s, most: float
 ) -> list[Interval]:
     """Intervals of a family, none beyond what a change can be: ±``most`` points."""
     family = simultaneous_intervals(
@@ -202,12 +202,12 @@ def _together(
     ]
 
 
-def _values(per_query: pl.DataFrame, metrics: Sequence[str]) -> Floats:
+def _values(per_query: pl.DataFrame, metrics: Sequence[str]) -> Float64s:
     """(queries, metrics) in percent, NaN where a query has none."""
     chosen = per_query.select(pl.col(METRICS[name]).cast(pl.Float64).alias(name) for name in metrics)
     return 100 * chosen.fill_null(np.nan).to_numpy()
 
 
-def _mean(values: Floats) -> float:
+def _mean(values: Float64s) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")

@@ -10,15 +10,15 @@ from ....runtime.errors import GatescopeError
 from ....runtime.progress import progress
 from ....runtime.runs.predictions import Prediction, format_prediction
 from ....runtime.session.session import GateSession, Outputs
-from .changes import Batch, changed, clip_counts, lend
+from .changes import ModelInputs, changed, clip_counts, lend
 from .donors import donors
 from .gate_means import GateMeans, GateSums
 from .interventions import PREDICTIONS, Intervention, ablatable_kinds
-from .parts import finished_parts, write_part
-from .plan import Plan, writing
+from .parts import finished_query_parts, write_part
+from .plan import AblationPlan, ablation_folder
 
 #: Queries → their batches, (qids, the model's full set of inputs), features read as the batches are drawn.
-Batches = Callable[[Sequence[Annotation]], Iterator[tuple[list[str], Batch]]]
+Batches = Callable[[Sequence[Annotation]], Iterator[tuple[list[str], ModelInputs]]]
 
 
 def measure_gate_means(session: GateSession, batches: Batches, queries: Sequence[Annotation]) -> GateMeans:
@@ -35,7 +35,7 @@ def measure_gate_means(session: GateSession, batches: Batches, queries: Sequence
 def run_interventions(
     session: GateSession,
     folder: Path,
-    plan: Plan,
+    plan: AblationPlan,
     chosen: Sequence[Intervention],
     batches: Batches,
     queries: Sequence[Annotation],
@@ -49,7 +49,7 @@ def run_interventions(
     size = plan.run.samples_per_part
     lenders = donors(queries, seed=plan.donor_seed)
     exchanged = any(one.treatment == "shuffled" for one in chosen)
-    number = finished_parts(folder, plan.run.parts)
+    number = finished_query_parts(folder, plan.run.parts)
     left = queries[number * size :]
     given = batches(lenders[number * size :]) if exchanged and left else iter(())
     with progress(f"running {len(chosen)} models", len(queries), done=len(queries) - len(left)) as advance:
@@ -66,7 +66,7 @@ def run_interventions(
             place += len(ids)
             advance(len(ids))
             if place - first == size or place == len(queries):
-                with writing(folder):
+                with ablation_folder(folder):
                     write_part(folder, number, first, part)
                 part = {one.name: [] for one in chosen}
                 number, first = number + 1, place
@@ -77,7 +77,7 @@ def _predictions(
     intervention: Intervention,
     group: Sequence[Annotation],
     outputs: Outputs,
-    batch: Batch,
+    batch: ModelInputs,
 ) -> list[Prediction]:
     """As a run formats them, so that the metrics of the unchanged model are those of its run."""
     logits, spans, saliency = (outputs.predictions[name] for name in PREDICTIONS)

@@ -12,7 +12,7 @@ from ....runtime.gates.manifest import Manifest
 
 Treatment = Literal["none", "zero", "shut", "mean", "shuffled"]
 #: Where a gate is on its output's layer axis: its kind and its place.
-GatePlace = tuple[str, int]
+KindAndLayer = tuple[str, int]
 
 PREDICTIONS = ("pred_logits", "pred_spans", "saliency_scores")
 UNCHANGED = "unchanged"
@@ -41,7 +41,7 @@ class Intervention:
     name: str
     what: Literal["nothing", "gates", "audio"]
     treatment: Treatment = "none"
-    gates: tuple[GatePlace, ...] = ()
+    gates: tuple[KindAndLayer, ...] = ()
     kind: str | None = None
     layer: int | None = None
 
@@ -77,7 +77,9 @@ def interventions(manifest: Manifest, videos: int) -> tuple[Intervention, ...]:
     if "src_aud" in manifest.input_names:
         found += [Intervention(f"audio-{one}", "audio", one) for one in _possible(_OF_AUDIO, videos)]
 
-    def change(name: str, chosen: list[GatePlace], kind: str | None = None, layer: int | None = None) -> None:
+    def change(
+        name: str, chosen: list[KindAndLayer], kind: str | None = None, layer: int | None = None
+    ) -> None:
         for one in _possible(_OF_GATES, videos):
             found.append(Intervention(f"{name}-{one}", "gates", one, tuple(chosen), kind, layer))
 

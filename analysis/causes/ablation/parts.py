@@ -26,14 +26,14 @@ _SCHEMA = pl.Schema(
 )
 
 
-def part_path(folder: Path, number: int) -> Path:
+def query_part_path(folder: Path, number: int) -> Path:
     """Where part ``number`` (from 0) lies."""
     return folder / PARTS_FOLDER / f"part-{number:05}.parquet"
 
 
-def finished_parts(folder: Path, total: int) -> int:
+def finished_query_parts(folder: Path, total: int) -> int:
     """How many parts are there without a gap, of ``total``."""
-    return next((number for number in range(total) if not part_path(folder, number).is_file()), total)
+    return next((number for number in range(total) if not query_part_path(folder, number).is_file()), total)
 
 
 def write_part(
@@ -49,7 +49,7 @@ def write_part(
     content = io.BytesIO()
     # One intervention a row group: reading one of them skips the others.
     table.write_parquet(content, row_group_size=max(len(rows) // len(predictions), 1))
-    path = part_path(folder, number)
+    path = query_part_path(folder, number)
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, content.getvalue())
 
@@ -62,7 +62,7 @@ def predictions_of(
     Raises :class:`~gatescope.runtime.errors.RunFolderError` for a part that is damaged.
     """
     for number in range(parts):
-        path = part_path(folder, number)
+        path = query_part_path(folder, number)
         try:
             chosen = pl.col("intervention") == intervention
             rows = pl.scan_parquet(path, glob=False).filter(chosen).sort("query").collect()

@@ -34,7 +34,7 @@ _QUERIES_PER_PART = 64
 
 
 @dataclass(frozen=True)
-class Plan:
+class AblationPlan:
     """The content of ``plan.json``.
 
     - ``run``: model, dataset and settings, as a run has them; its ``finished`` says that every part is there.
@@ -54,12 +54,12 @@ def queries_per_part(batch_size: int) -> int:
     return max(_QUERIES_PER_PART // batch_size, 1) * batch_size
 
 
-def write_plan(folder: Path, plan: Plan) -> None:
+def write_plan(folder: Path, plan: AblationPlan) -> None:
     """Put ``plan.json`` into the folder."""
     write_atomically(folder / PLAN_FILE, msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
 
 
-def earlier_plan(folder: Path, stack: ExitStack, *, resume: bool) -> Plan | None:
+def earlier_plan(folder: Path, stack: ExitStack, *, resume: bool) -> AblationPlan | None:
     """The ablation that ``folder`` holds; None where a new one may be written. Its lock is then held by
     ``stack``.
 
@@ -100,7 +100,7 @@ def claim(folder: Path, stack: ExitStack) -> None:
             path.unlink(missing_ok=True)
 
 
-def check_continues(plan: Plan, earlier: Plan, folder: Path) -> None:
+def check_continues(plan: AblationPlan, earlier: AblationPlan, folder: Path) -> None:
     """See that ``earlier`` is of the same model, dataset, settings and interventions.
 
     Raises :class:`~gatescope.runtime.errors.RunMismatchError` that says what differs.
@@ -115,17 +115,17 @@ def check_continues(plan: Plan, earlier: Plan, folder: Path) -> None:
         )
 
 
-def writing(folder: Path) -> AbstractContextManager[None]:
+def ablation_folder(folder: Path) -> AbstractContextManager[None]:
     """What the system refuses while the folder is written, as an error that says what to do."""
     return run_folder.writing(folder, "folder", PLAN_FILE)
 
 
-def _read(path: Path) -> Plan:
+def _read(path: Path) -> AblationPlan:
     try:
         content = path.read_bytes()
         # The number alone first: what a newer plan holds fits no class of this version.
         _refuse_other_formats(path, msgspec.json.decode(content, type=_Numbered).format_version)
-        return msgspec.json.decode(content, type=Plan)
+        return msgspec.json.decode(content, type=AblationPlan)
     except OSError as error:
         raise RunFolderError(f"{path} cannot be read", received=error.strerror or str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -11,10 +11,10 @@ from ...evaluation.metrics import short_metric
 from ...report.markdown import counted, number, plain, shared_name, table
 from .effects import Effects
 from .interventions import ablatable_kinds
-from .plan import Plan
+from .plan import AblationPlan
 from .verdicts import audio_verdict, chance_note, gate_verdict, row_verdict, signed_points, subset_verdict
 
-FIGURE = "ablation.png"
+ABLATION_FIGURE = "ablation.png"
 _TREATMENTS = {
     "shut": "Shut",
     "mean": "Set to the mean",
@@ -22,7 +22,7 @@ _TREATMENTS = {
 }
 
 
-def ablation_report(plan: Plan, effects: Effects, warnings: Sequence[str]) -> str:
+def ablation_report(plan: AblationPlan, effects: Effects, warnings: Sequence[str]) -> str:
     """The whole report, Markdown."""
     blocks = ["# What audio and gates cause"]
     if warnings:
@@ -31,7 +31,7 @@ def ablation_report(plan: Plan, effects: Effects, warnings: Sequence[str]) -> st
     blocks += [
         f"- {audio_verdict(effects)}\n- {gate_verdict(effects)}",
         chance_note(effects),
-        f"![Effects of all interventions]({FIGURE})",
+        f"![Effects of all interventions]({ABLATION_FIGURE})",
         "## The audio",
         "Changes in points of percent, in brackets the interval that holds together with all others of this "
         "table.",
@@ -104,7 +104,7 @@ def _subset(effects: Effects, name: str) -> list[str]:
     return [*blocks, table(heads, cells, text_columns=2), note]
 
 
-def _method(plan: Plan, effects: Effects) -> str:
+def _method(plan: AblationPlan, effects: Effects) -> str:
     run, bootstrap = plan.run, effects.bootstrap
     lines = [
         f"{counted(effects.queries, 'query').replace('querys', 'queries')} of "
@@ -145,7 +145,7 @@ def _shut(manifest: Manifest) -> str:
     )
 
 
-def _batching(plan: Plan) -> str:
+def _batching(plan: AblationPlan) -> str:
     size = plan.run.batch_size
     if plan.run.manifest.batching == "reference":
         return (

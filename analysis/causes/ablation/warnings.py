@@ -8,10 +8,10 @@ from ...report.markdown import counted
 from ...statistics.bootstrap import FEW_VIDEOS
 from .effects import Effects
 from .interventions import ablatable_kinds
-from .plan import Plan
+from .plan import AblationPlan
 
 
-def ablation_warnings(plan: Plan, effects: Effects, unchanged: Evaluation) -> list[str]:
+def ablation_warnings(plan: AblationPlan, effects: Effects, unchanged: Evaluation) -> list[str]:
     """Sentences in plain text, the gravest first; those of the manifest last."""
     manifest = plan.run.manifest
     found: list[str] = []

@@ -14,7 +14,7 @@ from ...statistics.summary import GateSummary
 from ...timelines.timeline import Timeline
 
 #: Samples beyond these are counted, not shown.
-MOST_SAMPLES = 5000
+MOST_LISTED_SAMPLES = 5000
 # Letters of an id and of a query that are kept; of queries fewer where all together would fill the page.
 _LONGEST_ID = 200
 _LONGEST_QUERY = (300, 200, 100, 50)
@@ -126,10 +126,10 @@ def _cut(text: str, longest: int) -> str:
 
 def _shown(queries: pl.DataFrame, exemplars: set[str]) -> pl.DataFrame:
     """The first queries in the run's order, and every exemplar."""
-    if queries.height <= MOST_SAMPLES:
+    if queries.height <= MOST_LISTED_SAMPLES:
         return queries
     marked = queries.with_row_index("place").with_columns(exemplar=pl.col("qid").is_in(list(exemplars)))
-    kept = marked.sort("exemplar", "place", descending=[True, False]).head(MOST_SAMPLES)
+    kept = marked.sort("exemplar", "place", descending=[True, False]).head(MOST_LISTED_SAMPLES)
     return kept.sort("place").select(queries.columns)
 
 

@@ -9,7 +9,7 @@ from .selector import selector
 
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 #: (legend, query)
-Query = tuple[str, str]
+PanelQuery = tuple[str, str]
 Panel = dict[str, Any]
 
 
@@ -29,7 +29,7 @@ def increase(name: str, **labels: str) -> str:
 
 
 def stat(
-    title: str, query: Query, *, unit: str = "short", red_from: float | None = None, text: str = "value"
+    title: str, query: PanelQuery, *, unit: str = "short", red_from: float | None = None, text: str = "value"
 ) -> Panel:
     """One number, or with ``text`` ``name`` the legends of what is there."""
     steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
@@ -45,7 +45,7 @@ def stat(
     }
 
 
-def series(title: str, *queries: Query, unit: str = "short", dashed: str = "") -> Panel:
+def series(title: str, *queries: PanelQuery, unit: str = "short", dashed: str = "") -> Panel:
     """Curves over time; those whose name matches ``dashed`` are."""
     line = {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [6, 6]}}
     overrides = [{"matcher": {"id": "byRegexp", "options": dashed}, "properties": [line]}] if dashed else []
@@ -88,7 +88,7 @@ def placed(rows: Sequence[tuple[int, Sequence[Panel]]], width: int = 24) -> list
     return made
 
 
-def _targets(queries: Sequence[Query], **more: Any) -> list[dict[str, Any]]:
+def _targets(queries: Sequence[PanelQuery], **more: Any) -> list[dict[str, Any]]:
     return [
         {"refId": chr(ord("A") + at), "datasource": SOURCE, "expr": query, "legendFormat": legend, **more}
         for at, (legend, query) in enumerate(queries)

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ..alarm import Kind
+from ..alarm import AlarmKind
 from ..describe import MEANING
 from .selector import selector
 from .subject import AlertSubject
@@ -23,7 +23,7 @@ _WHERE = "{{ with $labels.slice }}slice {{ . }}{{ else }}all traffic{{ end }}"
 RULES_FILE, TESTS_FILE = "gatescope-alerts.yml", "gatescope-alerts-test.yml"
 
 # Kinds of the watcher: the alert's name, its severity, and what to do first.
-_KINDS: dict[Kind, tuple[str, str, str]] = {
+_KINDS: dict[AlarmKind, tuple[str, str, str]] = {
     "drift": (
         "GateDrift",
         "warning",

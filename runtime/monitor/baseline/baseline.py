@@ -20,7 +20,7 @@ from .thresholds import Thresholds, flag_threshold, thresholds
 from .videos import BaselineVideos, expected_twins
 
 #: With fewer videos no threshold at a rate of 1 % is worth its name.
-FEWEST_VIDEOS = 100
+FEWEST_BASELINE_VIDEOS = 100
 #: Window sizes, in videos: the smallest sees a broken pipeline soon, the largest a small change.
 WINDOWS = (25, 50, 200)
 FALSE_ALARMS = 0.01
@@ -28,7 +28,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Source:
+class BaselineSource:
     """What a baseline was made from: ``kind`` (``run``, ``log``, ``baseline``), its path, and its videos."""
 
     kind: str
@@ -57,7 +57,7 @@ class Baseline:
     missing: dict[str, int]
     signatures: Signatures | None
     signatures_note: str
-    sources: tuple[Source, ...]
+    sources: tuple[BaselineSource, ...]
     created: str
 
     @property
@@ -111,7 +111,7 @@ def make_baseline(
     model: WatchedModel,
     parts: Sequence[BaselineVideos],
     *,
-    sources: Sequence[Source] = (),
+    sources: Sequence[BaselineSource] = (),
     windows: Sequence[int] = WINDOWS,
     false_alarms: float = FALSE_ALARMS,
     signatures: Signatures | None = None,
@@ -125,16 +125,16 @@ def make_baseline(
     """
     videos = BaselineVideos.joined(parts) if parts else BaselineVideos.empty(model.layout)
     videos = _finite(model.layout, videos, insist=insist)
-    if len(videos) < (2 if insist else FEWEST_VIDEOS):
+    if len(videos) < (2 if insist else FEWEST_BASELINE_VIDEOS):
         raise BaselineError(
             f"{len(videos)} videos are too few for a baseline",
             received=f"{len(videos)} different videos in {len(parts)} source{'s' if len(parts) != 1 else ''}",
-            expected=f"at least {FEWEST_VIDEOS}: of fewer, a share of one in a hundred cannot be known, and"
-            " thresholds would be guesses",
+            expected=f"at least {FEWEST_BASELINE_VIDEOS}: of fewer, a share of one in a hundred cannot be"
+            " known, and thresholds would be guesses",
             fix="run more videos or let production log for longer; with --insist it is made all the same"
             f" (from {2} videos on), and its alarms mean little",
         )
-    sizes = {name: size for name, size in videos.slice_sizes.items() if size >= FEWEST_VIDEOS}
+    sizes = {name: size for name, size in videos.slice_sizes.items() if size >= FEWEST_BASELINE_VIDEOS}
     rate = false_alarms / max(len(sizes), 1)
     held = {
         name: tuple(

@@ -20,35 +20,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..alarm import Kind
-from ..counting.layout import BINS, GateLayout
+from ...array_types import Float64s
+from ..alarm import AlarmKind
+from ..counting.layout import COUNTED_BINS, GateLayout
 from ..counting.videos import VideoCounts
 
-CONTINUOUS: tuple[Kind, ...] = ("drift", "level")
+CONTINUOUS: tuple[AlarmKind, ...] = ("drift", "level")
 #: Flags that are looked for in every row, and the counter each comes from.
-ROW_FLAGS: dict[Kind, str] = {"saturation": "saturating", "collapse": "collapsed", "constant": "constant"}
+ROW_FLAGS: dict[AlarmKind, str] = {
+    "saturation": "saturating",
+    "collapse": "collapsed",
+    "constant": "constant",
+}
 
 # Columns that add up over videos: the cumulative histogram, the sum of gates, how many values.
-COLUMNS = BINS + 2
-_SUM, _COUNT = BINS, BINS + 1
-
-Floats = NDArray[np.float64]
+STATISTIC_COLUMNS = COUNTED_BINS + 2
+_SUM, _COUNT = COUNTED_BINS, COUNTED_BINS + 1
 
 
-def additive(counts: VideoCounts) -> Floats:
+def additive(counts: VideoCounts) -> Float64s:
     """What the continuous statistics need of each video, (N, R, 66): it adds up over videos."""
     places = counts.places.astype(np.float64)
     inside = places[..., 1:-1].copy()
     inside[..., 0] += places[..., 0]
     inside[..., -1] += places[..., -1]
-    table = np.empty((*places.shape[:-1], COLUMNS))
-    np.cumsum(inside, axis=-1, out=table[..., :BINS])
+    table = np.empty((*places.shape[:-1], STATISTIC_COLUMNS))
+    np.cumsum(inside, axis=-1, out=table[..., :COUNTED_BINS])
     table[..., _SUM] = counts.sum_of("sum")
-    table[..., _COUNT] = table[..., BINS - 1]
+    table[..., _COUNT] = table[..., COUNTED_BINS - 1]
     return table
 
 
-def continuous(layout: GateLayout, window: Floats, baseline: Floats) -> Floats:
+def continuous(layout: GateLayout, window: Float64s, baseline: Float64s) -> Float64s:
     """``drift`` and ``level`` of every row, (…, 2, R).
 
     ``window`` (…, R, 66) and ``baseline`` (R, 66): sums of :func:`additive`. Where a row has no finite value
@@ -58,19 +61,19 @@ def continuous(layout: GateLayout, window: Floats, baseline: Floats) -> Floats:
     known = (n > 0) & (of > 0)
     n, of = np.maximum(n, 1), np.maximum(of, 1)
     width = np.maximum(layout.high - layout.low, 1e-12)
-    shares = window[..., :BINS] / n[..., None]
-    shares -= baseline[..., :BINS] / of[..., None]
+    shares = window[..., :COUNTED_BINS] / n[..., None]
+    shares -= baseline[..., :COUNTED_BINS] / of[..., None]
     drift = np.abs(shares, out=shares).mean(axis=-1)
     level = (window[..., _SUM] / n - baseline[..., _SUM] / of) / width
     return np.where(known[..., None, :], np.stack([drift, level], axis=-2), 0.0)
 
 
-def levels(sums: Floats) -> Floats:
+def levels(sums: Float64s) -> Float64s:
     """Mean gate of every row, (…, R); ``sums`` (…, R, 66)."""
     return sums[..., _SUM] / np.maximum(sums[..., _COUNT], 1)
 
 
-def flagged(counts: VideoCounts, kind: Kind) -> NDArray[np.bool_]:
+def flagged(counts: VideoCounts, kind: AlarmKind) -> NDArray[np.bool_]:
     """Which videos have the flag ``kind`` (of :data:`ROW_FLAGS`, or ``nan``) in which row, (N, R)."""
     if kind == "nan":
         found: NDArray[Any] = counts.counter("nan") + counts.counter("infinite")

@@ -20,7 +20,7 @@ from ..counting.videos import INTEGERS, SUMS, VideoCounts
 from ..diagnosis.features import NAMES
 from ..diagnosis.signatures import Signatures
 from ..model import WatchedModel
-from .baseline import Baseline, Source
+from .baseline import Baseline, BaselineSource
 from .thresholds import Thresholds
 from .videos import BaselineVideos
 
@@ -122,7 +122,7 @@ def _unpack(plain: dict[str, Any]) -> Baseline:
         {name: int(gap) for name, gap in plain["missing"].items()},
         signatures,
         str(plain["signatures_note"]),
-        tuple(msgspec.convert(plain["sources"], list[Source])),
+        tuple(msgspec.convert(plain["sources"], list[BaselineSource])),
         str(plain["created"]),
     )
 

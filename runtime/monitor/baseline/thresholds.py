@@ -24,12 +24,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..alarm import Kind
+from ...array_types import Float64s
+from ..alarm import AlarmKind
 from ..counting.layout import GateLayout
 from ..counting.videos import VideoCounts
 from .statistics import CONTINUOUS, ROW_FLAGS, additive, continuous, flagged
 
-SEED = 20_262
+THRESHOLD_SEED = 20_262
 _DRAWS = 8000
 _BLOCK = 250
 # Of the false-alarm rate, what the continuous statistics get.
@@ -40,8 +41,6 @@ _CONTINUOUS_SHARE = 0.8
 _EVERY_BASELINE, _OWN_ERROR = 1.1, 0.5
 # One video may be there twice under two ids; gates that froze are those of one worker in ten at least.
 _FROZEN_AT_LEAST = 0.1
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +55,9 @@ class Thresholds:
 
     window: int
     factor: float
-    centre: Floats
-    spread: Floats
-    flags: dict[Kind, NDArray[np.int64]]
+    centre: Float64s
+    spread: Float64s
+    flags: dict[AlarmKind, NDArray[np.int64]]
 
     def to_plain(self) -> dict[str, Any]:
         """Lists and numbers, for JSON."""
@@ -95,7 +94,7 @@ def thresholds(
     window: int,
     false_alarms: float,
     *,
-    seed: int = SEED,
+    seed: int = THRESHOLD_SEED,
 ) -> Thresholds:
     """Thresholds for windows of ``window`` videos; the same for the same arguments.
 
@@ -125,12 +124,12 @@ def thresholds(
     return Thresholds(window, factor, centre, spread, _flags(videos, frozen, window, false_alarms))
 
 
-def standing(centre: Floats, spread: Floats, found: Floats) -> Floats:
+def standing(centre: Float64s, spread: Float64s, found: Float64s) -> Float64s:
     """How many spreads each statistic (…, 2, R) is from its centre, in the direction that is watched."""
     return _sides((found - centre) / spread)
 
 
-def _sides(scaled: Floats) -> Floats:
+def _sides(scaled: Float64s) -> Float64s:
     """A distance can only be too large, a level can be off either way."""
     sides = scaled.copy()
     at = CONTINUOUS.index("level")
@@ -167,10 +166,10 @@ def _widened(factor: float, videos: int) -> float:
 
 def _flags(
     videos: VideoCounts, frozen: int, window: int, false_alarms: float
-) -> dict[Kind, NDArray[np.int64]]:
+) -> dict[AlarmKind, NDArray[np.int64]]:
     rows, n = videos.integers.shape[1], len(videos)
     rate = (1 - _CONTINUOUS_SHARE) * false_alarms / (len(ROW_FLAGS) * rows + 1)
-    flags: dict[Kind, NDArray[np.int64]] = {}
+    flags: dict[AlarmKind, NDArray[np.int64]] = {}
     for kind in ROW_FLAGS:
         had = flagged(videos, kind).sum(axis=0)
         flags[kind] = np.array([flag_threshold(int(k), n, window, rate) for k in had], np.int64)

@@ -16,7 +16,7 @@ from .options import add_thresholds
 
 if TYPE_CHECKING:
     from ...runs.reader import Run
-    from ..baseline.baseline import Baseline, Source
+    from ..baseline.baseline import Baseline, BaselineSource
     from ..baseline.videos import BaselineVideos
     from ..diagnosis.signatures import Signatures
     from ..model import WatchedModel
@@ -88,10 +88,10 @@ def _run(args: Namespace) -> int:
 
 def _read(
     paths: list[Path],
-) -> tuple[WatchedModel, list[BaselineVideos], list[Source], list[Run], Signatures | None]:
+) -> tuple[WatchedModel, list[BaselineVideos], list[BaselineSource], list[Run], Signatures | None]:
     """The model, the videos of each source, the runs among them, and signatures that a baseline had."""
     from ...runs.reader import open_run
-    from ..baseline.baseline import Source
+    from ..baseline.baseline import BaselineSource
     from ..baseline.sources import folder_kind, model_of_run, videos_of_log, videos_of_run
     from ..baseline.stored import load_baseline
     from ..log.folder import open_folder
@@ -99,7 +99,7 @@ def _read(
 
     first: tuple[Path, WatchedModel] | None = None
     parts: list[BaselineVideos] = []
-    sources: list[Source] = []
+    sources: list[BaselineSource] = []
     runs: list[Run] = []
     known: Signatures | None = None
     for path in paths:
@@ -124,7 +124,7 @@ def _read(
                 fix="make a baseline for each model",
             )
         parts.append(videos)
-        sources.append(Source(kind, str(path), len(videos)))
+        sources.append(BaselineSource(kind, str(path), len(videos)))
     assert first is not None
     return first[1], parts, sources, runs, known
 
@@ -143,9 +143,9 @@ def _learn(
     if not runs:
         return known, "" if known else "faults are learned from a run folder, whose model can run again"
     from ...progress import progress
-    from ..learning.learn import VARIANTS, VIDEOS, learn_signatures
+    from ..learning.learn import LEARNED_VIDEOS, VARIANTS, learn_signatures
 
-    wanted = args.fault_videos or VIDEOS
+    wanted = args.fault_videos or LEARNED_VIDEOS
     try:
         # Each video runs as it is, and once for every variant of a fault.
         videos = min(wanted, *(source.videos for source in baseline.sources if source.kind == "run"))

@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...array_types import Float64s
 from ...gates.manifest import SUMMARY_BINS, Manifest
 from ...statistics.limits import GateLimits, limits_of
 
-BINS = SUMMARY_BINS
+COUNTED_BINS = SUMMARY_BINS
 #: Underflow, the bins, overflow.
-PLACES = BINS + 2
-
-Floats = NDArray[np.float64]
+PLACES = COUNTED_BINS + 2
 
 
 @dataclass(frozen=True)
@@ -75,21 +73,21 @@ class GateLayout:
         return tuple((row.kind, row.layer, row.limits.low, row.limits.high) for row in self.rows)
 
     @cached_property
-    def low(self) -> Floats:
+    def low(self) -> Float64s:
         """Lower ends of the ranges (R,)."""
         return self._limit("low")
 
     @cached_property
-    def high(self) -> Floats:
+    def high(self) -> Float64s:
         """Upper ends of the ranges (R,)."""
         return self._limit("high")
 
     @cached_property
-    def edges(self) -> Floats:
+    def edges(self) -> Float64s:
         """Edges of each row's bins, (R, 65)."""
-        return np.linspace(self.low, self.high, BINS + 1, axis=1)
+        return np.linspace(self.low, self.high, COUNTED_BINS + 1, axis=1)
 
-    def _limit(self, name: str) -> Floats:
+    def _limit(self, name: str) -> Float64s:
         return np.array([getattr(row.limits, name) for row in self.rows], np.float64)
 
     def __len__(self) -> int:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .videos import Floats, Ints, VideoCounts
+from ...array_types import Float64s
+from .videos import Ints, VideoCounts
 
 #: What slices beyond the bound on their number are called.
 OTHER_SLICES = "other"
@@ -31,7 +32,7 @@ class ObservedVideo:
     slice: str
     clips: int
     integers: Ints
-    sums: Floats
+    sums: Float64s
     gates: Mapping[str, NDArray[np.float32]] | None = None
 
     @classmethod

@@ -18,7 +18,7 @@ from .videos import VideoCounts, count_gates, count_summaries
 # Counted at once: more would only hold memory for longer.
 _MOST_TOGETHER = 64
 
-Gates = dict[str, NDArray[np.float32]]
+RequestGates = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +65,8 @@ def count_taken(
     ``keep_gates``: the share of them, drawn at random, whose gates are kept whole. A request that cannot be
     counted is left out: ``tell(its videos, the error)``.
     """
-    whole: list[tuple[Taken, int, Gates]] = []
-    summarised: list[tuple[Taken, int, Gates]] = []
+    whole: list[tuple[Taken, int, RequestGates]] = []
+    summarised: list[tuple[Taken, int, RequestGates]] = []
     for one in taken:
         try:
             rows = [(one, row, _cut(layout, one, row)) for row in range(one.videos)]
@@ -105,7 +105,7 @@ def same_gates(layout: GateLayout, taken: Taken) -> tuple[str, str] | None:
     return None
 
 
-def _cut(layout: GateLayout, taken: Taken, row: int) -> Gates:
+def _cut(layout: GateLayout, taken: Taken, row: int) -> RequestGates:
     """One sample's gates, valid clips only."""
     gates = {kind: np.asarray(taken.gates[kind][row], np.float32) for kind in layout.kinds}
     if taken.summaries or taken.clips is None:
@@ -113,8 +113,8 @@ def _cut(layout: GateLayout, taken: Taken, row: int) -> Gates:
     return {kind: array[:, : taken.clips[row]] for kind, array in gates.items()}
 
 
-def _by_shape(rows: Sequence[tuple[Taken, int, Gates]]) -> list[list[tuple[Taken, int, Gates]]]:
-    groups: dict[tuple[tuple[int, ...], ...], list[tuple[Taken, int, Gates]]] = {}
+def _by_shape(rows: Sequence[tuple[Taken, int, RequestGates]]) -> list[list[tuple[Taken, int, RequestGates]]]:
+    groups: dict[tuple[tuple[int, ...], ...], list[tuple[Taken, int, RequestGates]]] = {}
     for entry in rows:
         groups.setdefault(tuple(array.shape for array in entry[2].values()), []).append(entry)
     return [
@@ -126,8 +126,8 @@ def _by_shape(rows: Sequence[tuple[Taken, int, Gates]]) -> list[list[tuple[Taken
 
 def _count(
     layout: GateLayout,
-    together: Sequence[tuple[Taken, int, Gates]],
-    count: Callable[[GateLayout, Gates], VideoCounts],
+    together: Sequence[tuple[Taken, int, RequestGates]],
+    count: Callable[[GateLayout, RequestGates], VideoCounts],
     keep_gates: float,
     tell: Callable[[int, Exception], None],
 ) -> list[tuple[Taken, int, ObservedVideo]]:
@@ -143,7 +143,7 @@ def _count(
 
 
 def _observed(
-    taken: Taken, row: int, gates: Gates, counts: VideoCounts, number: int, keep_gates: float
+    taken: Taken, row: int, gates: RequestGates, counts: VideoCounts, number: int, keep_gates: float
 ) -> ObservedVideo:
     kept = not taken.summaries and random.random() < keep_gates
     longest = max((array.shape[1] for array in gates.values()), default=0)

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...array_types import Float64s
 from ...errors import GatescopeError
 from .layout import PLACES, GateLayout
-from .videos import COUNTERS, INTEGERS, Floats, Ints, VideoCounts
+from .videos import INTEGERS, VIDEO_COUNTERS, Ints, VideoCounts
 
 _INTS = ("integers", "count")
 _FLOATS = ("mean", "squares", "positive", "negative")
@@ -34,10 +35,10 @@ class GateTotals:
         self.videos = 0
         self.integers: Ints = np.zeros((rows, INTEGERS), np.int64)
         self.count: Ints = np.zeros(rows, np.int64)
-        self.mean: Floats = np.zeros(rows)
-        self.squares: Floats = np.zeros(rows)
-        self.positive: Floats = np.zeros(rows)
-        self.negative: Floats = np.zeros(rows)
+        self.mean: Float64s = np.zeros(rows)
+        self.squares: Float64s = np.zeros(rows)
+        self.positive: Float64s = np.zeros(rows)
+        self.negative: Float64s = np.zeros(rows)
 
     @property
     def places(self) -> Ints:
@@ -45,8 +46,8 @@ class GateTotals:
         return self.integers[:, :PLACES]
 
     def counter(self, name: str) -> Ints:
-        """One of :data:`~gatescope.runtime.monitor.counting.videos.COUNTERS`, (R,)."""
-        return self.integers[:, PLACES + COUNTERS.index(name)]
+        """One of :data:`~gatescope.runtime.monitor.counting.videos.VIDEO_COUNTERS`, (R,)."""
+        return self.integers[:, PLACES + VIDEO_COUNTERS.index(name)]
 
     def update(self, videos: VideoCounts) -> None:
         """Add videos."""
@@ -97,7 +98,7 @@ class GateTotals:
             raise ValueError(f"not totals of gates: {error!r}") from error
         return totals
 
-    def _merge_moments(self, count: NDArray[Any], mean: Floats, squares: Floats) -> None:
+    def _merge_moments(self, count: NDArray[Any], mean: Float64s, squares: Float64s) -> None:
         total = self.count + count
         some = np.maximum(total, 1)
         distance = np.where(count > 0, mean - self.mean, 0.0)

@@ -2,7 +2,7 @@
 
 A *video* is what one request asks about; all its clips and channels are counted together, row by row of the
 layout. Counts are 64 equal bins over the row's range, with under- and overflow, and the counters of
-:data:`COUNTERS`. Sums are float64 beside them. Counts of videos add up exactly in any order.
+:data:`VIDEO_COUNTERS`. Sums are float64 beside them. Counts of videos add up exactly in any order.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...array_types import Float64s
 from ...gates.manifest import SUMMARY_FIELDS
 from ...statistics.limits import NEAR_ZERO
-from .layout import BINS, PLACES, GateLayout, GateRow
+from .layout import COUNTED_BINS, PLACES, GateLayout, GateRow
 
 #: Values that are NaN, infinite, at the very ends, on the rails, saturated, near zero; then what the video as
 #: a whole is, 0 or 1: ``constant`` over its clips, ``collapsed`` (99 % of its values near zero),
 #: ``saturating`` (half of them saturated).
-COUNTERS = (
+VIDEO_COUNTERS = (
     *("nan", "infinite", "at_low", "at_high", "rails", "saturated", "near_zero"),
     *("constant", "collapsed", "saturating"),
 )
 #: Sums over finite values: of g, of |g|, of squared distances from the video's own mean, and over its clips
 #: of |G(t) − G(t−1)|, where G is the sum over channels.
 SUMS = ("sum", "absolute", "squares", "variation")
-INTEGERS = PLACES + len(COUNTERS)
+INTEGERS = PLACES + len(VIDEO_COUNTERS)
 
 #: A video is constant where its largest and smallest value differ by less than this share of the range.
 CONSTANT = 1e-6
@@ -38,19 +39,19 @@ COLLAPSED, SATURATING = 0.99, 0.5
 _FEW_VALUES = 64
 
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class VideoCounts:
     """Counts of N videos in R rows.
 
-    - ``integers`` (N, R, 76) int64: 66 places (below the range, 64 bins, above it), then :data:`COUNTERS`.
+    - ``integers`` (N, R, 76) int64: 66 places (below the range, 64 bins, above it), then
+      :data:`VIDEO_COUNTERS`.
     - ``sums`` (N, R, 4) float64: :data:`SUMS`. Of in-graph summaries ``variation`` is 0.
     """
 
     integers: Ints
-    sums: Floats
+    sums: Float64s
 
     def __len__(self) -> int:
         return len(self.integers)
@@ -69,10 +70,10 @@ class VideoCounts:
         return self.places.sum(axis=-1)
 
     def counter(self, name: str) -> Ints:
-        """One of :data:`COUNTERS`, (N, R)."""
-        return self.integers[..., PLACES + COUNTERS.index(name)]
+        """One of :data:`VIDEO_COUNTERS`, (N, R)."""
+        return self.integers[..., PLACES + VIDEO_COUNTERS.index(name)]
 
-    def sum_of(self, name: str) -> Floats:
+    def sum_of(self, name: str) -> Float64s:
         """One of :data:`SUMS`, (N, R)."""
         return self.sums[..., SUMS.index(name)]
 
@@ -126,8 +127,8 @@ def count_summaries(layout: GateLayout, summaries: Mapping[str, NDArray[np.float
         np.int64
     )
     known = np.where(broken[..., None], 0.0, fields)
-    bins = np.rint(known[..., -BINS:]).astype(np.int64)
-    integers[..., 1 : BINS + 1] = bins
+    bins = np.rint(known[..., -COUNTED_BINS:]).astype(np.int64)
+    integers[..., 1 : COUNTED_BINS + 1] = bins
     total, absolute, squares = (
         known[..., SUMMARY_FIELDS.index(name)] for name in ("sum", "sum_abs", "sum_squares")
     )
@@ -240,19 +241,19 @@ def _places(
     width = np.where(width > 0, width, 1.0)
     if set(zip(low.tolist(), width.tolist(), strict=True)) <= {(-1.0, 2.0), (0.0, 1.0)}:
         # Scaling by a power of two and a whole offset are exact in float32, at half the price.
-        place = values * (BINS / width).astype(np.float32)[:, None]
+        place = values * (COUNTED_BINS / width).astype(np.float32)[:, None]
         np.floor(place, out=place)
-        place += (1 - low * BINS / width).astype(np.float32)[:, None]
+        place += (1 - low * COUNTED_BINS / width).astype(np.float32)[:, None]
     else:
-        place = np.floor((values.astype(np.float64) - low[:, None]) * (BINS / width)[:, None]) + 1
-        np.clip(place, 1, BINS, out=place)  # rounding may put a value beside its range
+        place = np.floor((values.astype(np.float64) - low[:, None]) * (COUNTED_BINS / width)[:, None]) + 1
+        np.clip(place, 1, COUNTED_BINS, out=place)  # rounding may put a value beside its range
         inside = False
     if not inside:
         # Against the ends in the gates' own precision: a gate at -0.3 is not below -0.3.
         bottom, top = (end.astype(np.float32)[:, None] for end in (low, low + width))
         place[values < bottom] = 0
         place[values > top] = PLACES - 1
-        place[(values <= top) & (place > BINS)] = BINS
+        place[(values <= top) & (place > COUNTED_BINS)] = COUNTED_BINS
     if finite is not None:
         place[~finite] = PLACES
     keys = place.astype(np.int16 if n * layers * (PLACES + 1) < 2**15 else np.int32)
@@ -270,10 +271,10 @@ def _fill_counters(integers: Ints, found: Mapping[str, NDArray[Any]], count: NDA
 
 
 def _place_of(counter: str) -> int:
-    return PLACES + COUNTERS.index(counter)
+    return PLACES + VIDEO_COUNTERS.index(counter)
 
 
-def _over_channels(values: NDArray[np.float32], clips: int) -> Floats:
+def _over_channels(values: NDArray[np.float32], clips: int) -> Float64s:
     """Sums over the channels of each clip, (N, layers, clips), of ``values`` (N, layers, clips · channels).
 
     Over the channels in float32, which is precise to about 1e-6 of the sum and several times as fast.

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..alarm import Kind, Reading
+from ...array_types import Float64s
+from ..alarm import AlarmKind, WindowReading
 from ..baseline.baseline import Baseline
 from ..baseline.statistics import CONTINUOUS, continuous, levels
 from ..baseline.thresholds import Thresholds, standing
 from ..baseline.videos import expected_twins
 from ..counting.layout import GateLayout
-from ..counting.videos import Floats
-from .window import FLAGS, window_sums
+from .window import VIDEO_FLAGS, window_sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +23,8 @@ class Reference:
 
     layout: GateLayout
     videos: int
-    sums: Floats
-    shares: Floats
+    sums: Float64s
+    shares: Float64s
     frozen: float
 
 
@@ -46,34 +46,34 @@ class WindowReadings:
 
     reference: Reference
     thresholds: Thresholds
-    found: Floats
-    sums: Floats
+    found: Float64s
+    sums: Float64s
     flagged: NDArray[np.int64]
     frozen: int
-    excess: dict[Kind, Floats]
+    excess: dict[AlarmKind, Float64s]
 
     @property
     def largest(self) -> float:
         """The largest excess of all."""
         return max(float(one.max()) for one in self.excess.values())
 
-    def kinds(self) -> tuple[Kind, ...]:
+    def kinds(self) -> tuple[AlarmKind, ...]:
         """The detectors that fire, the strongest first."""
         return tuple(dict.fromkeys(reading.kind for reading in self.firing()))
 
-    def listed(self) -> list[Reading]:
+    def listed(self) -> list[WindowReading]:
         """All readings: by kind, then by row."""
         return [self._reading(kind, row) for kind, own in self.excess.items() for row in range(len(own))]
 
-    def firing(self) -> list[Reading]:
+    def firing(self) -> list[WindowReading]:
         """The readings beyond their threshold, the farthest first."""
         return sorted((one for one in self.listed() if one.excess >= 1), key=lambda one: -one.excess)
 
-    def _reading(self, kind: Kind, row: int) -> Reading:
+    def _reading(self, kind: AlarmKind, row: int) -> WindowReading:
         held, of = self.thresholds, self.reference
         window = held.window
         if kind == "frozen":
-            return Reading(
+            return WindowReading(
                 kind,
                 gate="",
                 layer=None,
@@ -87,9 +87,9 @@ class WindowReadings:
         gate, layer = of.layout.rows[row].kind, of.layout.rows[row].layer
         excess = float(self.excess[kind][row])
         if kind not in CONTINUOUS:
-            at = FLAGS.index(kind)
+            at = VIDEO_FLAGS.index(kind)
             value = int(self.flagged[at, row]) / window
-            return Reading(
+            return WindowReading(
                 kind,
                 gate,
                 layer,
@@ -105,17 +105,17 @@ class WindowReadings:
         value, effect = float(self.found[at, row]), (float(self.found[at, row]) - centre) / spread
         if kind == "drift":
             threshold = centre + held.factor * spread
-            return Reading(kind, gate, layer, window, value, centre, threshold, effect, excess)
+            return WindowReading(kind, gate, layer, window, value, centre, threshold, effect, excess)
         # Told in the gate's own unit, and the threshold on the side where the level is.
         width = float(of.layout.high[row] - of.layout.low[row])
         base = float(levels(of.sums)[row])
         side = -1.0 if effect < 0 else 1.0
         threshold = base + width * (centre + side * held.factor * spread)
-        return Reading(kind, gate, layer, window, base + width * value, base, threshold, effect, excess)
+        return WindowReading(kind, gate, layer, window, base + width * value, base, threshold, effect, excess)
 
 
 def read_window(
-    reference: Reference, held: Thresholds, sums: Floats, flagged: NDArray[np.int64], frozen: int
+    reference: Reference, held: Thresholds, sums: Float64s, flagged: NDArray[np.int64], frozen: int
 ) -> WindowReadings:
     """Hold a window of ``held.window`` videos against its thresholds.
 
@@ -123,8 +123,8 @@ def read_window(
     """
     found = continuous(reference.layout, sums, reference.sums)
     scaled = standing(held.centre, held.spread, found) / held.factor
-    excess: dict[Kind, Floats] = {kind: scaled[at] for at, kind in enumerate(CONTINUOUS)}
-    for kind in FLAGS:
-        excess[kind] = flagged[FLAGS.index(kind)] / held.flags[kind]
+    excess: dict[AlarmKind, Float64s] = {kind: scaled[at] for at, kind in enumerate(CONTINUOUS)}
+    for kind in VIDEO_FLAGS:
+        excess[kind] = flagged[VIDEO_FLAGS.index(kind)] / held.flags[kind]
     excess["frozen"] = np.array([frozen / int(held.flags["frozen"][0])])
     return WindowReadings(reference, held, found, sums, flagged, frozen, excess)

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..alarm import Alarm, Diagnosis, Example, Kind, Reading
+from ..alarm import Alarm, AlarmKind, Diagnosis, Example, WindowReading
 from ..baseline.baseline import Baseline
 from ..baseline.statistics import CONTINUOUS, continuous
 from ..counting.videos import VideoCounts
 from .readings import WindowReadings, read_window, reference_of
 from .settings import WatchSettings
-from .window import FLAGS, Seen, VideoWindow
+from .window import VIDEO_FLAGS, Seen, VideoWindow
 
-Diagnose = Callable[[VideoCounts, VideoCounts, Sequence[Reading]], Diagnosis]
+Diagnose = Callable[[VideoCounts, VideoCounts, Sequence[WindowReading]], Diagnosis]
 _MOST_READINGS = 12
 
 
@@ -33,7 +33,7 @@ class Incident:
 
     number: int
     windows: set[int]
-    kinds: set[Kind]
+    kinds: set[AlarmKind]
     largest: float
     began: int
     next_look: int
@@ -41,7 +41,7 @@ class Incident:
     ending: bool = False
 
 
-class Stream:
+class WatchedStream:
     """Watches one stream. ``diagnose(reference, window, readings)`` names what is wrong."""
 
     def __init__(self, baseline: Baseline, slice_: str, settings: WatchSettings, diagnose: Diagnose) -> None:
@@ -50,7 +50,7 @@ class Stream:
         self.readings: dict[int, WindowReadings] = {}
         self.incident: Incident | None = None
         #: How often each kind began to fire.
-        self.raised: Counter[Kind] = Counter()
+        self.raised: Counter[AlarmKind] = Counter()
         self._model = baseline.model.version
         self._settings = settings
         self._diagnose = diagnose
@@ -96,7 +96,7 @@ class Stream:
         """Gates that are no numbers are told before the first window is full."""
         places = self._window.last(window)
         read = read_window(self._reference, self._held[window], *self._window.sums(places))
-        only: dict[Kind, NDArray[np.float64]] = {"nan": read.excess["nan"]}
+        only: dict[AlarmKind, NDArray[np.float64]] = {"nan": read.excess["nan"]}
         read = replace(read, excess=only)
         return [self._open(window, read, number)] if read.largest >= 1 else []
 
@@ -203,7 +203,7 @@ class Stream:
             examples=self._examples(places, readings[0]) if readings else (),
         )
 
-    def _examples(self, places: NDArray[np.intp], worst: Reading) -> tuple[Example, ...]:
+    def _examples(self, places: NDArray[np.intp], worst: WindowReading) -> tuple[Example, ...]:
         """The videos of the window that the worst reading comes from most."""
         if worst.layer is None:
             order = np.arange(len(places))
@@ -214,7 +214,7 @@ class Stream:
                 own = continuous(layout, self._window.additive(places), self._reference.sums)
                 scores = np.abs(own[:, CONTINUOUS.index(worst.kind), row])
             else:
-                scores = self._window.flags(places)[:, FLAGS.index(worst.kind), row].astype(np.float64)
+                scores = self._window.flags(places)[:, VIDEO_FLAGS.index(worst.kind), row].astype(np.float64)
             order = np.argsort(-scores, kind="stable")
         chosen = places[order[: self._settings.examples]]
         return tuple(Example(name, time, segment) for name, time, segment in self._window.told(chosen))

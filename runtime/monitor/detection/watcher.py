@@ -10,15 +10,15 @@ from itertools import count
 
 import numpy as np
 
-from ..alarm import Alarm, Diagnosis, Kind, Reading
+from ..alarm import Alarm, AlarmKind, Diagnosis, WindowReading
 from ..baseline.baseline import Baseline
 from ..baseline.statistics import additive, flagged
 from ..counting.observed import ObservedVideo
 from ..counting.videos import VideoCounts
 from ..diagnosis.diagnose import UNKNOWN, diagnose
 from .settings import WatchSettings
-from .stream import Stream
-from .window import FLAGS, Seen
+from .stream import WatchedStream
+from .window import VIDEO_FLAGS, Seen
 
 # Of so many processes the last video is remembered; those that wrote longest ago are forgotten.
 _MOST_PROCESSES = 1000
@@ -43,9 +43,10 @@ class Watcher:
         self.settings = settings or WatchSettings()
         self.videos = 0
         self._numbers = count(1)
-        self._raised: Counter[Kind] = Counter()
+        self._raised: Counter[AlarmKind] = Counter()
         self._streams = {
-            name: Stream(baseline, name, self.settings, self._diagnose) for name in ("", *baseline.slices)
+            name: WatchedStream(baseline, name, self.settings, self._diagnose)
+            for name in ("", *baseline.slices)
         }
         self._last_of_process: dict[str, tuple[str, int, int]] = {}
         self._since_slice = dict.fromkeys(baseline.missing, 0)
@@ -56,7 +57,7 @@ class Watcher:
         self._lost, self._lost_at = 0, -math.inf
 
     @property
-    def raised(self) -> Counter[Kind]:
+    def raised(self) -> Counter[AlarmKind]:
         """How often each kind began to fire."""
         return sum((stream.raised for stream in self._streams.values()), self._raised)
 
@@ -67,7 +68,7 @@ class Watcher:
         others = [self._stale, self._loss, *self._missing.values()]
         return gates + [quiet.alarm for quiet in others if quiet.alarm]
 
-    def readings(self) -> dict[str, list[Reading]]:
+    def readings(self) -> dict[str, list[WindowReading]]:
         """By slice (empty: all traffic), what every window showed when it was last looked at."""
         return {
             name: [one for read in stream.readings.values() for one in read.listed()]
@@ -87,7 +88,7 @@ class Watcher:
         told = self._back(now)
         counts = ObservedVideo.counts_of(videos)
         sums = additive(counts)
-        flags = np.stack([flagged(counts, kind) for kind in FLAGS], axis=1)
+        flags = np.stack([flagged(counts, kind) for kind in VIDEO_FLAGS], axis=1)
         for number, video in enumerate(videos):
             segment = segments[number] if segments else ""
             self.videos += 1
@@ -125,7 +126,7 @@ class Watcher:
         silent = now - self._last_now
         limit = self.settings.stale_seconds
         if silent >= limit and self._stale.alarm is None:
-            reading = Reading("stale", "", None, 0, silent, 0.0, limit, 0.0, silent / limit)
+            reading = WindowReading("stale", "", None, 0, silent, 0.0, limit, 0.0, silent / limit)
             why = f"no video for {silent:.0f} s; alarmed from {limit:.0f} s on"
             told.append(self._begin(self._stale, "", "no traffic", why, reading))
         if self._loss.alarm is not None and now - self._lost_at >= limit:
@@ -139,7 +140,7 @@ class Watcher:
         more, self._lost, self._lost_at = videos - self._lost, videos, now
         if self._loss.alarm is not None:
             return []
-        reading = Reading("loss", "", None, 0, float(more), 0.0, 1.0, 0.0, float(more))
+        reading = WindowReading("loss", "", None, 0, float(more), 0.0, 1.0, 0.0, float(more))
         why = f"{more} videos were not written to the log; inference went on"
         return [self._begin(self._loss, "", "log loss", why, reading)]
 
@@ -167,12 +168,12 @@ class Watcher:
             absent = self._since_slice[name]
             if absent == gap and quiet.alarm is None:
                 share = self.baseline.videos.slice_sizes[name] / len(self.baseline.videos)
-                reading = Reading("missing", "", None, gap, 0.0, share, 1 / gap, 0.0, 1.0)
+                reading = WindowReading("missing", "", None, gap, 0.0, share, 1 / gap, 0.0, 1.0)
                 why = f"none of the last {gap} videos is of {name}; in the baseline {share:.1%} are"
                 told.append(self._begin(quiet, name, "slice missing", why, reading))
         return told
 
-    def _begin(self, quiet: _Quiet, slice_: str, label: str, why: str, reading: Reading) -> Alarm:
+    def _begin(self, quiet: _Quiet, slice_: str, label: str, why: str, reading: WindowReading) -> Alarm:
         quiet.alarm = Alarm(
             number=self._number(),
             state="firing",
@@ -210,7 +211,7 @@ class Watcher:
         return before[0] != video.sample_id if video.sample_id else before[1] != video.time
 
     def _diagnose(
-        self, reference: VideoCounts, window: VideoCounts, readings: Sequence[Reading]
+        self, reference: VideoCounts, window: VideoCounts, readings: Sequence[WindowReading]
     ) -> Diagnosis:
         try:
             found = diagnose(self.baseline.signatures, self.baseline.layout, reference, window, readings)

@@ -10,20 +10,21 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from ..alarm import Kind
-from ..baseline.statistics import COLUMNS, ROW_FLAGS, additive, flagged
+from ...array_types import Float64s
+from ..alarm import AlarmKind
+from ..baseline.statistics import ROW_FLAGS, STATISTIC_COLUMNS, additive, flagged
 from ..counting.layout import GateLayout
-from ..counting.videos import INTEGERS, SUMS, Floats, VideoCounts
+from ..counting.videos import INTEGERS, SUMS, VideoCounts
 
 #: Flags that are kept of each video and row, in this order.
-FLAGS: tuple[Kind, ...] = (*ROW_FLAGS, "nan")
+VIDEO_FLAGS: tuple[AlarmKind, ...] = (*ROW_FLAGS, "nan")
 # Videos without an id may well be the same video asked for twice. Only a window full of them is frozen.
 _NAMELESS_FROZEN = 0.9
 
 
-def window_sums(counts: VideoCounts) -> tuple[Floats, NDArray[np.int64]]:
+def window_sums(counts: VideoCounts) -> tuple[Float64s, NDArray[np.int64]]:
     """Of all videos of ``counts``: the sum of ``additive`` (R, 66), and how many have each flag (4, R)."""
-    flags = np.stack([flagged(counts, kind).sum(axis=0, dtype=np.int64) for kind in FLAGS])
+    flags = np.stack([flagged(counts, kind).sum(axis=0, dtype=np.int64) for kind in VIDEO_FLAGS])
     return additive(counts).sum(axis=0), flags
 
 
@@ -33,19 +34,19 @@ class Seen:
 
     - ``key``: what tells it from others. ``sample_id`` as it was said, or empty. ``time``: Unix seconds.
       ``segment``: the log segment that holds it.
-    - ``additive`` (R, 66), ``flags`` (4, R) in the order of :data:`FLAGS`. ``frozen``: its gates are those of
-      the video before, to the last bit. ``integers`` (R, 76), ``sums`` (R, 4): its counts.
+    - ``additive`` (R, 66), ``flags`` (4, R) in the order of :data:`VIDEO_FLAGS`. ``frozen``: its gates
+      are those of the video before, to the last bit. ``integers`` (R, 76), ``sums`` (R, 4): its counts.
     """
 
     key: object
     sample_id: str
     time: float
     segment: str
-    additive: Floats
+    additive: Float64s
     flags: NDArray[np.bool_]
     frozen: bool
     integers: NDArray[np.int64]
-    sums: Floats
+    sums: Float64s
 
 
 class VideoWindow:
@@ -54,8 +55,8 @@ class VideoWindow:
     def __init__(self, layout: GateLayout, size: int) -> None:
         rows = len(layout)
         self.size = size
-        self._additive = np.zeros((size, rows, COLUMNS))
-        self._flags = np.zeros((size, len(FLAGS), rows), np.bool_)
+        self._additive = np.zeros((size, rows, STATISTIC_COLUMNS))
+        self._flags = np.zeros((size, len(VIDEO_FLAGS), rows), np.bool_)
         self._frozen = np.zeros(size, np.bool_)
         self._nameless = np.zeros(size, np.bool_)
         self._integers = np.zeros((size, rows, INTEGERS), np.int64)
@@ -100,7 +101,7 @@ class VideoWindow:
         """Whether all of the newest ``videos`` came after the first ``since`` arrivals."""
         return bool(len(self) >= videos and self._arrived[self.last(videos)[-1]] > since)
 
-    def sums(self, places: NDArray[np.intp]) -> tuple[Floats, NDArray[np.int64], int]:
+    def sums(self, places: NDArray[np.intp]) -> tuple[Float64s, NDArray[np.int64], int]:
         """Of the videos at ``places``: the sum of ``additive`` (R, 66), of flags (4, R), of frozen ones."""
         frozen, nameless = self._frozen[places], self._nameless[places]
         surely, perhaps = int((frozen & ~nameless).sum()), int((frozen & nameless).sum())
@@ -112,12 +113,12 @@ class VideoWindow:
         """The counts of the videos at ``places``."""
         return VideoCounts(self._integers[places], self._sums[places])
 
-    def additive(self, places: NDArray[np.intp]) -> Floats:
+    def additive(self, places: NDArray[np.intp]) -> Float64s:
         """(N, R, 66)."""
         return self._additive[places]
 
     def flags(self, places: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """(N, 4, R), in the order of :data:`FLAGS`."""
+        """(N, 4, R), in the order of :data:`VIDEO_FLAGS`."""
         return self._flags[places]
 
     def told(self, places: NDArray[np.intp]) -> list[tuple[str, float, str]]:

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..alarm import Diagnosis, Reading
+from ...array_types import Float64s
+from ..alarm import Diagnosis, WindowReading
 from ..counting.layout import GateLayout
-from ..counting.videos import Floats, VideoCounts
-from .features import video_features
+from ..counting.videos import VideoCounts
+from .features import gate_features
 from .signatures import FLOOR, Signature, Signatures
 
 UNKNOWN, ANOTHER_MODEL = "unknown", "another model"
@@ -50,7 +51,7 @@ def diagnose(
     layout: GateLayout,
     reference: VideoCounts,
     window: VideoCounts,
-    readings: Sequence[Reading],
+    readings: Sequence[WindowReading],
 ) -> Diagnosis:
     """What ``window`` (at least one video), beside ``reference``, looks like.
 
@@ -63,7 +64,7 @@ def diagnose(
     if signatures is None or not signatures.faults:
         told.append("no fault signatures: the baseline was made without them")
         return frozen or _constant(layout, readings, told) or Diagnosis(UNKNOWN, (_NO_FIT, *told))
-    fits = _fits(signatures, video_features(layout, reference), video_features(layout, window))
+    fits = _fits(signatures, gate_features(layout, reference), gate_features(layout, window))
     scores = {fit.signature.label: round(fit.likelihood - fits[0].likelihood, 3) for fit in reversed(fits)}
     best = fits[0]
     others = [fit for fit in fits if fit.signature.label != best.signature.label]
@@ -88,7 +89,7 @@ def diagnose(
     return Diagnosis(best.signature.label, tuple(evidence), scores)
 
 
-def _not_numbers(readings: Sequence[Reading]) -> Diagnosis | None:
+def _not_numbers(readings: Sequence[WindowReading]) -> Diagnosis | None:
     """Gates that are NaN or infinite."""
     worst = max((one.value for one in readings if one.kind == "nan"), default=0.0)
     if not worst:
@@ -98,7 +99,7 @@ def _not_numbers(readings: Sequence[Reading]) -> Diagnosis | None:
     )
 
 
-def _frozen(readings: Sequence[Reading]) -> Diagnosis | None:
+def _frozen(readings: Sequence[WindowReading]) -> Diagnosis | None:
     """Different videos with the same gates."""
     worst = max((one.value for one in readings if one.kind == "frozen"), default=0.0)
     if not worst:
@@ -110,7 +111,7 @@ def _frozen(readings: Sequence[Reading]) -> Diagnosis | None:
     return Diagnosis(FROZEN, (why,))
 
 
-def _constant(layout: GateLayout, readings: Sequence[Reading], told: Sequence[str]) -> Diagnosis | None:
+def _constant(layout: GateLayout, readings: Sequence[WindowReading], told: Sequence[str]) -> Diagnosis | None:
     """Gates that do not change over a video's clips, in half of the rows and of the videos."""
     rows = {(one.gate, one.layer) for one in readings if one.kind == "constant" and one.value >= 0.5}
     if len(rows) < len(layout) / 2:
@@ -120,7 +121,7 @@ def _constant(layout: GateLayout, readings: Sequence[Reading], told: Sequence[st
 
 
 def _nameless(
-    layout: GateLayout, readings: Sequence[Reading], told: Sequence[str], scores: dict[str, float]
+    layout: GateLayout, readings: Sequence[WindowReading], told: Sequence[str], scores: dict[str, float]
 ) -> Diagnosis:
     """No known fault: constant gates, another model where all is off by far, or nothing with a name."""
     if (constant := _constant(layout, readings, told)) is not None:
@@ -132,7 +133,7 @@ def _nameless(
     return Diagnosis(UNKNOWN, (_NO_FIT, *told), scores)
 
 
-def _fits(signatures: Signatures, usual: Floats, seen: Floats) -> list[_Fit]:
+def _fits(signatures: Signatures, usual: Float64s, seen: Float64s) -> list[_Fit]:
     """Every label's best variant and share, the likeliest first."""
     change = seen.mean(axis=0) - usual.mean(axis=0)
     certainty = 1 / len(seen) + 1 / len(usual) + 1 / signatures.videos + _MISFIT
@@ -149,7 +150,7 @@ def _fits(signatures: Signatures, usual: Floats, seen: Floats) -> list[_Fit]:
 
 
 def _fit(
-    signature: Signature, share: float, change: Floats, spread: Floats, certainty: float, scale: Floats
+    signature: Signature, share: float, change: Float64s, spread: Float64s, certainty: float, scale: Float64s
 ) -> _Fit:
     """How likely ``change`` is, if ``share`` of the videos have the fault; on the scale of usual videos."""
     left = (change - share * signature.shift) / scale
@@ -169,7 +170,7 @@ def _fit(
 
 
 def _levels(
-    layout: GateLayout, reference: VideoCounts, window: VideoCounts, readings: Sequence[Reading]
+    layout: GateLayout, reference: VideoCounts, window: VideoCounts, readings: Sequence[WindowReading]
 ) -> list[str]:
     """The worst row's mean gate, then and now."""
     worst = next((one for one in readings if one.layer is not None), None)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..counting.layout import BINS, GateLayout
-from ..counting.videos import Floats, VideoCounts
+from ...array_types import Float64s
+from ..counting.layout import COUNTED_BINS, GateLayout
+from ..counting.videos import VideoCounts
 
 _PARTS = 8
 #: Features of one row, in order.
@@ -25,7 +26,7 @@ NAMES = (
 )
 
 
-def video_features(layout: GateLayout, counts: VideoCounts) -> Floats:
+def gate_features(layout: GateLayout, counts: VideoCounts) -> Float64s:
     """(N, R · 13); 0 for a row without a finite value. In-graph summaries have no ``variation``."""
     n = np.maximum(counts.count, 1)
     width = np.maximum(layout.high - layout.low, 1e-12)
@@ -33,7 +34,7 @@ def video_features(layout: GateLayout, counts: VideoCounts) -> Floats:
     inside = places[..., 1:-1].copy()
     inside[..., 0] += places[..., 0]
     inside[..., -1] += places[..., -1]
-    parts = inside.reshape(*inside.shape[:-1], _PARTS, BINS // _PARTS).sum(axis=-1) / n[..., None]
+    parts = inside.reshape(*inside.shape[:-1], _PARTS, COUNTED_BINS // _PARTS).sum(axis=-1) / n[..., None]
     own = [
         counts.sum_of("sum") / n / width,
         np.sqrt(np.maximum(counts.sum_of("squares"), 0) / n) / width,

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..counting.videos import Floats
+from ...array_types import Float64s
 
 #: Faults are told from each other where windows of 100 videos are this many spreads apart.
 APART = 5.0
@@ -33,8 +33,8 @@ class Signature:
 
     label: str
     variant: str
-    shift: Floats
-    spread: Floats
+    shift: Float64s
+    spread: Float64s
     power: float
     beyond: float = 0.0
     like: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class Signatures:
     """
 
     videos: int
-    spread: Floats
+    spread: Float64s
     faults: tuple[Signature, ...]
 
     @property
@@ -107,10 +107,10 @@ class Signatures:
         )
 
 
-def _pack(array: Floats) -> str:
+def _pack(array: Float64s) -> str:
     return base64.b64encode(zlib.compress(array.astype("<f4").tobytes(), 9)).decode()
 
 
-def _unpack(text: str, shape: tuple[int, ...]) -> Floats:
+def _unpack(text: str, shape: tuple[int, ...]) -> Float64s:
     data = zlib.decompress(base64.b64decode(text, validate=True))
     return np.frombuffer(data, "<f4").astype(np.float64).reshape(shape)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...array_types import Float64s
 from ...data.annotations import read_annotations
 from ...data.arrays import read_array
 from ...data.features import FeatureReader, RawFeatures
@@ -20,18 +21,18 @@ from ...runs.reader import Run
 from ...session.model_file import file_sha256
 from ...session.session import GateSession
 from ..baseline.baseline import Baseline
-from ..baseline.thresholds import SEED, Thresholds
+from ..baseline.thresholds import THRESHOLD_SEED, Thresholds
 from ..counting.layout import GateLayout
 from ..counting.observed import ObservedVideo
 from ..counting.requests import Taken, count_taken
-from ..counting.videos import Floats, VideoCounts
+from ..counting.videos import VideoCounts
 from ..detection.readings import Reference, read_window, reference_of
 from ..detection.window import window_sums
-from ..diagnosis.features import video_features
+from ..diagnosis.features import gate_features
 from ..diagnosis.signatures import APART, FLOOR, Signature, Signatures
 from .injections import Vector, injections
 
-VIDEOS = 200
+LEARNED_VIDEOS = 200
 #: How many variants of faults are made of each video.
 VARIANTS = 7
 _BATCH = 16
@@ -46,7 +47,7 @@ def learn_signatures(
     run: Run,
     baseline: Baseline,
     *,
-    videos: int = VIDEOS,
+    videos: int = LEARNED_VIDEOS,
     silence: Path | None = None,
     model: Path | None = None,
     annotations: Path | None = None,
@@ -98,14 +99,14 @@ def learn_from(
     manifest = session.manifest
     layout = GateLayout.of_manifest(manifest)
     samples = [prepare(manifest, video=one.video, audio=one.audio, text=one.text) for one in raw]
-    usual = video_features(layout, counts_of_samples(session, layout, samples, advance))
+    usual = gate_features(layout, counts_of_samples(session, layout, samples, advance))
     spread = np.cov(usual, rowvar=False)
     reference, held = reference_of(baseline), baseline.thresholds_for(_DRAWN_WINDOW)
     found: list[Signature] = []
     for injection in injections(manifest, raw, samples, silence):
         broken = map(injection.apply, range(len(samples)))
         counts = counts_of_samples(session, layout, broken, advance)
-        own = video_features(layout, counts)
+        own = gate_features(layout, counts)
         found.append(
             Signature(
                 label=injection.label,
@@ -121,7 +122,7 @@ def learn_from(
 
 def _share_beyond(reference: Reference, held: Thresholds, broken: VideoCounts) -> float:
     """Of windows drawn from ``broken``, the share in which any detector is beyond its threshold."""
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(THRESHOLD_SEED)
     beyond = 0
     for _ in range(_DRAWN):
         drawn = broken[rng.integers(0, len(broken), _DRAWN_WINDOW)]
@@ -160,19 +161,19 @@ def counts_of_samples(
     return VideoCounts.joined(parts)
 
 
-def separation(shift: Floats, spread: Floats, learned_from: int) -> float:
+def separation(shift: Float64s, spread: Float64s, learned_from: int) -> float:
     """How far apart windows of 100 videos are whose features differ by ``shift``, in spreads."""
     effective = shrunk(spread) * (1 / _WINDOW + 1 / max(learned_from, 1))
     return float(np.sqrt(max(shift @ np.linalg.solve(effective, shift), 0.0)))
 
 
-def shrunk(spread: Floats) -> Floats:
+def shrunk(spread: Float64s) -> Float64s:
     """A covariance that can be inverted: drawn towards its diagonal, with a floor of a thousandth."""
     diagonal = np.diag(spread)
     return 0.8 * spread + 0.2 * np.diag(diagonal) + 1e-6 * np.eye(len(spread))
 
 
-def _compared(spread: Floats, found: Sequence[Signature], videos: int) -> Iterator[Signature]:
+def _compared(spread: Float64s, found: Sequence[Signature], videos: int) -> Iterator[Signature]:
     """With each fault's power, and the others it cannot be told from."""
     # As in a diagnosis: where a fault leaves no difference between videos, a trifle tells no two apart.
     floor = FLOOR * np.diag(np.diag(spread))

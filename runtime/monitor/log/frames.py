@@ -32,7 +32,7 @@ PREAMBLE_BYTES = _COPY.size * _COPIES
 HEAD_BYTES = _HEAD.size
 SALT_BYTES = 8
 # A frame that claims more than this is damage: a video's gates, kept whole, are far below.
-MOST_BYTES = 2**30
+MOST_FRAME_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Torn:
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkippedFrame:
     """Bytes from ``start`` to ``end`` that hold no whole frame."""
 
     start: int
@@ -116,7 +116,7 @@ def next_frame(data: bytes, base: int, salt: bytes, at: int) -> Frame | Torn | N
         # The beginning of a head is a frame being written; other bytes are not.
         return Torn(base + at) if _MARKER.startswith(data[at : at + 4]) else None
     marker, kind, length, head, check = _HEAD.unpack_from(data, at)
-    if marker != _MARKER or length > MOST_BYTES or head != _head_check(salt, base + at, kind, length):
+    if marker != _MARKER or length > MOST_FRAME_BYTES or head != _head_check(salt, base + at, kind, length):
         return None
     end = at + HEAD_BYTES + length
     if end > len(data):

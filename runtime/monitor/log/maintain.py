@@ -16,7 +16,7 @@ from .folder import open_folder
 from .settings import LogSettings
 
 
-def main() -> int:
+def keep_log() -> int:
     """Exit 0 where all was done or another process is at it, 1 with a message where something failed."""
     from .sealing import maintain
 
@@ -43,4 +43,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(keep_log())

@@ -13,7 +13,7 @@ from .folder import LogFolder, open_folder
 from .segment import LoggedVideo, SegmentReader, SegmentState, read_segment
 
 #: The time of a segment's first video (Unix nanoseconds), and what reads it.
-Source = tuple[int, Callable[[], Iterator[LoggedVideo]]]
+VideosBySegment = tuple[int, Callable[[], Iterator[LoggedVideo]]]
 
 
 def read_log(folder: str | Path) -> Iterator[LoggedVideo]:
@@ -31,7 +31,7 @@ def read_log(folder: str | Path) -> Iterator[LoggedVideo]:
     yield from merged([*sealed.values(), *sources])
 
 
-def merged(sources: Sequence[Source]) -> Iterator[LoggedVideo]:
+def merged(sources: Sequence[VideosBySegment]) -> Iterator[LoggedVideo]:
     """The videos of all ``sources``, by time; a source is opened when its time comes."""
     waiting = sorted(sources, key=lambda source: source[0], reverse=True)
     order = count()
@@ -66,8 +66,8 @@ def check_same_model(log: LogFolder, state: SegmentState, name: str) -> None:
         )
 
 
-def _open(log: LogFolder) -> dict[str, Source]:
-    sources: dict[str, Source] = {}
+def _open(log: LogFolder) -> dict[str, VideosBySegment]:
+    sources: dict[str, VideosBySegment] = {}
     for path in log.segment_paths():
         try:
             reader = SegmentReader(path)
@@ -93,7 +93,7 @@ def _segment(log: LogFolder, path: Path) -> Iterator[LoggedVideo]:
             yield from read_sealed(log.sealed / path.stem, log.model.layout)
 
 
-def _sealed(log: LogFolder) -> dict[str, Source]:
+def _sealed(log: LogFolder) -> dict[str, VideosBySegment]:
     folders = log.sealed_paths()
     if not folders:
         return {}

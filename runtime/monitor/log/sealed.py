@@ -19,7 +19,7 @@ import polars as pl
 from ...errors import GateLogError, GatescopeError
 from ..counting.layout import PLACES, GateLayout
 from ..counting.observed import ObservedVideo
-from ..counting.videos import COUNTERS, SUMS
+from ..counting.videos import SUMS, VIDEO_COUNTERS
 from .folder import LogFolder
 from .records import LossRecord
 from .segment import LoggedVideo
@@ -39,7 +39,7 @@ VIDEO_SCHEMA = pl.Schema(
         "gate": pl.String,
         "layer": pl.UInt8,
         "bins": pl.Array(pl.UInt64, PLACES),
-        **dict.fromkeys(COUNTERS, pl.UInt64),
+        **dict.fromkeys(VIDEO_COUNTERS, pl.UInt64),
         **dict.fromkeys(SUMS, pl.Float64),
     }
 )
@@ -80,7 +80,7 @@ def video_table(
         "gate": pl.Series([row.kind for row in layout.rows] * count, dtype=pl.String),
         "layer": pl.Series([row.layer for row in layout.rows] * count, dtype=pl.UInt8),
         "bins": pl.Series(integers[:, :PLACES], dtype=pl.Array(pl.UInt64, PLACES)),
-        **{name: pl.Series(integers[:, PLACES + at]) for at, name in enumerate(COUNTERS)},
+        **{name: pl.Series(integers[:, PLACES + at]) for at, name in enumerate(VIDEO_COUNTERS)},
         **{name: pl.Series(sums[:, at]) for at, name in enumerate(SUMS)},
     }
     return pl.DataFrame(columns, schema=VIDEO_SCHEMA)
@@ -100,9 +100,9 @@ def videos_of_table(layout: GateLayout, table: pl.DataFrame) -> list[ObservedVid
         raise ValueError("its rows are not those of the log's model")
     if not count:
         return []
-    integers = np.concatenate([table["bins"].to_numpy(), table.select(COUNTERS).to_numpy()], axis=1).astype(
-        np.int64
-    )
+    integers = np.concatenate(
+        [table["bins"].to_numpy(), table.select(VIDEO_COUNTERS).to_numpy()], axis=1
+    ).astype(np.int64)
     sums = table.select(SUMS).to_numpy().astype(np.float64)
     first = table.gather_every(rows)
     return [

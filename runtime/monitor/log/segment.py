@@ -19,7 +19,7 @@ from .frames import (
     PREAMBLE_BYTES,
     VIDEO,
     Frame,
-    Skipped,
+    SkippedFrame,
     Torn,
     find_frame,
     next_frame,
@@ -54,7 +54,7 @@ class SegmentState:
     header: HeaderRecord | None = None
     end: EndRecord | None = None
     losses: list[LossRecord] = field(default_factory=list[LossRecord])
-    skipped: list[Skipped] = field(default_factory=list[Skipped])
+    skipped: list[SkippedFrame] = field(default_factory=list[SkippedFrame])
     torn: int | None = None
     videos: int = 0
     first: int = 0
@@ -111,7 +111,7 @@ class SegmentReader:
             try:
                 video = decode_video(frame.payload, rows)
             except (ValueError, msgspec.DecodeError, IndexError):
-                self.state.skipped.append(Skipped(frame.offset, frame.end))
+                self.state.skipped.append(SkippedFrame(frame.offset, frame.end))
                 continue
             state = self.state
             state.first = state.first if state.videos else video.time
@@ -139,7 +139,7 @@ class SegmentReader:
                 else:
                     later = find_frame(buffer, base, self._salt, at + 1)
                     if later is not None and isinstance(later[1], Frame):
-                        self.state.skipped.append(Skipped(base + at, base + later[0]))
+                        self.state.skipped.append(SkippedFrame(base + at, base + later[0]))
                         at = later[0]
                     else:
                         waits = True
@@ -159,7 +159,7 @@ class SegmentReader:
         else:
             later = find_frame(left, start, self._salt, 1)
             stop = start + later[0] if later is not None else end
-            self.state.skipped.append(Skipped(start, stop))
+            self.state.skipped.append(SkippedFrame(start, stop))
             self.state.torn = stop if later is not None else None
         self.position = end
 
@@ -172,7 +172,7 @@ class SegmentReader:
             elif frame.kind == END:
                 self.state.end = msgspec.msgpack.decode(frame.payload, type=EndRecord)
         except (msgspec.DecodeError, ValueError):
-            self.state.skipped.append(Skipped(frame.offset, frame.end))
+            self.state.skipped.append(SkippedFrame(frame.offset, frame.end))
 
 
 def read_segment(path: Path, rows: int, state: SegmentState | None = None) -> Iterator[LoggedVideo]:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from ...errors import MissingExtraError
-from ..alarm import KINDS, Kind, Reading
-from ..counting.layout import BINS
+from ..alarm import ALARM_KINDS, AlarmKind, WindowReading
+from ..counting.layout import COUNTED_BINS
 from .snapshot import Detection, MetricsSnapshot
-from .state import COUNTERS
+from .state import FLEET_COUNTERS
 
 try:
     from prometheus_client.core import (
@@ -91,7 +91,7 @@ def _gates(now: MetricsSnapshot) -> Iterator[Metric]:
     # what lies at an edge inside the range in the bucket above it.
     cumulative = np.cumsum(totals.places, axis=1)
     for own, edges, counts in zip(rows, layout.edges, cumulative, strict=True):
-        ends = range(_BINS_A_BUCKET, BINS + 1, _BINS_A_BUCKET)
+        ends = range(_BINS_A_BUCKET, COUNTED_BINS + 1, _BINS_A_BUCKET)
         buckets = [(floatToGoString(f"{edges[end]:.6g}"), float(counts[end])) for end in ends]
         histogram.add_metric(own, [*buckets, ("+Inf", float(counts[-1]))], sum_value=None)
     yield histogram
@@ -134,7 +134,8 @@ def _workers(now: MetricsSnapshot) -> Iterator[Metric]:
         yield _counter(name, text, ["model"], [([model], state.counters[counter] + extra.get(counter, 0))])
     yield _counter(
         "gatescope_overhead_seconds",
-        f"Time of the monitor: {COUNTERS['request_seconds']}, and {COUNTERS['background_seconds']}",
+        f"Time of the monitor: {FLEET_COUNTERS['request_seconds']}, and "
+        f"{FLEET_COUNTERS['background_seconds']}",
         ["model", "kind"],
         [
             ([model, "request"], state.counters["request_seconds"]),
@@ -159,7 +160,7 @@ def _detectors(now: MetricsSnapshot, seen: Detection) -> Iterator[Metric]:
     readings = [("", one) for one in seen.readings.get("", ())]
     readings += [(name, one) for name, own in seen.readings.items() if name for one in _worst_of_each(own)]
 
-    def place(slice_: str, one: Reading) -> list[str]:
+    def place(slice_: str, one: WindowReading) -> list[str]:
         layer = "" if one.layer is None else str(one.layer)
         return [model, slice_, one.kind, one.gate, layer, str(one.window)]
 
@@ -189,10 +190,10 @@ def _detectors(now: MetricsSnapshot, seen: Detection) -> Iterator[Metric]:
 
 def _alarms(now: MetricsSnapshot, seen: Detection) -> Iterator[Metric]:
     model = now.model.version
-    firing: dict[tuple[str, Kind], int] = {
+    firing: dict[tuple[str, AlarmKind], int] = {
         (name, kind): 0
         for name in ("", *seen.slices)
-        for kind in KINDS
+        for kind in ALARM_KINDS
         if not name or kind not in ("stale", "loss")
     }
     for alarm in seen.firing:
@@ -214,20 +215,20 @@ def _alarms(now: MetricsSnapshot, seen: Detection) -> Iterator[Metric]:
         "gatescope_alarms",
         "Alarms that began",
         ["model", "kind"],
-        [([model, kind], seen.raised.get(kind, 0)) for kind in KINDS],
+        [([model, kind], seen.raised.get(kind, 0)) for kind in ALARM_KINDS],
     )
 
 
-def _worst_of_each(readings: Sequence[Reading]) -> list[Reading]:
+def _worst_of_each(readings: Sequence[WindowReading]) -> list[WindowReading]:
     """Of each detector and window the row nearest to its threshold: slices have no series for every row."""
-    worst: dict[tuple[Kind, int], Reading] = {}
+    worst: dict[tuple[AlarmKind, int], WindowReading] = {}
     for one in readings:
         before = worst.get((one.kind, one.window))
         if before is None or one.excess > before.excess:
             worst[one.kind, one.window] = one
     # Which row it is changes from one scrape to the next and must not make a new series each time.
     return [
-        Reading(
+        WindowReading(
             one.kind, "", None, one.window, one.value, one.baseline, one.threshold, one.effect, one.excess
         )
         for one in worst.values()

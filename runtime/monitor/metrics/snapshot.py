@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..alarm import Alarm, Kind, Reading
+from ..alarm import Alarm, AlarmKind, WindowReading
 from ..model import WatchedModel
 from .state import FleetState
 
@@ -19,10 +19,10 @@ class Detection:
     - ``slices``: those that are watched by themselves. ``watched``: videos that were seen.
     """
 
-    readings: Mapping[str, Sequence[Reading]]
+    readings: Mapping[str, Sequence[WindowReading]]
     filled: Mapping[str, int]
     firing: Sequence[Alarm]
-    raised: Mapping[Kind, int]
+    raised: Mapping[AlarmKind, int]
     slices: Sequence[str]
     watched: int
     baseline_videos: int

@@ -36,7 +36,7 @@ _TRIES = 5
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, OverflowError, msgspec.DecodeError)
 
 #: Counters that add up over processes, with what each counts.
-COUNTERS: dict[str, str] = {
+FLEET_COUNTERS: dict[str, str] = {
     "requests": "requests that were watched",
     "dropped": "videos that found the queue full",
     "faults": "faults of the monitor itself",
@@ -56,13 +56,14 @@ COUNTERS: dict[str, str] = {
 class WorkerState:
     """What has been counted since a process began; nothing in it ever goes down.
 
-    - ``totals``: of its gates. ``slices``: videos by slice. ``counters``: by the names of :data:`COUNTERS`.
+    - ``totals``: of its gates. ``slices``: videos by slice. ``counters``: by the names of
+      :data:`FLEET_COUNTERS`.
     - ``last_inference``: Unix seconds, 0 before the first. ``last_fault``: the latest message.
     """
 
     totals: GateTotals
     slices: Counter[str] = field(default_factory=Counter[str])
-    counters: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
+    counters: dict[str, float] = field(default_factory=lambda: dict.fromkeys(FLEET_COUNTERS, 0))
     last_inference: float = 0.0
     last_fault: str = ""
 
@@ -75,7 +76,7 @@ class WorkerState:
         for name, videos in other.slices.items():
             known = name in self.slices or len(self.slices) < _MOST_SLICES
             self.slices[name if known else OTHER_SLICES] += videos
-        for name in COUNTERS:
+        for name in FLEET_COUNTERS:
             self.counters[name] += other.counters[name]
         if other.last_inference >= self.last_inference:
             self.last_inference = other.last_inference
@@ -100,7 +101,7 @@ class WorkerState:
         return cls(
             GateTotals.from_plain(plain["totals"], layout),
             Counter({str(name): int(count) for name, count in cast(dict[str, int], slices).items()}),
-            {name: float(cast(dict[str, float], counters).get(name, 0)) for name in COUNTERS},
+            {name: float(cast(dict[str, float], counters).get(name, 0)) for name in FLEET_COUNTERS},
             float(plain["last_inference"]),
             str(plain["last_fault"]),
         )

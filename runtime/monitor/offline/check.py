@@ -9,7 +9,7 @@ import msgspec
 
 from ...errors import BaselineError
 from ...runs.reader import Run
-from ..alarm import Diagnosis, Kind, Reading
+from ..alarm import AlarmKind, Diagnosis, WindowReading
 from ..baseline.baseline import Baseline
 from ..baseline.sources import model_of_run, videos_of_run
 from ..baseline.videos import expected_twins
@@ -18,7 +18,7 @@ from ..detection.readings import read_window, reference_of
 from ..detection.window import window_sums
 from ..diagnosis.diagnose import diagnose
 
-FEWEST_VIDEOS = 10
+FEWEST_CHECKED_VIDEOS = 10
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Check:
     model: str
     videos: int
     false_alarms: float
-    kinds: tuple[Kind, ...]
-    readings: tuple[Reading, ...]
+    kinds: tuple[AlarmKind, ...]
+    readings: tuple[WindowReading, ...]
     diagnosis: Diagnosis | None
 
     @property
@@ -63,9 +63,9 @@ class Check:
         firing = sorted((one for one in self.readings if one.excess >= 1), key=lambda one: -one.excess)
         return "\n".join([*lines, "", readings_table(firing)])
 
-    def _worst(self) -> list[Reading]:
+    def _worst(self) -> list[WindowReading]:
         """Of each detector the row that is nearest to its threshold."""
-        worst: dict[Kind, Reading] = {}
+        worst: dict[AlarmKind, WindowReading] = {}
         for one in self.readings:
             if one.kind not in worst or one.excess > worst[one.kind].excess:
                 worst[one.kind] = one
@@ -80,11 +80,11 @@ def check_run(run: Run, baseline: Baseline) -> Check:
     """
     baseline.check_model(model_of_run(run), str(run.path))
     counts = videos_of_run(run).counts
-    if len(counts) < FEWEST_VIDEOS:
+    if len(counts) < FEWEST_CHECKED_VIDEOS:
         raise BaselineError(
             f"{run.path} has too few videos to be held against a baseline",
             received=f"{len(counts)} different videos",
-            expected=f"at least {FEWEST_VIDEOS}",
+            expected=f"at least {FEWEST_CHECKED_VIDEOS}",
             fix="run more of them",
         )
     sums, flags = window_sums(counts)

@@ -18,7 +18,7 @@ from ..log.follower import LogFollower
 from ..metrics.snapshot import MetricsSnapshot
 from ..metrics.state import merged_state
 from .delivery import AlarmDelivery
-from .worker import detection_of, versions
+from .worker import detection_of, monitor_versions
 
 
 class Sidecar:
@@ -79,7 +79,7 @@ class Sidecar:
                 detection_of(self._watcher, self._baseline),
                 deliveries_failed=self.delivery.failures,
                 faults=len(self._follower.problems),
-                versions=versions(),
+                versions=monitor_versions(),
             )
 
     def close(self) -> None:

@@ -122,7 +122,7 @@ class Worker:
                 # A copy: counting goes on while the snapshot is read.
                 own = FleetState(WorkerState(GateTotals(self.model.layout)), live=1)
                 own.state.merge(self._state)
-            return MetricsSnapshot(self.model, own, detection, versions=versions())
+            return MetricsSnapshot(self.model, own, detection, versions=monitor_versions())
 
     def stop(self) -> None:
         """Have the thread deal with what is left, and end; returns at once."""
@@ -285,7 +285,7 @@ def detection_of(watcher: Watcher | None, baseline: Baseline | None) -> Detectio
     )
 
 
-def versions() -> dict[str, str]:
+def monitor_versions() -> dict[str, str]:
     """Of gatescope and Python, for the metrics."""
     import platform
     from importlib.metadata import version

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from gatescope.export.families.summary import summarise
+from gatescope.export.families.summary import summary_of_gates
 from gatescope.runtime.errors import GatescopeError
-from gatescope.runtime.monitor.counting.layout import BINS, GateLayout
+from gatescope.runtime.monitor.counting.layout import COUNTED_BINS, GateLayout
 from gatescope.runtime.monitor.counting.totals import GateTotals
 from gatescope.runtime.monitor.counting.videos import VideoCounts, count_gates, count_summaries
 
@@ -47,7 +47,7 @@ def test_every_number_is_what_counting_by_hand_gives(clips, channels, broken) ->
             # The ends of a range are compared in the gates' own precision.
             low32, high32 = float(np.float32(low)), float(np.float32(high))
             inside = finite[(finite >= min(low, low32)) & (finite <= max(high, high32))]
-            by_hand = np.histogram(inside.clip(low, high), np.linspace(low, high, BINS + 1))[0]
+            by_hand = np.histogram(inside.clip(low, high), np.linspace(low, high, COUNTED_BINS + 1))[0]
             np.testing.assert_array_equal(counts.places[video, row, 1:-1], by_hand)
             assert counts.places[video, row, 0] + counts.places[video, row, -1] == finite.size - inside.size
             assert counts.counter("near_zero")[video, row] == (np.abs(finite) < 0.05).sum()
@@ -115,7 +115,9 @@ def test_a_graphs_own_summaries_count_the_same() -> None:
     rows = np.stack([rng.uniform(low, high, 300) for low, high in RANGES]).astype(np.float32)
     exact = count_gates(LAYOUT, {"a": rows[None, :2, :, None], "b": rows[None, 2:, :, None]})
     ranges = torch.tensor(RANGES, dtype=torch.float32)
-    fields = summarise(torch.from_numpy(rows)[None, :, :, None], torch.ones(1, 300), ranges, pooled=False)
+    fields = summary_of_gates(
+        torch.from_numpy(rows)[None, :, :, None], torch.ones(1, 300), ranges, pooled=False
+    )
     fields = fields.numpy()
     counts = count_summaries(LAYOUT, {"a": fields[:, :2], "b": fields[:, 2:]})
     np.testing.assert_array_equal(counts.count, exact.count)

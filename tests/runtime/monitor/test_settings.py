@@ -10,7 +10,7 @@ import pytest
 
 from gatescope.runtime.errors import UsageError
 from gatescope.runtime.monitor.detection.settings import WatchSettings
-from gatescope.runtime.monitor.log.maintain import main
+from gatescope.runtime.monitor.log.maintain import keep_log
 from gatescope.runtime.monitor.log.settings import LogSettings
 from gatescope.runtime.monitor.serving.settings import MonitorSettings
 
@@ -44,6 +44,6 @@ def test_maintenance_by_hand_with_such_a_number_removes_nothing(
     written_log(tmp_path, videos_of(2))
     monkeypatch.setattr("sys.argv", ["maintain", str(tmp_path), "--keep-days", days])
     monkeypatch.setattr("os.nice", lambda _: 0)
-    assert main() == 1
+    assert keep_log() == 1
     assert "keep_days makes no sense" in capsys.readouterr().err
     assert len(logged(tmp_path)) == 2

@@ -16,7 +16,7 @@ from gatescope.runtime.monitor.baseline.sources import folder_kind, model_of_run
 from gatescope.runtime.monitor.baseline.stored import load_baseline, save_baseline
 from gatescope.runtime.monitor.baseline.videos import BaselineVideos, expected_twins, key_of
 from gatescope.runtime.monitor.counting.layout import PLACES
-from gatescope.runtime.monitor.counting.videos import COUNTERS, VideoCounts, count_gates
+from gatescope.runtime.monitor.counting.videos import VIDEO_COUNTERS, VideoCounts, count_gates
 from gatescope.runtime.monitor.diagnosis.signatures import Signature, Signatures
 
 from ....analysis.runs import manifest_of, write_run
@@ -218,7 +218,7 @@ def test_what_a_path_is(tmp_path: Path) -> None:
 def broken(counts: VideoCounts, rows: slice, videos: slice, counter: str) -> VideoCounts:
     """As if some videos' values in some rows were NaN or infinite."""
     integers = counts.integers.copy()
-    at = PLACES + COUNTERS.index(counter)
+    at = PLACES + VIDEO_COUNTERS.index(counter)
     integers[videos, rows, at] = integers[videos, rows, :PLACES].sum(axis=-1)
     integers[videos, rows, :PLACES] = 0
     return VideoCounts(integers, counts.sums)

@@ -14,7 +14,7 @@ from gatescope.runtime.monitor.baseline.thresholds import (
     standing,
     thresholds,
 )
-from gatescope.runtime.monitor.counting.layout import BINS, GateLayout
+from gatescope.runtime.monitor.counting.layout import COUNTED_BINS, GateLayout
 from gatescope.runtime.monitor.counting.videos import count_gates
 
 from ....torture.population import LAYOUT, population
@@ -28,9 +28,9 @@ def test_drift_is_the_wasserstein_distance_over_bins() -> None:
     one, other = (rng.uniform(-1, 1, (4, 1, 9, 1)).astype(np.float32) for _ in range(2))
     a, b = (count_gates(layout, {"attention": gates}) for gates in (one, other))
     found = continuous(layout, additive(a).sum(axis=0), additive(b).sum(axis=0))
-    edges = np.linspace(-1, 1, BINS + 1)
+    edges = np.linspace(-1, 1, COUNTED_BINS + 1)
     shares = [np.histogram(gates, edges)[0] / gates.size for gates in (one, other)]
-    distance = np.abs(np.cumsum(shares[0]) - np.cumsum(shares[1])).sum() * (2 / BINS)
+    distance = np.abs(np.cumsum(shares[0]) - np.cumsum(shares[1])).sum() * (2 / COUNTED_BINS)
     assert found[0, 0] == pytest.approx(distance / 2, abs=1e-12)
     assert found[1, 0] == pytest.approx(
         (one.mean(dtype=np.float64) - other.mean(dtype=np.float64)) / 2, abs=1e-6

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gatescope.runtime.data.prepare import Sample, prepare
 from gatescope.runtime.gates.manifest import Manifest
-from gatescope.runtime.monitor.alarm import Reading
+from gatescope.runtime.monitor.alarm import WindowReading
 from gatescope.runtime.monitor.baseline.baseline import Baseline, make_baseline
 from gatescope.runtime.monitor.baseline.videos import BaselineVideos
 from gatescope.runtime.monitor.counting.videos import VideoCounts
@@ -144,7 +144,7 @@ class Subject:
         """What was learned of it."""
         return next(one for one in self.signatures.faults if one.label == label and variant in one.variant)
 
-    def beyond(self, window: VideoCounts, frozen: int = 0) -> list[Reading]:
+    def beyond(self, window: VideoCounts, frozen: int = 0) -> list[WindowReading]:
         """The readings of ``window`` beyond their thresholds, the farthest first."""
         held = self.baseline.thresholds_for(len(window))
         return read_window(self.reference, held, *window_sums(window), frozen).firing()

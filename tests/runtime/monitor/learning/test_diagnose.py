@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gatescope.runtime.monitor.alarm import Alarm, Diagnosis, Reading
+from gatescope.runtime.monitor.alarm import Alarm, Diagnosis, WindowReading
 from gatescope.runtime.monitor.counting.videos import VideoCounts, count_gates
 from gatescope.runtime.monitor.detection.watcher import Watcher
 from gatescope.runtime.monitor.diagnosis.diagnose import (
@@ -51,7 +51,7 @@ def told(
     signatures: Signatures | None = None,
     *,
     frozen: int = 0,
-    readings: Sequence[Reading] | None = None,
+    readings: Sequence[WindowReading] | None = None,
 ) -> Diagnosis:
     """Of ``window``, with the subject's own signatures unless others are given."""
     beyond = subject.beyond(window, frozen) if readings is None else readings
@@ -109,7 +109,7 @@ def test_a_window_that_is_wholly_broken_says_nothing_of_a_share(agreeing: Subjec
 @pytest.mark.parametrize("label", [SILENT, ZERO, SHUFFLED, NORMALISATION])
 def test_a_window_of_one_video_is_diagnosed_all_the_same(agreeing: Subject, label: str) -> None:
     window = agreeing.counts(fresh(2), label)[:1]
-    reading = Reading("drift", "ffn", 1, 1, 0.4, 0.1, 0.2, 4.0, 3.0)
+    reading = WindowReading("drift", "ffn", 1, 1, 0.4, 0.1, 0.2, 4.0, 3.0)
     found = told(agreeing, window, readings=[reading])
     assert "the ffn gate of layer 1" in " ".join(found.evidence)
     assert all(np.isfinite(list(found.scores.values())))
@@ -177,7 +177,7 @@ def test_gates_that_are_no_numbers_are_told_before_anything_else(
 
 
 def test_one_video_in_many_that_is_no_number_is_not_none_in_a_hundred(agreeing: Subject) -> None:
-    reading = Reading("nan", "attention", 0, 500, 0.002, 0.0, 0.002, 0.0, 1.0)
+    reading = WindowReading("nan", "attention", 0, 500, 0.002, 0.0, 0.002, 0.0, 1.0)
     found = told(agreeing, agreeing.counts(fresh(2)), readings=[reading])
     assert "gates of 0.2% of the videos" in found.evidence[0]
 

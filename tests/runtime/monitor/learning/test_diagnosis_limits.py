@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from gatescope.runtime.monitor.alarm import Diagnosis, Kind, Reading
+from gatescope.runtime.monitor.alarm import AlarmKind, Diagnosis, WindowReading
 from gatescope.runtime.monitor.counting.videos import VideoCounts
 from gatescope.runtime.monitor.diagnosis.diagnose import ANOTHER_MODEL, CONSTANT, FROZEN, UNKNOWN, diagnose
-from gatescope.runtime.monitor.diagnosis.features import video_features
+from gatescope.runtime.monitor.diagnosis.features import gate_features
 from gatescope.runtime.monitor.diagnosis.signatures import Signature, Signatures
 from gatescope.runtime.monitor.learning.injections import LABELS
 
@@ -42,7 +42,7 @@ class Change:
         shift = (along * self.along + beside * self.across) * self.scale
         return Signature(label, "made to measure", shift, np.zeros((len(shift),) * 2), power=9.0)
 
-    def told(self, faults: Sequence[Signature] | None, readings: Sequence[Reading] = ()) -> Diagnosis:
+    def told(self, faults: Sequence[Signature] | None, readings: Sequence[WindowReading] = ()) -> Diagnosis:
         features = len(self.along)
         known = None if faults is None else Signatures(LEARNED, np.zeros((features, features)), tuple(faults))
         return diagnose(known, LAYOUT, USUAL, self.window, readings)
@@ -51,20 +51,20 @@ class Change:
 @pytest.fixture(scope="module")
 def change() -> Change:
     window = population(WINDOW, np.random.default_rng(33), shift=0.3)
-    usual, seen = video_features(LAYOUT, USUAL), video_features(LAYOUT, window)
+    usual, seen = gate_features(LAYOUT, USUAL), gate_features(LAYOUT, window)
     centre = usual.sum(axis=0) / REFERENCE
     variance = ((usual - centre) ** 2).sum(axis=0) / (REFERENCE - 1)
     scale = np.sqrt(np.maximum(variance, 1e-6))
     return Change(window, scale, (seen.sum(axis=0) / WINDOW - centre) / scale)
 
 
-def reading(kind: Kind, row: int, value: float = 1.0, excess: float = 1.0) -> Reading:
+def reading(kind: AlarmKind, row: int, value: float = 1.0, excess: float = 1.0) -> WindowReading:
     gate, layer = ROWS[row]
-    return Reading(kind, gate, layer, WINDOW, value, 0.0, 0.1, 0.0, excess)
+    return WindowReading(kind, gate, layer, WINDOW, value, 0.0, 0.1, 0.0, excess)
 
 
-FAR_KINDS: tuple[Kind, ...] = ("level", "drift", "collapse")
-FREEZES = Reading("frozen", None, None, WINDOW, 0.8, 0.0, 0.1, 0.0, 8.0)
+FAR_KINDS: tuple[AlarmKind, ...] = ("level", "drift", "collapse")
+FREEZES = WindowReading("frozen", None, None, WINDOW, 0.8, 0.0, 0.1, 0.0, 8.0)
 
 
 @pytest.mark.parametrize(

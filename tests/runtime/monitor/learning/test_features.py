@@ -9,7 +9,7 @@ import pytest
 
 from gatescope.runtime.monitor.counting.layout import GateLayout
 from gatescope.runtime.monitor.counting.videos import VideoCounts, count_gates
-from gatescope.runtime.monitor.diagnosis.features import NAMES, video_features
+from gatescope.runtime.monitor.diagnosis.features import NAMES, gate_features
 
 RANGES = [(-1.0, 1.0), (0.0, 1.0), (-0.5, 1.5)]
 LAYOUT = GateLayout.of([("attention", layer, low, high) for layer, (low, high) in enumerate(RANGES)])
@@ -52,7 +52,7 @@ def _saturated(value: float, low: float, high: float) -> bool:
 
 def test_every_feature_is_what_slow_counting_gives() -> None:
     made = gates()
-    found = video_features(LAYOUT, counted(made)).reshape(len(made), len(RANGES), len(NAMES))
+    found = gate_features(LAYOUT, counted(made)).reshape(len(made), len(RANGES), len(NAMES))
     for video in range(len(made)):
         for row, (low, high) in enumerate(RANGES):
             expected = by_hand(made[video, row, :, 0], low, high)
@@ -63,20 +63,20 @@ def test_every_feature_is_what_slow_counting_gives() -> None:
 
 def test_features_of_all_rows_follow_each_other_video_by_video() -> None:
     made = gates()
-    found = video_features(LAYOUT, counted(made))
+    found = gate_features(LAYOUT, counted(made))
     assert found.shape == (5, len(RANGES) * len(NAMES))
     for video in range(5):
-        assert np.array_equal(video_features(LAYOUT, counted(made[video : video + 1]))[0], found[video])
+        assert np.array_equal(gate_features(LAYOUT, counted(made[video : video + 1]))[0], found[video])
 
 
 def test_several_channels_are_values_of_one_gate() -> None:
     made = gates(channels=6)
-    found = video_features(LAYOUT, counted(made)).reshape(5, len(RANGES), len(NAMES))
-    alike = video_features(LAYOUT, counted(made.reshape(5, len(RANGES), -1, 1))).reshape(found.shape)
+    found = gate_features(LAYOUT, counted(made)).reshape(5, len(RANGES), len(NAMES))
+    alike = gate_features(LAYOUT, counted(made.reshape(5, len(RANGES), -1, 1))).reshape(found.shape)
     others = [at for at, name in enumerate(NAMES) if name != "variation"]
     np.testing.assert_allclose(found[..., others], alike[..., others], rtol=1e-5)
     # From clip to clip their mean changes, on the same scale whatever their number.
-    means = video_features(LAYOUT, counted(made.mean(-1, keepdims=True))).reshape(found.shape)
+    means = gate_features(LAYOUT, counted(made.mean(-1, keepdims=True))).reshape(found.shape)
     at = NAMES.index("variation")
     np.testing.assert_allclose(found[..., at], means[..., at], rtol=1e-4)
 
@@ -84,9 +84,9 @@ def test_several_channels_are_values_of_one_gate() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_row_without_a_finite_value_is_zero_and_the_others_are_as_before(value: float) -> None:
     made = gates()
-    before = video_features(LAYOUT, counted(made)).reshape(5, len(RANGES), len(NAMES))
+    before = gate_features(LAYOUT, counted(made)).reshape(5, len(RANGES), len(NAMES))
     made[2, 1] = value
-    found = video_features(LAYOUT, counted(made)).reshape(before.shape)
+    found = gate_features(LAYOUT, counted(made)).reshape(before.shape)
     assert not found[2, 1].any()
     before[2, 1] = 0
     np.testing.assert_allclose(found, before, rtol=1e-5)
@@ -95,12 +95,12 @@ def test_a_row_without_a_finite_value_is_zero_and_the_others_are_as_before(value
 def test_single_values_that_are_no_numbers_do_not_count() -> None:
     made = gates()
     made[0, :, :10] = np.nan
-    found = video_features(LAYOUT, counted(made))[:1]
-    without = video_features(LAYOUT, counted(made[:1, :, 10:])).reshape(len(RANGES), len(NAMES))
+    found = gate_features(LAYOUT, counted(made))[:1]
+    without = gate_features(LAYOUT, counted(made[:1, :, 10:])).reshape(len(RANGES), len(NAMES))
     told = found.reshape(without.shape)
     others = [at for at, name in enumerate(NAMES) if name != "variation"]
     np.testing.assert_allclose(told[:, others], without[:, others], rtol=1e-5)
 
 
 def test_no_video_has_no_features() -> None:
-    assert video_features(LAYOUT, VideoCounts.empty(LAYOUT)).shape == (0, len(RANGES) * len(NAMES))
+    assert gate_features(LAYOUT, VideoCounts.empty(LAYOUT)).shape == (0, len(RANGES) * len(NAMES))

@@ -20,7 +20,7 @@ from gatescope.runtime.errors import MonitorError
 from gatescope.runtime.monitor.baseline.baseline import Baseline, make_baseline
 from gatescope.runtime.monitor.baseline.sources import model_of_run, videos_of_run
 from gatescope.runtime.monitor.counting.videos import VideoCounts, count_gates
-from gatescope.runtime.monitor.diagnosis.features import video_features
+from gatescope.runtime.monitor.diagnosis.features import gate_features
 from gatescope.runtime.monitor.diagnosis.signatures import Signatures
 from gatescope.runtime.monitor.learning.injections import (
     LABELS,
@@ -108,7 +108,7 @@ def test_a_shift_is_what_the_models_formula_gives_without_the_sound(world: World
         batch["src_aud"][..., :-2] = 0
         deaf.append(counts_by_formula(world, batch))
     layout = world.baseline.layout
-    tables = [video_features(layout, VideoCounts.joined(counts)) for counts in (usual, deaf)]
+    tables = [gate_features(layout, VideoCounts.joined(counts)) for counts in (usual, deaf)]
     found = world.learn()
     (zero,) = (one for one in found.faults if one.label == ZERO)
     np.testing.assert_allclose(zero.shift, tables[1].mean(axis=0) - tables[0].mean(axis=0), atol=1e-4)

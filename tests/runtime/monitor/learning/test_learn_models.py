@@ -19,7 +19,7 @@ from gatescope.runtime.monitor.baseline.baseline import Baseline, make_baseline
 from gatescope.runtime.monitor.baseline.sources import model_of_run, videos_of_run
 from gatescope.runtime.monitor.counting.layout import GateLayout
 from gatescope.runtime.monitor.counting.videos import VideoCounts, count_gates, count_summaries
-from gatescope.runtime.monitor.diagnosis.features import video_features
+from gatescope.runtime.monitor.diagnosis.features import gate_features
 from gatescope.runtime.monitor.diagnosis.signatures import Signature, Signatures
 from gatescope.runtime.monitor.learning.injections import LABELS, SILENT, ZERO
 from gatescope.runtime.monitor.learning.learn import counts_of_samples, learn_signatures
@@ -105,7 +105,7 @@ def test_of_every_kind_of_gates_what_is_learned_is_what_the_formula_gives(
     found = world.learn(silence=tmp_path / "silence.npy")
     layout = world.baseline.layout
     usual, deaf = (
-        video_features(
+        gate_features(
             layout,
             VideoCounts.joined([by_formula(world.manifest, one, deaf=deaf) for one in world.samples()]),
         )

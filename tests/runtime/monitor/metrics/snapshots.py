@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-from gatescope.runtime.monitor.alarm import KINDS, Alarm, Diagnosis, Example, Kind, Reading
+from gatescope.runtime.monitor.alarm import ALARM_KINDS, Alarm, AlarmKind, Diagnosis, Example, WindowReading
 from gatescope.runtime.monitor.counting.layout import GateLayout
 from gatescope.runtime.monitor.counting.totals import GateTotals
 from gatescope.runtime.monitor.counting.videos import count_gates
@@ -58,13 +58,13 @@ def state_of(given: Gates, slices: Mapping[str, int] | None = None, **counters: 
     return state
 
 
-def reading(kind: Kind, gate: str = "", layer: int | None = None, **numbers: Any) -> Reading:
+def reading(kind: AlarmKind, gate: str = "", layer: int | None = None, **numbers: Any) -> WindowReading:
     """One reading of a window of 25 videos."""
     usual = {"window": 25, "value": 0.5, "baseline": 0.1, "threshold": 0.3, "effect": 4.0, "excess": 2.0}
-    return Reading(kind, gate, layer, **{**usual, **numbers})
+    return WindowReading(kind, gate, layer, **{**usual, **numbers})
 
 
-def alarm(kinds: Sequence[Kind], slice_: str = "", label: str = "silent audio") -> Alarm:
+def alarm(kinds: Sequence[AlarmKind], slice_: str = "", label: str = "silent audio") -> Alarm:
     """An alarm that fires, with an example."""
     return Alarm(
         number=1,
@@ -82,9 +82,9 @@ def alarm(kinds: Sequence[Kind], slice_: str = "", label: str = "silent audio") 
     )
 
 
-def all_readings(model: WatchedModel = MODEL) -> list[Reading]:
+def all_readings(model: WatchedModel = MODEL) -> list[WindowReading]:
     """A reading of every detector that looks at rows, for every row, and of frozen gates."""
-    of_rows: list[Kind] = ["drift", "level", "saturation", "collapse", "constant", "nan"]
+    of_rows: list[AlarmKind] = ["drift", "level", "saturation", "collapse", "constant", "nan"]
     rows = [
         reading(kind, row.kind, row.layer, excess=number + row.layer / 10)
         for number, kind in enumerate(of_rows)
@@ -94,12 +94,14 @@ def all_readings(model: WatchedModel = MODEL) -> list[Reading]:
 
 
 def detection(
-    firing: Sequence[Alarm] = (), readings: Mapping[str, Sequence[Reading]] | None = None, **numbers: Any
+    firing: Sequence[Alarm] = (),
+    readings: Mapping[str, Sequence[WindowReading]] | None = None,
+    **numbers: Any,
 ) -> Detection:
     """What a watcher of all traffic and of the slice ``ko`` sees."""
     usual: dict[str, Any] = {
         "filled": {"": 25, "ko": 7},
-        "raised": {kind: number for number, kind in enumerate(KINDS)},
+        "raised": {kind: number for number, kind in enumerate(ALARM_KINDS)},
         "slices": ("ko",),
         "watched": 41,
         "baseline_videos": 300,
