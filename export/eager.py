@@ -16,17 +16,15 @@ from torch import nn
 
 from ..runtime.array_types import Float32s
 from ..runtime.gates.manifest import Manifest
+from ..runtime.gates.vocabulary import PREDICTIONS, Activation
 from ..runtime.session.backends.torch_device import choose_device
 from ..runtime.session.inputs import FULL_SET
 from .choices import Choices
-from .families.config import Activation
 from .families.gating import Gates
 from .graph.variant import GATE_OUTPUTS
 from .reading.checkpoint import load_checkpoint
 from .reading.facts import describe
 from .reading.rebuild import rebuild
-
-PREDICTIONS = ("pred_logits", "pred_spans", "saliency_scores")
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from ..runtime.brief import brief
 from ..runtime.errors import ExportError, UsageError
 from ..runtime.files import local, new_file
 from ..runtime.gates.manifest import Manifest
+from ..runtime.gates.vocabulary import FileFormat, Precision
 from ..runtime.profiling.samples import random_batch
 from ..runtime.session.model_file import write_manifest_onnx
 from ..runtime.session.session import GateSession
@@ -25,9 +26,9 @@ from ..runtime.torch_range import untested_torch
 from .choices import Choices
 from .graph.archives import save_pt2, save_torchscript, to_torchscript
 from .graph.capture import TRACE_LENGTHS, capture
-from .graph.manifest import Format, build_manifest
+from .graph.manifest import build_manifest
 from .graph.onnx_graph import OPSET, to_onnx
-from .graph.variant import OVERRIDES, Precision, Variant, VariantGraph
+from .graph.variant import OVERRIDES, Variant, VariantGraph
 from .optimize import choose_rewrites
 from .optimize import optimize as optimized
 from .proof.parity import OWN_MODEL, TOLERANCES, certify
@@ -56,7 +57,7 @@ class ExportResult:
 
 
 # What a format's files are called.
-SUFFIXES: dict[Format, tuple[str, ...]] = {
+SUFFIXES: dict[FileFormat, tuple[str, ...]] = {
     "onnx": (".onnx",),
     "torchscript": (".ts", ".torchscript", ".pt"),
     "pt2": (".pt2",),
@@ -70,7 +71,7 @@ def export_checkpoint(
     choices: Choices | None = None,
     *,
     variant: Variant | None = None,
-    file_format: Format | None = None,
+    file_format: FileFormat | None = None,
     opset: int = OPSET,
     optimize: str = "all",
     precision: Precision = "float32",
@@ -207,8 +208,8 @@ def _writer(
 
 
 def choose_target(
-    source: Path, output: str | Path | None, file_format: Format | None, opset: int
-) -> tuple[Path, Format]:
+    source: Path, output: str | Path | None, file_format: FileFormat | None, opset: int
+) -> tuple[Path, FileFormat]:
     """Where to write and in which format, from what was given of the two.
 
     Raises before any work is done where that cannot be: :class:`~gatescope.runtime.errors.UsageError` or
@@ -223,13 +224,15 @@ def choose_target(
     return target, kind
 
 
-def _target(source: Path, output: str | Path | None, file_format: Format | None) -> tuple[Path, Format]:
+def _target(
+    source: Path, output: str | Path | None, file_format: FileFormat | None
+) -> tuple[Path, FileFormat]:
     if output is None:
         kind = file_format or "onnx"
         return source.with_suffix(SUFFIXES[kind][0]), kind
     target = local(output)
     suffix = target.suffix.lower()
-    by_suffix: Format | None = None
+    by_suffix: FileFormat | None = None
     for one, suffixes in SUFFIXES.items():
         if suffix in suffixes:
             by_suffix = one

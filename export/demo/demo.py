@@ -36,7 +36,7 @@ from ..report import ABLATION, MODEL, REPORT, RUN, ReportResult, report_checkpoi
 from .dataset import ANNOTATIONS, AUDIO_QUERIES, FEATURES, write_dataset
 from .findings import gate_findings
 from .plan import DEMO_SEED, DEMO_VIDEOS, DemoPlan, make_plan
-from .training import CHECKPOINT, PREDICTIONS, write_training
+from .training import CHECKPOINT, SUBMISSION, write_training
 
 MARK, TRAINING, DATA, FULL = "demo.json", "training", "data", "full"
 # The queries that ask for the sound.
@@ -94,7 +94,7 @@ def make_demo(
         annotations,
         features,
         folder,
-        verification=VerifyRequest(folder / TRAINING / PREDICTIONS, annotations, features),
+        verification=VerifyRequest(folder / TRAINING / SUBMISSION, annotations, features),
         subsets=[f"{SUBSET}={folder / DATA / AUDIO_QUERIES}"],
         ablate=True,
         others=[path.name for path in folder.iterdir()],
@@ -151,7 +151,7 @@ def _commands(folder: Path) -> tuple[str, ...]:
     checkpoint = ["--checkpoint", folder / TRAINING / CHECKPOINT]
     annotations = ["--annotations", folder / DATA / ANNOTATIONS]
     data = [*annotations, "--features", folder / DATA / FEATURES]
-    verify = ["--verify", folder / TRAINING / PREDICTIONS]
+    verify = ["--verify", folder / TRAINING / SUBMISSION]
     subset = f"{SUBSET}={folder / DATA / AUDIO_QUERIES}"
     again = folder.with_name(f"{folder.resolve().name}-again")
     commands = (
@@ -163,7 +163,7 @@ def _commands(folder: Path) -> tuple[str, ...]:
             "analyze",
             again / RUN,
             *annotations,
-            *("--subset", subset, "--training-predictions", folder / TRAINING / PREDICTIONS),
+            *("--subset", subset, "--training-predictions", folder / TRAINING / SUBMISSION),
             *("--ablation", again / ABLATION, "--output", again / REPORT),
         ],
     )

@@ -32,7 +32,7 @@ from .hearing import hear
 from .plan import CLAMP_SECONDS, DEMO_CLIP_SECONDS, MAX_CLIPS, DemoPlan, DemoQuery
 from .pointing import point
 
-CHECKPOINT, OPTIONS, PREDICTIONS = "model_best.ckpt", "opt.json", "hl_val_submission.jsonl"
+CHECKPOINT, OPTIONS, SUBMISSION = "model_best.ckpt", "opt.json", "hl_val_submission.jsonl"
 _EPOCH = 149
 _EVAL_BATCH = 32
 
@@ -64,7 +64,7 @@ def write_training(plan: DemoPlan, folder: Path) -> None:
         },
         folder / CHECKPOINT,
     )
-    write_predictions(folder / PREDICTIONS, predictions(plan, folder / CHECKPOINT))
+    write_predictions(folder / SUBMISSION, predictions(plan, folder / CHECKPOINT))
 
 
 def predictions(plan: DemoPlan, checkpoint: Path) -> Iterator[Prediction]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ...runtime.gates.vocabulary import Activation, Batching
+
 Family = Literal["avigate_custom", "sigmoid", "base_avigate", "ssm"]
 Gating = Literal["global", "clipwise", "elementwise", "global_diagstrip_ssm"]
-Activation = Literal["tanh", "sigmoid"]
-Batching = Literal["exact", "reference"]
 
 # The decoder's reference points are encoded by 128 channels for the centre and 128 for the width.
 HIDDEN_DIM = 256

@@ -19,8 +19,6 @@ from .gating import Gates, GatingFunction, ScaledGatingFunction
 from .layers import two_layers
 from .ssm import SsmGatingFunction
 
-KINDS = ("attention", "ffn")
-
 # By kind, (scale, offset) with axes (batch | 1, layer, clip | 1, channel | 1): g' = scale · g + offset.
 GateReplacements = Mapping[str, tuple[Tensor, Tensor]]
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...runtime.gates.manifest import ActsAs
-from .config import Activation, ModelConfig
+from ...runtime.gates.vocabulary import Activation, ActsAs
+from .config import ModelConfig
 from .layers import two_layers
 
 

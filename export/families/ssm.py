@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...runtime.gates.manifest import ActsAs
-from .config import Activation, ModelConfig, SsmConfig
+from ...runtime.gates.vocabulary import Activation, ActsAs
+from .config import ModelConfig, SsmConfig
 from .gating import Gates
 from .layers import two_layers
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
 
 from ...runtime.gates.manifest import Forward, Gate, Manifest, Tensor, Training, role_of
+from ...runtime.gates.vocabulary import FileFormat, Precision
 from ..reading.checkpoint import Checkpoint
 from ..reading.facts import Description
-from .variant import CONTRIBUTION_OUTPUTS, GATE_OUTPUTS, OVERRIDES, SUMMARIES, Axes, Precision, VariantGraph
-
-Format = Literal["onnx", "torchscript", "pt2"]
+from .variant import CONTRIBUTION_OUTPUTS, GATE_OUTPUTS, OVERRIDES, SUMMARIES, Axes, VariantGraph
 
 _GATE_AXES = {
     "clipwise": ("batch", "layer", "clip", "1"),
@@ -24,7 +22,7 @@ def build_manifest(
     checkpoint: Checkpoint,
     description: Description,
     graph: VariantGraph,
-    file_format: Format,
+    file_format: FileFormat,
     opset: int | None,
     *,
     precision: Precision = "float32",

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,18 +18,15 @@ from torch import Tensor, nn
 from ...runtime.array_types import Float32s
 from ...runtime.errors import UsageError
 from ...runtime.gates.manifest import SUMMARY_FIELDS, Override, Summary
-from ..families.fusion import KINDS, Fused
+from ...runtime.gates.vocabulary import GATE_KINDS, OutputsKind, Precision, gate_output
+from ..families.fusion import Fused
 from ..families.qd_detr import GatedQDDETR
 from ..families.summary import summary_of_gates
 
-OutputsKind = Literal["tracked", "plain", "gates", "summary"]
-Precision = Literal["float32", "float16"]
-
-PREDICTIONS = ("pred_logits", "pred_spans", "saliency_scores")
-GATE_OUTPUTS = {kind: f"gate_{kind}" for kind in KINDS}
-CONTRIBUTION_OUTPUTS = {kind: f"contribution_{kind}" for kind in KINDS}
-SUMMARIES = {kind: Summary(f"summary_{kind}") for kind in KINDS}
-OVERRIDES = {kind: Override(f"{kind}_scale", f"{kind}_offset") for kind in KINDS}
+GATE_OUTPUTS = {kind: gate_output(kind) for kind in GATE_KINDS}
+CONTRIBUTION_OUTPUTS = {kind: f"contribution_{kind}" for kind in GATE_KINDS}
+SUMMARIES = {kind: Summary(f"summary_{kind}") for kind in GATE_KINDS}
+OVERRIDES = {kind: Override(f"{kind}_scale", f"{kind}_offset") for kind in GATE_KINDS}
 
 Axes = tuple[str | int, ...]
 
@@ -69,7 +65,7 @@ class VariantGraph(nn.Module):
         if self.half_precision:
             self.model = copy.deepcopy(self.model).half()
         self.variant = variant
-        for kind in KINDS:
+        for kind in GATE_KINDS:
             ranges = torch.tensor([layer[kind] for layer in model.fusion.ranges()])
             self.register_buffer(f"{kind}_ranges", ranges, persistent=False)
         self.eval()
@@ -153,7 +149,7 @@ class VariantGraph(nn.Module):
         if self.variant.outputs in ("tracked", "gates"):
             outputs += gates
         if self.variant.outputs == "summary":
-            for kind, values in zip(KINDS, gates, strict=True):
+            for kind, values in zip(GATE_KINDS, gates, strict=True):
                 ranges: Tensor = getattr(self, f"{kind}_ranges")
                 pooled = self.model.config.pooled
                 outputs.append(summary_of_gates(values, src_vid_mask, ranges, pooled=pooled))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ...runtime.errors import UnsupportedModelError
-from ...runtime.gates.manifest import ActsAs
+from ...runtime.gates.vocabulary import ActsAs
 from .branches import Branches, Sureness, gate_branches
 
 _LOOKED_FOR = (

@@ -17,14 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime.errors import UnsupportedModelError
+from ...runtime.gates.vocabulary import GATE_KINDS
 from ...runtime.tracking.tracker import GateTrackingWarning
 from .activation import BoundingFunctions, GateRange
 from .clips import named_arguments
 from .find import GatedFusion, GateLayer
 from .gates import FusedStream, as_gate, find_gates, memory_in, needs_order, shapes_in, stream_of
 from .order import time_first
-
-KINDS = ("attention", "ffn")
 
 _Hook = TypeVar("_Hook", bound=Callable[..., None])
 
@@ -292,14 +291,14 @@ class FusionHooks:
             self._local.current = None
 
     def _collect(self, current: _Pass) -> FusionGates:
-        gates: dict[str, list[Tensor]] = {kind: [] for kind in KINDS}
-        ranges: dict[str, list[GateRange | None]] = {kind: [] for kind in KINDS}
+        gates: dict[str, list[Tensor]] = {kind: [] for kind in GATE_KINDS}
+        ranges: dict[str, list[GateRange | None]] = {kind: [] for kind in GATE_KINDS}
         stream = None
         for layer, trace in zip(self._fusion.layers, current.layers, strict=True):
             own, own_ranges = self._gates_of(layer, trace)
             stream = stream or trace.stream
             assert trace.stream is not None  # gates are kept only where it is known
-            for kind, tensor, found in zip(KINDS, own, own_ranges, strict=True):
+            for kind, tensor, found in zip(GATE_KINDS, own, own_ranges, strict=True):
                 gate = as_gate(tensor, trace.stream, self._widths)
                 assert gate is not None
                 gates[kind].append(gate)
@@ -322,8 +321,8 @@ class FusionHooks:
             outermost = min(returned)
             return trace.gates[outermost], trace.ranges[outermost]
         # Branches run in any order; what is negative is numbered as they were registered.
-        branches = sorted((key for key in trace.gates if key < 0), reverse=True)[: len(KINDS)]
-        if len(branches) == len(KINDS) and all(trace.ranges[key][0] for key in branches):
+        branches = sorted((key for key in trace.gates if key < 0), reverse=True)[: len(GATE_KINDS)]
+        if len(branches) == len(GATE_KINDS) and all(trace.ranges[key][0] for key in branches):
             tensors = tuple(trace.gates[key][0] for key in branches)
             return tensors, tuple(trace.ranges[key][0] for key in branches)
         raise _unreadable(layer, trace)

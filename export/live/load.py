@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime.errors import DeviceError, InputError, UsageError
+from ...runtime.gates.vocabulary import PREDICTIONS, Activation
 from ...runtime.runs.info import FileRef
 from ...runtime.session.inputs import FEATURES, FULL_SET
 from ...runtime.tracking.tracker import GateTrackingWarning
 from ..choices import Choices
-from ..families.config import Activation, ModelConfig
+from ..families.config import ModelConfig
 from ..families.qd_detr import GatedQDDETR
 from ..reading.checkpoint import load_checkpoint
 from ..reading.facts import describe
@@ -24,8 +25,6 @@ from ..reading.rebuild import rebuild
 from .adapt import adapt
 from .manifest import Origin
 from .wording import in_python, python_words
-
-PREDICTIONS = ("pred_logits", "pred_spans", "saliency_scores")
 
 
 class LegacyModel(nn.Module):

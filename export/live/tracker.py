@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...runtime.errors import UnsupportedModelError, UsageError
+from ...runtime.gates.vocabulary import GATE_KINDS
 from ...runtime.runs.info import FileRef
 from ...runtime.tracking.batch import TrackedBatch
 from ...runtime.tracking.ids import BatchIds
@@ -20,7 +21,7 @@ from ...runtime.tracking.tracker import GateTracker, GateTrackingWarning
 from .clips import valid_clips
 from .find import GatedFusion
 from .fingerprint import fingerprint
-from .hooks import KINDS, FusionGates, FusionHooks
+from .hooks import FusionGates, FusionHooks
 from .manifest import LiveFacts, Origin, live_manifest
 
 TRACKER_METHODS = (
@@ -98,7 +99,7 @@ class LiveGates:
         return ModelIdentity(model, manifest, device, {"torch": str(torch.__version__)})
 
     def _gating(self, found: FusionGates) -> str:
-        gate = found.gates[KINDS[0]][0]
+        gate = found.gates[GATE_KINDS[0]][0]
         told = None if self.gating is None else self.gating.split("_")[0]
         if found.stream.clips == 1 and gate.shape[2] == 1:
             # Global and clipwise gates of a single clip look alike.

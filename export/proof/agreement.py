@@ -26,7 +26,6 @@ TIE = 2 * SCORE_TOLERANCE
 ENOUGH_EQUAL = 0.99
 
 # What of a model's outputs makes a line of predictions.
-PREDICTIONS = ("pred_logits", "pred_spans", "saliency_scores")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from ...runtime.array_types import Float32s
 from ...runtime.data.annotations import Annotation
 from ...runtime.data.prepare import Sample
 from ...runtime.gates.manifest import BatchingEffect, Manifest
-from .agreement import PREDICTIONS, predicted
+from ...runtime.gates.vocabulary import PREDICTIONS
+from .agreement import predicted
 from .parity import valid_entries
 
 

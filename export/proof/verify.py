@@ -20,11 +20,12 @@ from ...runtime.data.folders import FeatureFolders
 from ...runtime.data.prepare import Sample, collate, prepare
 from ...runtime.errors import DatasetError, GatescopeError, VerificationError
 from ...runtime.gates.manifest import BatchingEffect, Manifest, Verification
+from ...runtime.gates.vocabulary import PREDICTIONS
 from ...runtime.runs.predictions import Prediction, read_predictions
 from ...runtime.session.model_file import file_sha256
 from ..choices import Choices
 from ..graph.variant import Variant
-from .agreement import PREDICTIONS, Agreement, Difference, agreement_of, compare_sample
+from .agreement import Agreement, Difference, agreement_of, compare_sample
 from .batching import BatchingMeter
 from .causes import DifferenceCause
 from .parity import TOLERANCES, RunFeed, valid_entries

@@ -13,8 +13,9 @@ from typing import Any, TypeVar, cast
 
 from ...runtime.errors import UnknownFactError, UnsupportedModelError, WeightsMismatchError
 from ...runtime.gates.manifest import Fact, Preprocessing
+from ...runtime.gates.vocabulary import Activation
 from ..choices import Choices
-from ..families.config import HIDDEN_DIM, Activation, Family, Gating, ModelConfig
+from ..families.config import HIDDEN_DIM, Family, Gating, ModelConfig
 from .checkpoint import Checkpoint
 from .families import recognise
 from .optimizer import never_trained

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from ...runtime.gates.manifest import InputSource, Preprocessing
+from ...runtime.gates.vocabulary import TEF_CHANNELS
 from ..choices import Choices
 from .options import DEFAULT, FLAG, TrainingOptions
 from .windows import window_steps
-
-TEF_CHANNELS = 2
 
 # Channels of the extractors this field uses, by a word in the folder's name. Only believed where the
 # widths add up to what the weights have.

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ...runtime.errors import WeightsMismatchError
+from ...runtime.gates.vocabulary import TEF_CHANNELS
 from .checkpoint import Checkpoint
 from .options import WEIGHTS, TrainingOptions
-from .preprocessing import TEF_CHANNELS
 
 # A file that lacks parameters is a part of a model, or the whole of another one.
 COMPLETE_OR_OWN_CODE = (

@@ -14,13 +14,14 @@ from ...runtime.array_types import Float32s
 from ...runtime.data.prepare import collate
 from ...runtime.errors import ExportError, UnsupportedModelError
 from ...runtime.gates.manifest import Preprocessing
+from ...runtime.gates.vocabulary import GATE_KINDS
 from ...runtime.profiling.samples import random_batch, random_sample
 from ..graph.failure import failed_in
 from ..graph.variant import Axes, Variant
 from ..live.find import GatedFusion, find_fusion
 from ..proof.parity import valid_entries
 from .graph import PREDICTION_AXES, Anatomy, UserGraph
-from .places import KINDS, GatePlace, find_places
+from .places import GatePlace, find_places
 
 # Clips and words of the samples the model is tried on: all lengths differ, none is one.
 _LENGTHS = ((9, 4), (6, 7), (3, 2))
@@ -162,14 +163,14 @@ def _ranges(
     tensors: Mapping[str, Tensor],
 ) -> dict[str, tuple[tuple[float, float], ...]]:
     """Each gate's smallest and largest value: what it is where its branches are driven far either way."""
-    ends: dict[str, list[list[float]]] = {kind: [[] for _ in fusion.layers] for kind in KINDS}
+    ends: dict[str, list[list[float]]] = {kind: [[] for _ in fusion.layers] for kind in GATE_KINDS}
     for far in (-_FAR, _FAR):
         handles: list[Any] = []
         for i, layer in enumerate(fusion.layers):
             for name in layer.branches:
                 branch = model.get_submodule(name)
                 handles.append(branch.register_forward_hook(partial(_drive, far)))
-            for kind in KINDS:
+            for kind in GATE_KINDS:
                 place = places[kind][i]
                 owner = model.get_submodule(place.owner)
                 handles.append(owner.register_forward_hook(partial(_note_ends, ends[kind][i], place)))

@@ -14,11 +14,12 @@ from ...runtime.errors import UnknownFactError, UsageError
 from ...runtime.files import local
 from ...runtime.gates.manifest import Fact, Forward, Gate, Manifest, Preprocessing, Training, role_of
 from ...runtime.gates.manifest import Tensor as Declared
+from ...runtime.gates.vocabulary import TEF_CHANNELS, FileFormat
 from ...runtime.session.inputs import FULL_SET
 from ..choices import Choices
 from ..export import ExportResult, choose_target, write_certified
 from ..graph.capture import refuse_training_mode
-from ..graph.manifest import Format, package_versions, trained_with
+from ..graph.manifest import package_versions, trained_with
 from ..graph.onnx_graph import OPSET
 from ..graph.variant import GATE_OUTPUTS, SUMMARIES, Variant
 from ..live.find import acts_as
@@ -28,7 +29,7 @@ from ..proof.verify import VerifyRequest, refuse_bad_request, verify
 from ..reading.checkpoint import Checkpoint, load_checkpoint
 from ..reading.left_behind import find_predictions
 from ..reading.options import TrainingOptions, whole
-from ..reading.preprocessing import TEF_CHANNELS, find_preprocessing
+from ..reading.preprocessing import find_preprocessing
 from .anatomy import depends_on_batch, gating_of, needed_inputs, study
 from .factory import build_model
 from .graph import Anatomy, UserGraph
@@ -44,7 +45,7 @@ def export_with_factory(
     choices: Choices | None = None,
     *,
     variant: Variant | None = None,
-    file_format: Format | None = None,
+    file_format: FileFormat | None = None,
     opset: int = OPSET,
     verification: VerifyRequest | None = None,
     tell: Callable[[str], None] = lambda _: None,
@@ -92,7 +93,7 @@ def export_model(
     options: Mapping[str, Any] | None = None,
     gating_type: str | None = None,
     variant: Variant | None = None,
-    file_format: Format | None = None,
+    file_format: FileFormat | None = None,
     opset: int = OPSET,
     verification: VerifyRequest | None = None,
     tell: Callable[[str], None] = lambda _: None,
@@ -177,7 +178,7 @@ class _UserSubject:
 def _export(
     study_: _Study,
     target: Path,
-    kind: Format,
+    kind: FileFormat,
     choices: Choices,
     *,
     variant: Variant,
@@ -213,7 +214,7 @@ def _export(
     )
 
 
-def _manifest(study_: _Study, graph: UserGraph, kind: Format, opset: int | None) -> Manifest:
+def _manifest(study_: _Study, graph: UserGraph, kind: FileFormat, opset: int | None) -> Manifest:
     anatomy, variant, options = graph.anatomy, graph.variant, study_.options
     facts = dict(options.facts)
     facts["gating"] = Fact(gating_of(anatomy), "model")

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from ...runtime.array_types import Float32s
 from ...runtime.gates.manifest import SUMMARY_FIELDS
+from ...runtime.gates.vocabulary import GATE_KINDS
 from ..families.summary import summary_of_gates
 from ..graph.variant import GATE_OUTPUTS, SUMMARIES, Axes, Variant
-from .places import KINDS, GatePlace
+from .places import GatePlace
 
 PREDICTION_AXES: dict[str, tuple[str, ...]] = {
     "pred_logits": ("batch", "query", "class"),
@@ -62,7 +63,7 @@ class UserGraph(nn.Module):
         self.anatomy = anatomy
         self.variant = variant
         self.needed = tuple(name for name in anatomy.input_axes if name in needed)
-        for kind in KINDS:
+        for kind in GATE_KINDS:
             self.register_buffer(f"{kind}_ranges", torch.tensor(anatomy.ranges[kind]), persistent=False)
         self.eval()
 
@@ -75,7 +76,7 @@ class UserGraph(nn.Module):
     def output_axes(self) -> dict[str, Axes]:
         """Axes of every output, by name, in order."""
         axes: dict[str, Axes] = dict(self.anatomy.predictions) if self.variant.predicts else {}
-        for kind in KINDS:
+        for kind in GATE_KINDS:
             if self.variant.outputs in ("tracked", "gates"):
                 axes[GATE_OUTPUTS[kind]] = self.anatomy.gate_axes(kind)
             if self.variant.outputs == "summary":
@@ -105,7 +106,7 @@ class UserGraph(nn.Module):
         outputs: list[Tensor] = []
         if self.variant.predicts:
             outputs += [predicted[name] for name in self.anatomy.predictions]
-        for kind in KINDS:
+        for kind in GATE_KINDS:
             stacked = torch.stack(gates[kind], 1)
             if self.variant.outputs in ("tracked", "gates"):
                 outputs.append(stacked)
@@ -136,9 +137,9 @@ class UserGraph(nn.Module):
 
     def _watched(self, inputs: dict[str, Tensor]) -> tuple[dict[str, list[Tensor]], Mapping[str, Tensor]]:
         """Gates by kind and layer, and what the model returned."""
-        found: dict[str, dict[int, Tensor]] = {kind: {} for kind in KINDS}
+        found: dict[str, dict[int, Tensor]] = {kind: {} for kind in GATE_KINDS}
         handles: list[Any] = []
-        for kind in KINDS:
+        for kind in GATE_KINDS:
             for layer, place in enumerate(self.anatomy.places[kind]):
 
                 def keep(
@@ -158,4 +159,4 @@ class UserGraph(nn.Module):
         finally:
             for handle in handles:
                 handle.remove()
-        return {kind: [found[kind][i] for i in range(self.anatomy.layers)] for kind in KINDS}, predicted
+        return {kind: [found[kind][i] for i in range(self.anatomy.layers)] for kind in GATE_KINDS}, predicted

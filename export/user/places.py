@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime.errors import UnsupportedModelError
+from ...runtime.gates.vocabulary import GATE_KINDS
 from ..live.clips import named_arguments
 from ..live.find import GatedFusion, GateLayer
 from ..live.gates import FusedStream, as_gate, find_gates, shapes_in, stream_of
 
-KINDS = ("attention", "ffn")
 Path = tuple[Any, ...]
 
 
@@ -78,7 +78,7 @@ def find_places(
         for handle in handles:
             handle.remove()
     per_layer = [_places_of(layer, fusion, seen, streams.get(layer.name)) for layer in fusion.layers]
-    found = {kind: tuple(one[i] for one in per_layer) for i, kind in enumerate(KINDS)}
+    found = {kind: tuple(one[i] for one in per_layer) for i, kind in enumerate(GATE_KINDS)}
     for kind, places in found.items():
         if len({(place.pooled, place.channels) for place in places}) > 1:
             raise UnsupportedModelError(

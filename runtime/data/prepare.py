@@ -26,10 +26,10 @@ from ..array_types import Float32s
 from ..brief import brief
 from ..errors import InputError
 from ..gates.manifest import InputSource, Manifest, Preprocessing
+from ..gates.vocabulary import TEF_CHANNELS
 from ..session.inputs import as_numbers
 
 NORM_EPS = 1e-5
-TEF_CHANNELS = 2
 
 
 @dataclass(frozen=True, eq=False)

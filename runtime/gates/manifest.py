@@ -19,12 +19,12 @@ import msgspec
 
 from ..brief import counted, one_line
 from ..errors import ManifestError
+from .vocabulary import TEF_CHANNELS, ActsAs, Batching, GateOrigin, ModelFormat, OutputsKind
 
 FORMAT_VERSION = 2
 METADATA_KEY = "gatescope"
 
 Scalar = str | int | float | bool | None
-ActsAs = Literal["g", "1+g"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Gate:
     range: tuple[float, float]
     acts_as: ActsAs = "g"
     activation: str | None = None
-    source: Literal["family", "code", "live"] | None = None
+    source: GateOrigin | None = None
 
 
 @dataclass(frozen=True)
@@ -297,10 +297,10 @@ class Manifest:
     versions: dict[str, str]
     opset: int | None
     precision: str
-    batching: Literal["exact", "reference"]
-    outputs_kind: Literal["tracked", "plain", "gates", "summary"]
+    batching: Batching
+    outputs_kind: OutputsKind
     depends_on_text: bool
-    format: Literal["onnx", "torchscript", "pt2", "live"] = "onnx"
+    format: ModelFormat = "onnx"
     contributions: dict[str, str] = field(default_factory=dict[str, str])
     overrides: dict[str, Override] = field(default_factory=dict[str, Override])
     summaries: dict[str, Summary] = field(default_factory=dict[str, Summary])
@@ -321,7 +321,7 @@ class Manifest:
     def reads_datasets(self) -> bool:
         """Whether the recipe says how features become inputs; that of gates of unknown origin does not."""
         recipe = self.preprocessing
-        extra = 2 if recipe.tef else 0
+        extra = TEF_CHANNELS if recipe.tef else 0
         clipwise = bool(recipe.video) and min(recipe.video_width, recipe.audio_width) > extra
         return clipwise and (recipe.text_width > 0 or "src_txt" not in self.input_names)
 

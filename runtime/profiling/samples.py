@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from ..array_types import Float32s
-from ..data.prepare import TEF_CHANNELS, Sample, collate, tef_channels
+from ..data.prepare import Sample, collate, tef_channels
 from ..gates.manifest import Preprocessing
+from ..gates.vocabulary import TEF_CHANNELS
 
 
 def random_sample(preprocessing: Preprocessing, clips: int, words: int, rng: np.random.Generator) -> Sample:

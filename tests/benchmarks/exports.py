@@ -19,8 +19,8 @@ import torch
 import gatescope.export
 import gatescope.runtime
 from gatescope.export import Variant, export_checkpoint
-from gatescope.export.graph.variant import OutputsKind, Precision
 from gatescope.runtime.files import new_file
+from gatescope.runtime.gates.vocabulary import OutputsKind, Precision
 from gatescope.runtime.session.device import available_cpus
 
 from .workload import write_checkpoint

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from gatescope.export.graph.variant import OutputsKind
 from gatescope.runtime import GateSession
+from gatescope.runtime.gates.vocabulary import OutputsKind
 
 from .exports import Export, Exports
 from .flops import gates_flops, tracked_flops

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gatescope.export.families.fusion import KINDS
 from gatescope.runtime import GateSession
 from gatescope.runtime.gates.manifest import RAIL
+from gatescope.runtime.gates.vocabulary import GATE_KINDS
 
 from .exports import Export, Exports
 from .peers.clean_eager import clean_eager
@@ -71,7 +71,7 @@ def measure_precision(settings: Settings, exports: Exports, part: Part, tell: Ca
 
 def gate_error(exact: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> tuple[float, float]:
     """Largest and mean difference of any gate."""
-    moved = np.concatenate([np.abs(exact[kind] - other[kind]).ravel() for kind in KINDS])
+    moved = np.concatenate([np.abs(exact[kind] - other[kind]).ravel() for kind in GATE_KINDS])
     return float(moved.max()), float(moved.mean())
 
 
@@ -100,4 +100,4 @@ def _quantized(model: Path) -> GateSession:
 
 def _stacked(history: History) -> dict[str, np.ndarray]:
     """Gates of the layers as hooks copied them, as the graph stacks them."""
-    return {kind: np.stack([gates[i] for gates in history], 1) for i, kind in enumerate(KINDS)}
+    return {kind: np.stack([gates[i] for gates in history], 1) for i, kind in enumerate(GATE_KINDS)}

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....runtime.array_types import Float32s
-from ....runtime.data.prepare import TEF_CHANNELS
 from ....runtime.gates.manifest import Manifest
+from ....runtime.gates.vocabulary import TEF_CHANNELS
 from ....runtime.session.overrides import shut_values
 from .donors import fitted
 from .gate_means import GateMeans

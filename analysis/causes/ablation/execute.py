@@ -7,13 +7,14 @@ from pathlib import Path
 
 from ....runtime.data.annotations import Annotation
 from ....runtime.errors import GatescopeError
+from ....runtime.gates.vocabulary import PREDICTIONS
 from ....runtime.progress import progress
 from ....runtime.runs.predictions import Prediction, format_prediction
 from ....runtime.session.session import GateSession, Outputs
 from .changes import ModelInputs, changed, clip_counts, lend
 from .donors import donors
 from .gate_means import GateMeans, GateSums
-from .interventions import PREDICTIONS, Intervention, ablatable_kinds
+from .interventions import Intervention, ablatable_kinds
 from .parts import finished_query_parts, write_part
 from .plan import AblationPlan, ablation_folder
 

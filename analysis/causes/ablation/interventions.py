@@ -9,12 +9,12 @@ from typing import Literal
 
 from ....runtime.errors import UsageError
 from ....runtime.gates.manifest import Manifest
+from ....runtime.gates.vocabulary import PREDICTIONS
 
 Treatment = Literal["none", "zero", "shut", "mean", "shuffled"]
 #: Where a gate is on its output's layer axis: its kind and its place.
 KindAndLayer = tuple[str, int]
 
-PREDICTIONS = ("pred_logits", "pred_spans", "saliency_scores")
 UNCHANGED = "unchanged"
 
 _OF_AUDIO: tuple[Treatment, ...] = ("zero", "shuffled")

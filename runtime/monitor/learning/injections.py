@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.features import RawFeatures
-from ...data.prepare import NORM_EPS, TEF_CHANNELS, Sample, prepare
+from ...data.prepare import NORM_EPS, Sample, prepare
 from ...gates.manifest import Manifest
+from ...gates.vocabulary import TEF_CHANNELS
 
 SILENT, ZERO, SHUFFLED, SHIFTED, NORMALISATION = (
     "silent audio",

@@ -14,9 +14,10 @@ from ...data.annotations import read_annotations
 from ...data.arrays import read_array
 from ...data.features import FeatureReader, RawFeatures
 from ...data.folders import FeatureFolders
-from ...data.prepare import TEF_CHANNELS, Sample, collate, prepare
+from ...data.prepare import Sample, collate, prepare
 from ...errors import GatescopeError, MonitorError
 from ...gates.manifest import Manifest
+from ...gates.vocabulary import TEF_CHANNELS
 from ...runs.reader import Run
 from ...session.model_file import file_sha256
 from ...session.session import GateSession
