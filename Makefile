@@ -18,8 +18,9 @@ BENCH  := $(BIN)/python -m tests.benchmarks
 TORTURE_ARGS ?=
 CONDITIONS ?=
 MATRIX_ARGS ?=
+GALLERY ?=
 
-.PHONY: demo test quick check format clean setup bench bench-rewrites bench-precision bench-cuda bench-smoke torture conditions matrix
+.PHONY: demo test quick check format clean setup bench bench-rewrites bench-precision bench-cuda bench-smoke torture conditions matrix gallery
 
 setup: $(STAMP)
 
@@ -70,6 +71,9 @@ torture: $(STAMP)  ## every promise of the monitor at full size; about an hour. 
 
 matrix: $(STAMP)  ## export, run and verify under every release of torch; builds 5 GB each. MATRIX_ARGS: --only, --python
 	$(BIN)/python -m tests.matrix $(MATRIX_ARGS)
+
+gallery: $(STAMP)  ## the pictures of docs/gallery/, from a demo made for them; three minutes. GALLERY: a full demo's folder
+	$(BIN)/python -m tests.documents.gallery $(GALLERY)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
