@@ -19,7 +19,9 @@ import polars as pl
 
 from ..runtime.errors import InputError
 from ..runtime.forks import remove_with
-from ..runtime.gates.manifest import Gate, Manifest, Preprocessing, Tensor
+from ..runtime.gates.manifest import Manifest
+from ..runtime.gates.preprocessing import Preprocessing
+from ..runtime.gates.shape import Gate, Tensor
 from ..runtime.runs.folder import claim_new
 from ..runtime.runs.info import FeatureRef, FileRef, RunInfo, Selection, Timings
 from ..runtime.runs.reader import Run, open_run

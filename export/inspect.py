@@ -14,9 +14,9 @@ from ..runtime.brief import counted
 from ..runtime.errors import CheckpointError, GatescopeError, UnknownFactError
 from ..runtime.files import local
 from ..runtime.gates.manifest import Fact
+from ..runtime.gates.vocabulary import Family
 from ..runtime.inspection.inspection import InspectedRow, InspectedSection, Inspection, rows_of, size_of
 from .choices import Choices
-from .families.config import Family
 from .families.qd_detr import GatedQDDETR
 from .reading.checkpoint import Checkpoint, load_checkpoint
 from .reading.facts import FLAG_OF_FACT, Description, describe

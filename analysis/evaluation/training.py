@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime.errors import DatasetError, UsageError
-from ...runtime.gates.manifest import Manifest, Verification
+from ...runtime.gates.certificate import Verification
+from ...runtime.gates.manifest import Manifest
 from ...runtime.inspection.batching import effect_in_words, matters
 from ...runtime.session.model_file import file_sha256
 from ..context import Context

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...runtime.gates.manifest import Certificate, Manifest
+from ...runtime.gates.certificate import Certificate
+from ...runtime.gates.manifest import Manifest
 from ...runtime.runs.reader import Run
 from ..report.markdown import counted, plain, shared_name
 from ..report.section import Section

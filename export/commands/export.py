@@ -14,7 +14,7 @@ from ...runtime.cli.values import expanded, file_path, positive
 from ...runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from ...runtime.gates.manifest import Certificate
+    from ...runtime.gates.certificate import Certificate
     from ..choices import Choices
     from ..export import ExportResult
     from ..proof.verify import VerifyRequest

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from ...runtime.gates.vocabulary import Activation, Batching
-
-Family = Literal["avigate_custom", "sigmoid", "base_avigate", "ssm"]
-Gating = Literal["global", "clipwise", "elementwise", "global_diagstrip_ssm"]
+from ...runtime.gates.vocabulary import Activation, Batching, Family, Gating
 
 # The decoder's reference points are encoded by 128 channels for the centre and 128 for the width.
 HIDDEN_DIM = 256

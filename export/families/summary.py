@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...runtime.gates.manifest import RAIL, SUMMARY_BINS
+from ...runtime.gates.vocabulary import RAIL, SUMMARY_BINS
 
 
 def summary_of_gates(gates: Tensor, mask: Tensor, ranges: Tensor, *, pooled: bool) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from ...runtime.gates.manifest import Forward, Gate, Manifest, Tensor, Training, role_of
+from ...runtime.gates.manifest import Forward, Manifest, Training
+from ...runtime.gates.shape import Gate, Tensor, role_of
 from ...runtime.gates.vocabulary import FileFormat, Precision
 from ..reading.checkpoint import Checkpoint
 from ..reading.facts import Description

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from ...runtime.array_types import Float32s
 from ...runtime.errors import UsageError
-from ...runtime.gates.manifest import SUMMARY_FIELDS, Override, Summary
-from ...runtime.gates.vocabulary import GATE_KINDS, OutputsKind, Precision, gate_output
+from ...runtime.gates.manifest import Override, Summary
+from ...runtime.gates.vocabulary import GATE_KINDS, SUMMARY_FIELDS, OutputsKind, Precision, gate_output
 from ..families.fusion import Fused
 from ..families.qd_detr import GatedQDDETR
 from ..families.summary import summary_of_gates

@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ...runtime.gates.manifest import Fact, Forward, Gate, Manifest, Preprocessing, Tensor
+from ...runtime.gates.manifest import Fact, Forward, Manifest
+from ...runtime.gates.preprocessing import Preprocessing
+from ...runtime.gates.shape import Gate, Tensor
 from ...runtime.runs.info import FileRef
 from ..reading.facts import Description
 from .activation import GateRange

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...runtime.array_types import Float32s
 from ...runtime.data.annotations import Annotation
-from ...runtime.gates.manifest import Preprocessing
+from ...runtime.gates.preprocessing import Preprocessing
 from ...runtime.runs.predictions import Prediction, format_prediction
 
 # Training ran on a GPU, in another order of summation, and rounded: scores to four decimals, saliency to

@@ -9,7 +9,8 @@ import numpy as np
 from ...runtime.array_types import Float32s
 from ...runtime.data.annotations import Annotation
 from ...runtime.data.prepare import Sample
-from ...runtime.gates.manifest import BatchingEffect, Manifest
+from ...runtime.gates.certificate import BatchingEffect
+from ...runtime.gates.manifest import Manifest
 from ...runtime.gates.vocabulary import PREDICTIONS
 from .agreement import predicted
 from .parity import valid_entries

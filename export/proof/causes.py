@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...runtime.gates.manifest import Preprocessing
+from ...runtime.gates.preprocessing import Preprocessing
 from ..choices import Choices
 from ..families.config import ModelConfig
 

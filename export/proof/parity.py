@@ -10,7 +10,10 @@ import numpy as np
 
 from ...runtime.array_types import Float32s
 from ...runtime.errors import ParityError
-from ...runtime.gates.manifest import SUMMARY_FIELDS, Certificate, Manifest, Preprocessing
+from ...runtime.gates.certificate import Certificate
+from ...runtime.gates.manifest import Manifest
+from ...runtime.gates.preprocessing import Preprocessing
+from ...runtime.gates.vocabulary import SUMMARY_FIELDS
 from ...runtime.profiling.samples import random_batch
 
 ATOL = 1e-4

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ...runtime.array_types import Float32s
-from ...runtime.gates.manifest import Preprocessing
+from ...runtime.gates.preprocessing import Preprocessing
 from ..choices import Choices
 from ..graph.variant import Axes, Variant, VariantGraph
 from ..reading.checkpoint import Checkpoint

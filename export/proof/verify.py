@@ -19,7 +19,8 @@ from ...runtime.data.features import FeatureReader
 from ...runtime.data.folders import FeatureFolders
 from ...runtime.data.prepare import Sample, collate, prepare
 from ...runtime.errors import DatasetError, GatescopeError, VerificationError
-from ...runtime.gates.manifest import BatchingEffect, Manifest, Verification
+from ...runtime.gates.certificate import BatchingEffect, Verification
+from ...runtime.gates.manifest import Manifest
 from ...runtime.gates.vocabulary import PREDICTIONS
 from ...runtime.runs.predictions import Prediction, read_predictions
 from ...runtime.session.model_file import file_sha256

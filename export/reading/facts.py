@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from ...runtime.errors import UnknownFactError, UnsupportedModelError, WeightsMismatchError
-from ...runtime.gates.manifest import Fact, Preprocessing
-from ...runtime.gates.vocabulary import Activation
+from ...runtime.gates.manifest import Fact
+from ...runtime.gates.preprocessing import Preprocessing
+from ...runtime.gates.vocabulary import Activation, Family, Gating
 from ..choices import Choices
-from ..families.config import HIDDEN_DIM, Family, Gating, ModelConfig
+from ..families.config import HIDDEN_DIM, ModelConfig
 from .checkpoint import Checkpoint
 from .families import recognise
 from .optimizer import never_trained

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ...runtime.errors import CheckpointError
-from ..families.config import Family
+from ...runtime.gates.vocabulary import Family
 
 # A part of a parameter's name that only this family has; the tanh family has none of them.
 _MARKS: tuple[tuple[str, Family], ...] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from ...runtime.gates.manifest import InputSource, Preprocessing
+from ...runtime.gates.preprocessing import InputSource, Preprocessing
 from ...runtime.gates.vocabulary import TEF_CHANNELS
 from ..choices import Choices
 from .options import DEFAULT, FLAG, TrainingOptions

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...runtime.errors import WeightsMismatchError
-from ..families.config import HIDDEN_DIM, Family, SsmConfig
+from ...runtime.gates.vocabulary import Family
+from ..families.config import HIDDEN_DIM, SsmConfig
 from .options import TrainingOptions
 from .weights import WeightShapes
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...runtime.array_types import Float32s
 from ...runtime.data.prepare import collate
 from ...runtime.errors import ExportError, UnsupportedModelError
-from ...runtime.gates.manifest import Preprocessing
+from ...runtime.gates.preprocessing import Preprocessing
 from ...runtime.gates.vocabulary import GATE_KINDS
 from ...runtime.profiling.samples import random_batch, random_sample
 from ..graph.failure import failed_in

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from ...runtime.errors import UnknownFactError, UsageError
 from ...runtime.files import local
-from ...runtime.gates.manifest import Fact, Forward, Gate, Manifest, Preprocessing, Training, role_of
-from ...runtime.gates.manifest import Tensor as Declared
+from ...runtime.gates.manifest import Fact, Forward, Manifest, Training
+from ...runtime.gates.preprocessing import Preprocessing
+from ...runtime.gates.shape import Gate, role_of
+from ...runtime.gates.shape import Tensor as Declared
 from ...runtime.gates.vocabulary import TEF_CHANNELS, FileFormat
 from ...runtime.session.inputs import FULL_SET
 from ..choices import Choices

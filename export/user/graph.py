@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime.array_types import Float32s
-from ...runtime.gates.manifest import SUMMARY_FIELDS
-from ...runtime.gates.vocabulary import GATE_KINDS
+from ...runtime.gates.vocabulary import GATE_KINDS, SUMMARY_FIELDS
 from ..families.summary import summary_of_gates
 from ..graph.variant import GATE_OUTPUTS, SUMMARIES, Axes, Variant
 from .places import GatePlace

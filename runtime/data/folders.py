@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ..errors import DatasetError, UsageError
 from ..files import local
-from ..gates.manifest import InputSource, Manifest, Preprocessing
+from ..gates.manifest import Manifest
+from ..gates.preprocessing import InputSource, Preprocessing
 
 _SHOWN = 20
 

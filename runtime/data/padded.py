@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..array_types import Float32s
-from ..gates.manifest import Preprocessing
+from ..gates.preprocessing import Preprocessing
 
 # NumPy asks for huge pages. Where the host of a virtual machine takes free memory back, they come slowly:
 # three full-size batches took 350 ms, in ordinary pages 120 ms (8 and 40 ms in memory that is there already).

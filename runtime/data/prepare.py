@@ -25,7 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..array_types import Float32s
 from ..brief import brief
 from ..errors import InputError
-from ..gates.manifest import InputSource, Manifest, Preprocessing
+from ..gates.manifest import Manifest
+from ..gates.preprocessing import InputSource, Preprocessing
 from ..gates.vocabulary import TEF_CHANNELS
 from ..session.inputs import as_numbers
 

@@ -19,129 +19,15 @@ import msgspec
 
 from ..brief import counted, one_line
 from ..errors import ManifestError
-from .vocabulary import TEF_CHANNELS, ActsAs, Batching, GateOrigin, ModelFormat, OutputsKind
+from .certificate import Certificate
+from .preprocessing import Preprocessing
+from .shape import Gate, Tensor
+from .vocabulary import TEF_CHANNELS, ActsAs, Batching, ModelFormat, OutputsKind
 
 FORMAT_VERSION = 2
 METADATA_KEY = "gatescope"
 
 Scalar = str | int | float | bool | None
-
-
-@dataclass(frozen=True)
-class Gate:
-    """One gate of one fusion layer, and where to find it in the outputs.
-
-    - ``name``: ``fusion.{layer}.{kind}``.
-    - ``kind``: ``attention``, ``ffn``, or what the model calls it.
-    - ``layer``: the fusion layer, from 0.
-    - ``output``: the graph output that holds it, stacked over layers.
-    - ``index``: its place on that output's layer axis.
-    - ``axes``: the output's axes in order; ``"1"`` is an axis of length one.
-    - ``range``: smallest and largest value the gate can take by itself; overrides may leave it.
-    - ``acts_as``: what multiplies the branch: the gate (``g``), or 1 plus the gate (``1+g``, FiLM), where a
-      gate of 0 leaves the branch as it is and −1 shuts it.
-    - ``activation``: what bounds it (``tanh``, ``sigmoid``); None where that is not known.
-    - ``source``: who says that this is a gate: a forward pass we have (``family``), the user's own code
-      (``code``), or what a live model did (``live``); None in files of format 1 and in imported logs.
-    """
-
-    name: str
-    kind: str
-    layer: int
-    output: str
-    index: int
-    axes: tuple[str, ...]
-    range: tuple[float, float]
-    acts_as: ActsAs = "g"
-    activation: str | None = None
-    source: GateOrigin | None = None
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """One input or output of the graph: its axes (a name, or a number where the length is fixed).
-
-    ``role`` of an input: ``video``, ``audio``, ``text``, ``mask:NAME`` (of the input NAME), or ``other``;
-    None for outputs.
-    """
-
-    name: str
-    axes: tuple[str | int, ...]
-    dtype: str = "float32"
-    role: str | None = None
-
-
-_ROLES = {"src_vid": "video", "src_aud": "audio", "src_txt": "text"}
-
-
-def role_of(name: str) -> str:
-    """The role of the input ``name`` of a moment retrieval model."""
-    masked = name.removesuffix("_mask")
-    return f"mask:{masked}" if masked != name and masked in _ROLES else _ROLES.get(name, "other")
-
-
-@dataclass(frozen=True)
-class InputSource:
-    """One folder of features: ``path`` as training knew it, ``width`` (channels) where it is known."""
-
-    path: str
-    width: int | None = None
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How raw features become model input (the steps are in :mod:`gatescope.runtime.data.prepare`).
-
-    - ``dataset``: ``hl`` (QVHighlights layout), ``tvsum`` or ``charades``; decides the file names.
-    - ``video``: video sources in the order they are concatenated.
-    - ``video_width``, ``audio_width``, ``text_width``: channels of the model's inputs, TEF included.
-    - ``normalize_video`` (audio too), ``normalize_text``: whether each row is L2-normalised.
-    - ``tef``: whether [i/L, (i+1)/L] is appended to video and audio.
-    - ``clip_length``: seconds a clip lasts. ``max_v_l``: most clips. ``max_q_l``: most words.
-    - ``round_to``: predicted windows are rounded to multiples of so many seconds; None: not rounded.
-    - ``clamp_seconds``: predicted windows are clamped to 0 … so many seconds, whatever the video's length;
-      None: not clamped, at either end.
-    """
-
-    dataset: str
-    video: tuple[InputSource, ...]
-    audio: InputSource
-    text: InputSource
-    video_width: int
-    audio_width: int
-    text_width: int
-    normalize_video: bool
-    normalize_text: bool
-    tef: bool
-    clip_length: float
-    max_v_l: int
-    max_q_l: int
-    round_to: float | None
-    clamp_seconds: float | None
-
-    @classmethod
-    def unknown(cls, why: str, longest: int) -> Preprocessing:
-        """No recipe, for gates nobody told the origin of: zeros where a number would be a guess.
-
-        ``why`` stands in place of names; ``longest``: clips of the longest sample.
-        """
-        return cls(
-            dataset=why,
-            video=(),
-            audio=InputSource(why),
-            text=InputSource(why),
-            video_width=0,
-            audio_width=0,
-            text_width=0,
-            normalize_video=False,
-            normalize_text=False,
-            tef=False,
-            clip_length=0.0,
-            max_v_l=longest,
-            max_q_l=0,
-            round_to=None,
-            clamp_seconds=None,
-        )
 
 
 @dataclass(frozen=True)
@@ -167,17 +53,11 @@ class Override:
 class Summary:
     """In-graph statistics of the gates of one kind over valid entries: ``output`` (batch, layer, field).
 
-    The fields are :data:`SUMMARY_FIELDS`. The bins divide the range of that layer's gate evenly; a value at
-    the upper end belongs to the last bin. A rail is within 1e-3 of an end of the range.
+    The fields are the vocabulary's ``SUMMARY_FIELDS``. The bins divide the range of that layer's gate evenly;
+    a value at the upper end belongs to the last bin. A rail is within 1e-3 of an end of the range.
     """
 
     output: str
-
-
-SUMMARY_STATISTICS = ("count", "sum", "sum_squares", "sum_abs", "min", "max", "rail_low", "rail_high")
-SUMMARY_BINS = 64
-SUMMARY_FIELDS = (*SUMMARY_STATISTICS, *(f"bin_{i}" for i in range(SUMMARY_BINS)))
-RAIL = 1e-3
 
 
 @dataclass(frozen=True)
@@ -206,65 +86,6 @@ class Training:
     dset_name: str | None = None
     dset_domain: str | None = None
     opt: dict[str, str] = field(default_factory=dict[str, str])
-
-
-@dataclass(frozen=True)
-class Verification:
-    """Agreement with the predictions that training left behind.
-
-    ``errors`` holds the largest difference per quantity (score, window in seconds, saliency).
-    """
-
-    predictions: str
-    predictions_sha256: str
-    samples: int
-    batch_size: int
-    errors: dict[str, float]
-
-
-@dataclass(frozen=True)
-class BatchingEffect:
-    """How far the file, which computes each sample by itself, is from the same samples in training's batches.
-
-    Measured on the samples of a verification, against the model in the training code's batching.
-
-    - ``samples``: how many. ``batch_size``: of training's batches.
-    - ``outputs``: largest absolute difference per prediction output, in its own unit (``saliency_scores``
-      as they are, ``pred_spans`` as fractions of the video). ``gates``: the same per kind of gate.
-    - ``answers_changed``: samples whose first window, rounded as in a submission, is another one; None where
-      the file predicts nothing.
-    """
-
-    samples: int
-    batch_size: int
-    outputs: dict[str, float]
-    gates: dict[str, float]
-    answers_changed: int | None
-
-    @property
-    def largest(self) -> float:
-        """The largest difference of all."""
-        return max((*self.outputs.values(), *self.gates.values()), default=0.0)
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """What the file was compared with before it was allowed to exist.
-
-    - ``compared_with``: which PyTorch model; "gatescope's own model" says the rebuilt one.
-    - ``shapes``: the batches compared, each ``{"clips": […], "words": […]}``.
-    - ``errors``: largest absolute difference per output over valid entries.
-    - ``atol``: the largest difference that was allowed.
-    - ``verification``: present where real predictions were reproduced too. ``batching_effect``: present where
-      the file then computes otherwise than training evaluated.
-    """
-
-    compared_with: str
-    shapes: tuple[dict[str, tuple[int, ...]], ...]
-    errors: dict[str, float]
-    atol: float
-    verification: Verification | None = None
-    batching_effect: BatchingEffect | None = None
 
 
 @dataclass(frozen=True)

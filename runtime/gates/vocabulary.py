@@ -7,6 +7,11 @@ from typing import Literal
 #: The two gates of a fusion layer, in the order in which they act on the stream.
 GATE_KINDS = ("attention", "ffn")
 
+#: What gates are called: one per layer, per clip, per clip and channel; the last is the SSM family's.
+Gating = Literal["global", "clipwise", "elementwise", "global_diagstrip_ssm"]
+#: The training codes whose fusion we rebuild.
+Family = Literal["avigate_custom", "sigmoid", "base_avigate", "ssm"]
+
 #: What multiplies the gated branch: the gate, or 1 plus the gate (FiLM).
 ActsAs = Literal["g", "1+g"]
 #: What bounds a gate.
@@ -30,6 +35,13 @@ ModelFormat = Literal["onnx", "torchscript", "pt2", "live"]
 
 #: Channels that say where a clip is, [i/L, (i+1)/L], appended to video and audio (temporal endpoints).
 TEF_CHANNELS = 2
+
+#: A value within so much of an end of its gate's range is on the rail.
+RAIL = 1e-3
+SUMMARY_STATISTICS = ("count", "sum", "sum_squares", "sum_abs", "min", "max", "rail_low", "rail_high")
+SUMMARY_BINS = 64
+#: What a ``summary`` export returns per sample, layer and gate, in this order.
+SUMMARY_FIELDS = (*SUMMARY_STATISTICS, *(f"bin_{i}" for i in range(SUMMARY_BINS)))
 
 
 def gate_name(layer: int, kind: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..brief import counted
-from ..gates.manifest import BatchingEffect
+from ..gates.certificate import BatchingEffect
 
 # Differences that another order of summation explains.
 _ROUNDING = 1e-4

@@ -13,7 +13,8 @@ import onnx
 
 from ..brief import counted
 from ..errors import DeviceError, GatescopeError, ModelFileError
-from ..gates.manifest import Manifest, Tensor
+from ..gates.manifest import Manifest
+from ..gates.shape import Tensor
 from ..session.device import DeviceOptions
 from ..session.model_file import ModelFile, read_model_file
 from .batching import effect_in_words

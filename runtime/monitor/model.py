@@ -39,7 +39,7 @@ class WatchedModel:
             family=manifest.family,
             gating=manifest.gating,
             batching=manifest.batching,
-            precision={"fp32": "float32", "fp16": "float16"}.get(manifest.precision, manifest.precision),
+            precision=manifest.precision,
             recipe=hashlib.sha256(msgspec.json.encode(manifest.preprocessing)).hexdigest(),
             gates=GateLayout.of_manifest(manifest).ranges,
             depends_on_text=manifest.depends_on_text,

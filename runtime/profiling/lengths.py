@@ -11,7 +11,8 @@ import numpy as np
 
 from ..array_types import Float32s
 from ..data.annotations import Annotation, read_annotations
-from ..gates.manifest import Manifest, Preprocessing
+from ..gates.manifest import Manifest
+from ..gates.preprocessing import Preprocessing
 from .samples import random_batch
 
 # CLIP's tokenizer puts one before and one behind the words.

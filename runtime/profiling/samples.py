@@ -8,7 +8,7 @@ import numpy as np
 
 from ..array_types import Float32s
 from ..data.prepare import Sample, collate, tef_channels
-from ..gates.manifest import Preprocessing
+from ..gates.preprocessing import Preprocessing
 from ..gates.vocabulary import TEF_CHANNELS
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ..gates.manifest import Preprocessing
+from ..gates.preprocessing import Preprocessing
 
 # Names kept of each kind; the count is of all.
 _NAMED = 20

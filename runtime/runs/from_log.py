@@ -10,7 +10,9 @@ from pathlib import Path
 import polars as pl
 
 from ..files import local
-from ..gates.manifest import Fact, Gate, Manifest, Preprocessing, Tensor
+from ..gates.manifest import Fact, Manifest
+from ..gates.preprocessing import Preprocessing
+from ..gates.shape import Gate, Tensor
 from ..progress import progress
 from .folder import claim_new, earlier_run, writing
 from .gate_log import LogFacts, check_log, read_gate_log

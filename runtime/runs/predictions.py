@@ -50,7 +50,7 @@ def format_prediction(
     ``logits`` (Q, 2), class 0 is foreground; ``spans`` (Q, 2), centre and width as fractions of
     ``duration`` (seconds); ``saliency`` (at least ``clips``), of which the first ``clips`` are valid;
     ``round_to`` and ``clamp_seconds`` in seconds, as the recipe has them
-    (:class:`~gatescope.runtime.gates.manifest.Preprocessing`).
+    (:class:`~gatescope.runtime.gates.preprocessing.Preprocessing`).
 
     Raises :class:`GatescopeError` where the model gave NaN or Inf.
     """

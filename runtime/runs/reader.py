@@ -104,7 +104,7 @@ class Run:
     def summaries(self) -> pl.LazyFrame:
         """The summary table of a ``summary`` export: sample_id, layer, gate and its statistics.
 
-        The columns are :data:`~gatescope.runtime.gates.manifest.SUMMARY_FIELDS`. Empty in any other run.
+        The columns are :data:`~gatescope.runtime.gates.vocabulary.SUMMARY_FIELDS`. Empty in any other run.
         """
         if self.parts == 0 or not self.record.summaries:
             return pl.LazyFrame(schema=SUMMARY_SCHEMA)

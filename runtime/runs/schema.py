@@ -16,7 +16,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ..gates.manifest import SUMMARY_FIELDS
+from ..gates.vocabulary import SUMMARY_FIELDS
 
 RUN_FILE = "run.json"
 SAMPLES_FILE = "samples.parquet"

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..errors import GatescopeError
-from ..gates.manifest import SUMMARY_FIELDS
+from ..gates.vocabulary import SUMMARY_FIELDS
 from .schema import SUMMARY_SCHEMA
 
 

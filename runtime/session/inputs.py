@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..gates.manifest import Manifest, Tensor
+from ..gates.manifest import Manifest
+from ..gates.shape import Tensor
 
 # The full set: what a batch may hold, whether or not a graph has a use for all of it.
 FEATURES = ("src_txt", "src_vid", "src_aud")

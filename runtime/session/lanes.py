@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..gates.manifest import Tensor
+from ..gates.shape import Tensor
 
 Arrays = dict[str, NDArray[Any]]
 RunChunk = Callable[[Arrays], Sequence[NDArray[Any]]]

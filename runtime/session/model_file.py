@@ -20,7 +20,8 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 
 from ..errors import ManifestError, ModelFileError
 from ..files import local
-from ..gates.manifest import METADATA_KEY, Manifest, Tensor
+from ..gates.manifest import METADATA_KEY, Manifest
+from ..gates.shape import Tensor
 from .model_archive import read_archive
 
 ZIP_ENTRY_MAGIC = b"PK\x03\x04"

@@ -38,7 +38,7 @@ class Outputs:
     - ``contributions``: by kind, float32 (B, layers, L), where the export was asked for them: how far the
       gated branch moves the stream at that clip, ‖m·u‖ / ‖v‖ (m: g, or 1 + g where the manifest says so).
     - ``summaries``: by kind, float32 (B, layers, fields), for a ``summary`` export; the fields are
-      :data:`~gatescope.runtime.gates.manifest.SUMMARY_FIELDS`.
+      :data:`~gatescope.runtime.gates.vocabulary.SUMMARY_FIELDS`.
     - ``raw``: every output by its name in the graph.
 
     L is the longest sample's number of clips. Entries at padding clips are whatever the graph computed

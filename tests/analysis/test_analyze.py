@@ -17,7 +17,7 @@ from gatescope.analysis import GateAnalyzer, Section, analyze_run
 from gatescope.analysis.context import AnalysisOptions
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import GatescopeError, RunFolderError, UsageError
-from gatescope.runtime.gates.manifest import Certificate, Verification
+from gatescope.runtime.gates.certificate import Certificate, Verification
 from gatescope.runtime.runs.info import Skipped
 
 from .runs import manifest_of, random_gates, write_run

@@ -15,7 +15,7 @@ from gatescope.analysis.comparison.compare import compare_runs
 from gatescope.analysis.context import AnalysisOptions
 from gatescope.analysis.report.html.markup import to_html
 from gatescope.analysis.report.markdown import shared_name, without_folders
-from gatescope.runtime.gates.manifest import Certificate, Verification
+from gatescope.runtime.gates.certificate import Certificate, Verification
 from gatescope.runtime.runs.info import FileRef, Skipped
 from gatescope.runtime.runs.reader import Run, open_run
 from tests.analysis.runs import manifest_of, random_gates, write_run

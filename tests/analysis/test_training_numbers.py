@@ -11,7 +11,7 @@ import pytest
 
 from gatescope.analysis.analyze import analyze_run
 from gatescope.runtime.errors import DatasetError, UsageError
-from gatescope.runtime.gates.manifest import BatchingEffect, Certificate, Verification
+from gatescope.runtime.gates.certificate import BatchingEffect, Certificate, Verification
 from gatescope.runtime.runs.reader import Run
 from gatescope.runtime.session.model_file import file_sha256
 

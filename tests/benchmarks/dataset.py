@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gatescope.runtime.gates.manifest import InputSource, Preprocessing
+from gatescope.runtime.gates.preprocessing import InputSource, Preprocessing
 
 TEF = 2
 

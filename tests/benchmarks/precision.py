@@ -10,8 +10,7 @@ import numpy as np
 import torch
 
 from gatescope.runtime import GateSession
-from gatescope.runtime.gates.manifest import RAIL
-from gatescope.runtime.gates.vocabulary import GATE_KINDS
+from gatescope.runtime.gates.vocabulary import GATE_KINDS, RAIL
 
 from .exports import Export, Exports
 from .peers.clean_eager import clean_eager

@@ -13,7 +13,7 @@ from gatescope.export.live.fingerprint import fingerprint
 from gatescope.export.user import export as user_export
 from gatescope.export.user.anatomy import study
 from gatescope.runtime.errors import GatescopeError, UsageError
-from gatescope.runtime.gates.manifest import InputSource, Preprocessing
+from gatescope.runtime.gates.preprocessing import InputSource, Preprocessing
 from tests.export import lab
 
 from .live_models import Block, TwoGates, batch_of, detector

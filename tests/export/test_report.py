@@ -31,7 +31,7 @@ from gatescope.runtime.errors import (
     RunFolderError,
     UsageError,
 )
-from gatescope.runtime.gates.manifest import Certificate, Verification
+from gatescope.runtime.gates.certificate import Certificate, Verification
 from gatescope.runtime.runs.reader import open_run
 from gatescope.runtime.session.model_file import file_sha256, read_manifest
 from tests.export import small

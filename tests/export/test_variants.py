@@ -18,7 +18,7 @@ from gatescope.export.reading.rebuild import rebuild
 from gatescope.runtime import GateSession
 from gatescope.runtime.data.prepare import collate
 from gatescope.runtime.errors import UsageError
-from gatescope.runtime.gates.manifest import RAIL, SUMMARY_FIELDS
+from gatescope.runtime.gates.vocabulary import RAIL, SUMMARY_FIELDS
 from tests.export import small
 from tests.golden.rounding import allowed, assert_rounded
 

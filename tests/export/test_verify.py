@@ -18,7 +18,7 @@ from gatescope.export.reading.rebuild import rebuild
 from gatescope.runtime import read_manifest
 from gatescope.runtime.data.batches import batches
 from gatescope.runtime.errors import DatasetError, UsageError, VerificationError
-from gatescope.runtime.gates.manifest import BatchingEffect, Verification
+from gatescope.runtime.gates.certificate import BatchingEffect, Verification
 from gatescope.runtime.inspection.batching import effect_in_words
 from gatescope.runtime.runs.predictions import format_prediction, write_predictions
 from tests.golden.case import FOLDER

@@ -25,7 +25,7 @@ from gatescope.runtime.errors import (
     ModelFileError,
     UsageError,
 )
-from gatescope.runtime.gates.manifest import Tensor
+from gatescope.runtime.gates.shape import Tensor
 from gatescope.runtime.session import model_archive
 from gatescope.runtime.session.model_file import read_manifest
 from gatescope.runtime.session.session import GateSession

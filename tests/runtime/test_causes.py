@@ -20,7 +20,7 @@ from gatescope.runtime.cli.main import main
 from gatescope.runtime.data.annotations import read_annotations
 from gatescope.runtime.data.folders import FeatureFolders
 from gatescope.runtime.errors import BadSamplesError, DatasetError
-from gatescope.runtime.gates.manifest import Preprocessing
+from gatescope.runtime.gates.preprocessing import Preprocessing
 from gatescope.runtime.runs.from_log import import_log
 from gatescope.runtime.runs.info import read_info
 from gatescope.runtime.session.model_file import write_manifest_onnx

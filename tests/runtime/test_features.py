@@ -20,7 +20,8 @@ from gatescope.runtime.data.check import check_samples
 from gatescope.runtime.data.features import FeatureReader, read_raw
 from gatescope.runtime.data.folders import FeatureFolders
 from gatescope.runtime.errors import DatasetError, UsageError
-from gatescope.runtime.gates.manifest import InputSource, Manifest
+from gatescope.runtime.gates.manifest import Manifest
+from gatescope.runtime.gates.preprocessing import InputSource
 
 from .tiny_dataset import TinyDataset, tiny_dataset
 from .tiny_model import tiny_manifest

@@ -17,7 +17,7 @@ import pytest
 from gatescope.runtime import plugins
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import GatescopeError, MissingExtraError
-from gatescope.runtime.gates.manifest import Certificate, Verification
+from gatescope.runtime.gates.certificate import Certificate, Verification
 from gatescope.runtime.inspection.identify import identify, inspect_path
 from gatescope.runtime.running import pipeline
 from gatescope.runtime.session.session import GateSession

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gatescope.runtime.gates.manifest import FORMAT_VERSION, Forward, Manifest, Training, role_of
+from gatescope.runtime.gates.manifest import FORMAT_VERSION, Forward, Manifest, Training
+from gatescope.runtime.gates.shape import role_of
 from tests.runtime.tiny_model import tiny_manifest
 
 NEW_IN_2 = ("acts_as", "activation", "source", "role", "round_to", "clamp_seconds", "forward", "training")

@@ -15,7 +15,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from gatescope.runtime.errors import GatescopeError, ManifestError, ModelFileError
-from gatescope.runtime.gates.manifest import METADATA_KEY, Gate, Tensor
+from gatescope.runtime.gates.manifest import METADATA_KEY
+from gatescope.runtime.gates.shape import Gate, Tensor
 from gatescope.runtime.session.model_file import (
     file_sha256,
     read_manifest,

@@ -14,7 +14,7 @@ import pytest
 from gatescope.analysis.analyze import analyze_run
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import BadSamplesError, RunFolderError, UsageError
-from gatescope.runtime.gates.manifest import SUMMARY_FIELDS
+from gatescope.runtime.gates.vocabulary import SUMMARY_FIELDS
 from gatescope.runtime.running import loop, pipeline
 from gatescope.runtime.runs.reader import open_run
 from gatescope.runtime.runs.schema import SUMMARY_SCHEMA, gate_schema

@@ -30,17 +30,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from gatescope.runtime.gates.manifest import (
-    SUMMARY_FIELDS,
-    Fact,
-    Gate,
-    InputSource,
-    Manifest,
-    Override,
-    Preprocessing,
-    Summary,
-    Tensor,
-)
+from gatescope.runtime.gates.manifest import Fact, Manifest, Override, Summary
+from gatescope.runtime.gates.preprocessing import InputSource, Preprocessing
+from gatescope.runtime.gates.shape import Gate, Tensor
+from gatescope.runtime.gates.vocabulary import SUMMARY_FIELDS
 from gatescope.runtime.session.model_file import write_manifest_onnx
 
 QUERIES = 3
@@ -149,7 +142,7 @@ def tiny_manifest(
         checkpoint_sha256="0" * 64,
         versions={"gatescope": "0.1.0"},
         opset=20,
-        precision="fp32",
+        precision="float32",
         batching="exact",
         outputs_kind=outputs_kind,
         depends_on_text=depends_on_text,

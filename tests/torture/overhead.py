@@ -21,7 +21,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from gatescope.runtime.cli.main import main
-from gatescope.runtime.gates.manifest import SUMMARY_FIELDS, Manifest
+from gatescope.runtime.gates.manifest import Manifest
+from gatescope.runtime.gates.vocabulary import SUMMARY_FIELDS
 from gatescope.runtime.monitor.serving.monitor import Monitor
 from gatescope.runtime.monitor.serving.session import MonitoredSession
 from gatescope.runtime.monitor.serving.settings import MonitorSettings

@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ...errors import BaselineError, RunFolderError
-from ...gates.manifest import SUMMARY_FIELDS
+from ...gates.vocabulary import SUMMARY_FIELDS
 from ...runs.reader import Run
 from ...runs.schema import SUMMARY_FOLDER, part_path
 from ..counting.layout import GateLayout

@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from ...array_types import Float64s
-from ...gates.manifest import SUMMARY_BINS, Manifest
+from ...gates.manifest import Manifest
+from ...gates.vocabulary import SUMMARY_BINS
 from ...statistics.limits import GateLimits, limits_of
 
 COUNTED_BINS = SUMMARY_BINS

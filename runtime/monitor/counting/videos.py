@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...array_types import Float64s
-from ...gates.manifest import SUMMARY_FIELDS
+from ...gates.vocabulary import SUMMARY_FIELDS
 from ...statistics.limits import NEAR_ZERO
 from .layout import COUNTED_BINS, PLACES, GateLayout, GateRow
 
