@@ -24,7 +24,11 @@ LARGEST = 150_000
 # Figures of one sample each, of which one is shown: by the picture's name, a pattern below the report.
 _EXAMPLES = {"timeline.png": "timeline_1.png", "gate_analysis.png": "individual_samples/gate_analysis_*.png"}
 # Figures that other folders of the demo hold.
-_ELSEWHERE = {"ablation.png": "ablation/ablation.png", "run_comparison.png": "full/**/run_comparison.png"}
+_ELSEWHERE = {
+    "ablation.png": "ablation/ablation.png",
+    "gate_comparison.png": "full/**/gate_comparison.png",
+    "run_comparison.png": "full/**/run_comparison.png",
+}
 
 
 def figures(demo: Path) -> Iterator[tuple[str, Path]]:

@@ -1,0 +1,1 @@
+"""Files that earlier versions wrote, and whether they are still read."""
