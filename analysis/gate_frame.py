@@ -7,9 +7,9 @@ shape of the values, and gates are taken to reach from −1 to 1, or as far as t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,16 @@ from ..runtime.errors import InputError
 from ..runtime.forks import remove_with
 from ..runtime.gates.manifest import Manifest
 from ..runtime.gates.preprocessing import Preprocessing
-from ..runtime.gates.shape import Gate, Tensor
+from ..runtime.gates.shape import (
+    GATING_BY_SHAPE,
+    GateShape,
+    LayerGate,
+    Range,
+    SeenGates,
+    gating_name,
+    gatings_with_clips,
+    rows_of,
+)
 from ..runtime.runs.folder import claim_new
 from ..runtime.runs.info import FeatureRef, FileRef, RunInfo, Selection, Timings
 from ..runtime.runs.reader import Run, open_run
@@ -31,10 +40,8 @@ from ..runtime.tracking.recorded import RunHistory
 
 _UNKNOWN = "(a gate table that the caller gave)"
 _KEYS = ("sample_id", "layer", "gate", "clip")
-_GATINGS = ("global", "clipwise", "elementwise")
 # Rows that are read and written at a time: 4 MB of an elementwise gate with 256 channels.
 _ROWS = 4096
-Range = tuple[float, float]
 
 
 class FrameGates:
@@ -65,17 +72,6 @@ class FrameGates:
         return self._run
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """What a kind of gate looks like: its layers, channels, whether it has a value a clip, and its range."""
-
-    layers: tuple[int, ...]
-    channels: int
-    over_clips: bool
-    range: Range
-    given: bool
-
-
 def _write_run(frame: pl.LazyFrame, folder: Path, ranges: Mapping[str, Range], gating: str | None) -> Run:
     table = folder / "table.parquet"
     try:
@@ -88,7 +84,7 @@ def _write_run(frame: pl.LazyFrame, folder: Path, ranges: Mapping[str, Range], g
             received=(str(error) or type(error).__name__).splitlines()[0],
             expected="sample_id text, layer 0–255, gate text, clip 0–65535, value numbers; values arrays",
         ) from error
-    manifest = _manifest(kinds, gating, int(samples["clips"].max()))  # type: ignore[arg-type]
+    manifest = _manifest(kinds, ranges, gating, int(samples["clips"].max()))  # type: ignore[arg-type]
     info = RunInfo(
         model=FileRef(_UNKNOWN, ""),
         manifest=manifest,
@@ -181,7 +177,7 @@ def _samples(stored: pl.LazyFrame) -> pl.DataFrame:
     return named.select(*(pl.col(name).cast(kind) for name, kind in SAMPLES_SCHEMA.items()), "rows")
 
 
-def _kinds(stored: pl.LazyFrame, ranges: Mapping[str, Range]) -> dict[str, _Shape]:
+def _kinds(stored: pl.LazyFrame, ranges: Mapping[str, Range]) -> dict[str, GateShape]:
     schema = stored.collect_schema()
     wide = "values" in schema
     # Channels become their extremes first: what is grouped then is narrow.
@@ -199,7 +195,7 @@ def _kinds(stored: pl.LazyFrame, ranges: Mapping[str, Range]) -> dict[str, _Shap
         narrow.group_by("gate", maintain_order=True)
         .agg(
             layers=pl.col("layer").unique().sort(),
-            over_clips=pl.col("clip").max() > 0,
+            per_clip=pl.col("clip").max() > 0,
             channels=pl.col("channels").any(),
             low=finite["low"].min(),
             high=finite["high"].max(),
@@ -213,53 +209,40 @@ def _kinds(stored: pl.LazyFrame, ranges: Mapping[str, Range]) -> dict[str, _Shap
             expected=f"only {', '.join(found['gate'].to_list())}",
         )
     channels = schema["values"].size if wide else 1  # type: ignore[attr-defined]
-    return {
-        row["gate"]: _Shape(
-            tuple(row["layers"]),
-            channels if row["channels"] else 1,
-            row["over_clips"],
-            ranges.get(row["gate"]) or _range(row["low"], row["high"]),
-            row["gate"] in ranges,
-        )
-        for row in found.iter_rows(named=True)
-    }
+    shapes: dict[str, GateShape] = {}
+    for row in found.iter_rows(named=True):
+        seen = SeenGates(row["gate"])
+        if row["low"] is not None:
+            seen.lowest, seen.highest = row["low"], row["high"]
+        range_ = ranges.get(row["gate"]) or seen.assumed_range
+        layers = tuple(LayerGate(layer, range_) for layer in row["layers"])
+        wide = channels if row["channels"] else 1
+        shapes[row["gate"]] = GateShape(row["gate"], row["per_clip"], wide, layers)
+    return shapes
 
 
-def _range(low: float | None, high: float | None) -> Range:
-    """−1 to 1, or as far as the finite values ``low`` to ``high`` reach."""
-    largest = max(1.0, abs(low or 0.0), abs(high or 0.0))
-    return -largest, largest
-
-
-def _manifest(kinds: Mapping[str, _Shape], gating: str | None, longest: int) -> Manifest:
-    if gating not in (None, *_GATINGS):
-        raise InputError(f"there is no gating '{gating}'", expected=f"one of {', '.join(_GATINGS)}")
-    gates: list[Gate] = []
-    outputs: list[Tensor] = []
-    notes: list[str] = []
-    for kind, shape in kinds.items():
-        over_clips = shape.over_clips or gating in ("clipwise", "elementwise")
-        axes = ("batch", "layer", "clip" if over_clips else "1", "channel" if shape.channels > 1 else "1")
-        sizes = ("batch", len(shape.layers), "clip" if over_clips else 1, shape.channels)
-        outputs.append(Tensor(f"gate_{kind}", sizes))
-        gates += [
-            Gate(f"fusion.{layer}.{kind}", kind, layer, f"gate_{kind}", at, axes, shape.range)
-            for at, layer in enumerate(shape.layers)
-        ]
-        if not shape.given:
-            notes.append(
-                f"Nothing says the range of the {kind} gate: {shape.range[0]:.4g} to {shape.range[1]:.4g} is "
-                "assumed. What counts as saturated, and the entropy, are relative to it."
-            )
-    seen = "clipwise" if any(shape.over_clips for shape in kinds.values()) else "global"
-    seen = "elementwise" if any(shape.channels > 1 for shape in kinds.values()) else seen
+def _manifest(
+    kinds: Mapping[str, GateShape], declared: Collection[str], gating: str | None, longest: int
+) -> Manifest:
+    """What the table says; ``declared``: kinds whose range the caller knows."""
+    gatings = tuple(GATING_BY_SHAPE.values())
+    if gating not in (None, *gatings):
+        raise InputError(f"there is no gating '{gating}'", expected=f"one of {', '.join(gatings)}")
+    over_clips = gating in gatings_with_clips()
+    shapes = [replace(shape, per_clip=shape.per_clip or over_clips) for shape in kinds.values()]
+    notes = [
+        f"Nothing says the range of the {shape.kind} gate: {shape.range[0]:.4g} to {shape.range[1]:.4g} is "
+        "assumed. What counts as saturated, and the entropy, are relative to it."
+        for shape in shapes
+        if shape.kind not in declared
+    ]
     recipe = Preprocessing.unknown(_UNKNOWN, longest)
     return Manifest(
         family=_UNKNOWN,
-        gating=gating or seen,
-        gates=tuple(gates),
+        gating=gating or gating_name(kinds.values()),
+        gates=rows_of(shapes),
         inputs=(),
-        outputs=tuple(outputs),
+        outputs=tuple(shape.tensor() for shape in shapes),
         preprocessing=recipe,
         facts={},
         checkpoint_sha256="",

@@ -16,12 +16,11 @@ from torch import nn
 
 from ..runtime.array_types import Float32s
 from ..runtime.gates.manifest import Manifest
-from ..runtime.gates.vocabulary import PREDICTIONS, Activation
+from ..runtime.gates.vocabulary import GATE_KINDS, PREDICTIONS, Activation, gate_output
 from ..runtime.session.backends.torch_device import choose_device
 from ..runtime.session.inputs import FULL_SET
 from .choices import Choices
 from .families.gating import Gates
-from .graph.variant import GATE_OUTPUTS
 from .reading.checkpoint import load_checkpoint
 from .reading.facts import describe
 from .reading.rebuild import rebuild
@@ -40,7 +39,7 @@ def eager_model(
     """
     read = load_checkpoint(checkpoint)
     model = rebuild(describe(read, choices_of(manifest)), read.weights).to(choose_device(device))
-    recorded: dict[str, list[torch.Tensor]] = {kind: [] for kind in GATE_OUTPUTS}
+    recorded: dict[str, list[torch.Tensor]] = {kind: [] for kind in GATE_KINDS}
 
     def record(module: nn.Module, inputs: object, gates: Gates) -> None:
         for kind, values in recorded.items():
@@ -53,7 +52,7 @@ def eager_model(
         with torch.inference_mode():
             outputs = model(**tensors)
         predictions = {name: getattr(outputs, name).cpu().numpy() for name in PREDICTIONS}
-        gates = {output: torch.stack(recorded[kind], 1).numpy() for kind, output in GATE_OUTPUTS.items()}
+        gates = {gate_output(kind): torch.stack(recorded[kind], 1).numpy() for kind in GATE_KINDS}
         return predictions | gates
 
     before = torch.get_num_threads()

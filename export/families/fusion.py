@@ -13,6 +13,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from ...runtime.gates.shape import GateShape, LayerGate
+from ...runtime.gates.vocabulary import GATE_KINDS
 from .attention import MultiheadAttention, add_mask, allow_keys
 from .config import ModelConfig
 from .gating import Gates, GatingFunction, ScaledGatingFunction
@@ -155,9 +157,22 @@ class Fusion(nn.Module):
             ),
         )
 
-    def ranges(self) -> list[dict[str, tuple[float, float]]]:
-        """Per layer and kind, the smallest and largest value of the gate."""
-        return [function.ranges for function in self.gating_functions]
+    @property
+    def gate_shapes(self) -> tuple[GateShape, ...]:
+        """What the gates of each kind look like, each layer with its own range."""
+        functions = self.gating_functions
+        return tuple(
+            GateShape(
+                kind,
+                functions[0].per_clip,
+                functions[0].channels,
+                tuple(
+                    LayerGate(i, one.ranges[kind], one.acts_as[kind], one.activations[kind])
+                    for i, one in enumerate(functions)
+                ),
+            )
+            for kind in GATE_KINDS
+        )
 
     @property
     def gating_functions(self) -> list[GatingFunction]:

@@ -34,10 +34,10 @@ class GatingFunction(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         d = config.hidden_dim
-        channels = d if config.gating == "elementwise" else 1
-        self.mlp_mha = two_layers(2 * d, config.gate_hidden, channels)
-        self.mlp_ffn = two_layers(2 * d, config.gate_hidden, channels)
-        self.pooled = config.gating == "global"
+        self.per_clip = not config.pooled
+        self.channels = d if config.gating == "elementwise" else 1
+        self.mlp_mha = two_layers(2 * d, config.gate_hidden, self.channels)
+        self.mlp_ffn = two_layers(2 * d, config.gate_hidden, self.channels)
         self.average_padding = config.batching == "reference"
         self.sigmoid = config.attention_activation == "sigmoid"
 
@@ -59,7 +59,7 @@ class GatingFunction(nn.Module):
         self, video: Tensor, audio: Tensor, video_mask: Tensor, audio_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The two halves of the joint features, (B, L | 1, d) each."""
-        if self.pooled:
+        if not self.per_clip:
             return self._pool(video, video_mask), self._pool(audio, audio_mask)
         return video, audio
 
@@ -100,8 +100,7 @@ class ScaledGatingFunction(GatingFunction):
         if config.film:
             d = config.hidden_dim
             self.ffn_beta = nn.Parameter(torch.empty(()))
-            channels = d if config.gating == "elementwise" else 1
-            self.mlp_ffn_beta = two_layers(2 * d, config.gate_hidden, channels)
+            self.mlp_ffn_beta = two_layers(2 * d, config.gate_hidden, self.channels)
 
     @property
     def perceptrons(self) -> list[nn.Sequential]:

@@ -88,6 +88,7 @@ class SsmGatingFunction(nn.Module):
     def __init__(self, config: ModelConfig, ssm: SsmConfig) -> None:
         super().__init__()
         self.ssm_gate = SsmGate(config, ssm)
+        self.per_clip, self.channels = False, 1
 
     def forward(self, video: Tensor, audio: Tensor, video_mask: Tensor, audio_mask: Tensor) -> Gates:
         """Gates (B, 1, 1) from video and audio (B, L, d) and their masks (B, L)."""

@@ -8,13 +8,13 @@ from torch import Tensor
 from ...runtime.gates.vocabulary import RAIL, SUMMARY_BINS
 
 
-def summary_of_gates(gates: Tensor, mask: Tensor, ranges: Tensor, *, pooled: bool) -> Tensor:
+def summary_of_gates(gates: Tensor, mask: Tensor, ranges: Tensor, *, per_clip: bool) -> Tensor:
     """Statistics over valid entries, (B, layer, field) in the order of ``SUMMARY_FIELDS``.
 
     ``gates`` (B, layer, L | 1, C), ``mask`` (B, L), ``ranges`` (layer, 2): each layer's smallest and largest
-    value. ``pooled``: the gates are global, one value for all clips, valid once per sample.
+    value. ``per_clip``: there is one per clip; if not, one value counts once per sample.
     """
-    weight = torch.ones_like(gates) if pooled else mask[:, None, :, None].expand_as(gates)
+    weight = mask[:, None, :, None].expand_as(gates) if per_clip else torch.ones_like(gates)
     values, weight = gates.flatten(2), weight.flatten(2)
     low, high = ranges[:, :1], ranges[:, 1:]
     far = torch.full_like(values, torch.inf)

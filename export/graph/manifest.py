@@ -6,17 +6,11 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from ...runtime.gates.manifest import Forward, Manifest, Training
-from ...runtime.gates.shape import Gate, Tensor, role_of
+from ...runtime.gates.shape import Tensor, role_of, rows_of
 from ...runtime.gates.vocabulary import FileFormat, Precision
 from ..reading.checkpoint import Checkpoint
 from ..reading.facts import Description
-from .variant import CONTRIBUTION_OUTPUTS, GATE_OUTPUTS, OVERRIDES, SUMMARIES, Axes, VariantGraph
-
-_GATE_AXES = {
-    "clipwise": ("batch", "layer", "clip", "1"),
-    "elementwise": ("batch", "layer", "clip", "channel"),
-}
-_POOLED_AXES = ("batch", "layer", "1", "1")
+from .variant import CONTRIBUTION_OUTPUTS, OVERRIDES, SUMMARIES, Axes, VariantGraph
 
 
 def build_manifest(
@@ -34,22 +28,7 @@ def build_manifest(
     return Manifest(
         family=description.family,
         gating=config.gating,
-        gates=tuple(
-            Gate(
-                name=f"fusion.{layer}.{kind}",
-                kind=kind,
-                layer=layer,
-                output=output,
-                index=layer,
-                axes=_GATE_AXES.get(config.gating, _POOLED_AXES),
-                range=function.ranges[kind],
-                acts_as=function.acts_as[kind],
-                activation=function.activations[kind],
-                source="family",
-            )
-            for kind, output in GATE_OUTPUTS.items()
-            for layer, function in enumerate(graph.model.fusion.gating_functions)
-        ),
+        gates=rows_of(graph.gate_shapes, "family"),
         inputs=tuple(
             Tensor(name, _declared(name, axes), role=role_of(name)) for name, axes in graph.input_axes.items()
         ),

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from ...runtime.array_types import Float32s
 from ...runtime.errors import UsageError
 from ...runtime.gates.manifest import Override, Summary
-from ...runtime.gates.vocabulary import GATE_KINDS, SUMMARY_FIELDS, OutputsKind, Precision, gate_output
+from ...runtime.gates.shape import GateShape
+from ...runtime.gates.vocabulary import GATE_KINDS, SUMMARY_FIELDS, OutputsKind, Precision
 from ..families.fusion import Fused
 from ..families.qd_detr import GatedQDDETR
 from ..families.summary import summary_of_gates
 
-GATE_OUTPUTS = {kind: gate_output(kind) for kind in GATE_KINDS}
 CONTRIBUTION_OUTPUTS = {kind: f"contribution_{kind}" for kind in GATE_KINDS}
 SUMMARIES = {kind: Summary(f"summary_{kind}") for kind in GATE_KINDS}
 OVERRIDES = {kind: Override(f"{kind}_scale", f"{kind}_offset") for kind in GATE_KINDS}
@@ -65,9 +65,9 @@ class VariantGraph(nn.Module):
         if self.half_precision:
             self.model = copy.deepcopy(self.model).half()
         self.variant = variant
-        for kind in GATE_KINDS:
-            ranges = torch.tensor([layer[kind] for layer in model.fusion.ranges()])
-            self.register_buffer(f"{kind}_ranges", ranges, persistent=False)
+        for shape in model.fusion.gate_shapes:
+            ranges = torch.tensor([one.range for one in shape.layers])
+            self.register_buffer(f"{shape.kind}_ranges", ranges, persistent=False)
         self.eval()
 
     @property
@@ -84,16 +84,15 @@ class VariantGraph(nn.Module):
         if config.reads_audio_mask if self.variant.predicts else config.gates_read_audio_mask:
             axes["src_aud_mask"] = ("batch", "clip")
         if self.variant.overridable:
-            for override in OVERRIDES.values():
-                axes |= {override.scale: self.gate_axes, override.offset: self.gate_axes}
+            for shape in self.gate_shapes:
+                override = OVERRIDES[shape.kind]
+                axes |= {override.scale: shape.sizes, override.offset: shape.sizes}
         return axes
 
     @property
-    def gate_axes(self) -> Axes:
-        """Axes of the stacked gates of one kind."""
-        config = self.model.config
-        channels = config.hidden_dim if config.gating == "elementwise" else 1
-        return ("batch", config.fusion_layers, 1 if config.pooled else "clip", channels)
+    def gate_shapes(self) -> tuple[GateShape, ...]:
+        """What the gates of each kind look like."""
+        return self.model.fusion.gate_shapes
 
     @property
     def output_axes(self) -> dict[str, Axes]:
@@ -107,7 +106,7 @@ class VariantGraph(nn.Module):
                 "saliency_scores": ("batch", "clip"),
             }
         if variant.outputs in ("tracked", "gates"):
-            axes |= dict.fromkeys(GATE_OUTPUTS.values(), self.gate_axes)
+            axes |= {shape.output: shape.sizes for shape in self.gate_shapes}
         if variant.outputs == "summary":
             shape = ("batch", config.fusion_layers, len(SUMMARY_FIELDS))
             axes |= {summary.output: shape for summary in SUMMARIES.values()}
@@ -149,10 +148,9 @@ class VariantGraph(nn.Module):
         if self.variant.outputs in ("tracked", "gates"):
             outputs += gates
         if self.variant.outputs == "summary":
-            for kind, values in zip(GATE_KINDS, gates, strict=True):
-                ranges: Tensor = getattr(self, f"{kind}_ranges")
-                pooled = self.model.config.pooled
-                outputs.append(summary_of_gates(values, src_vid_mask, ranges, pooled=pooled))
+            for shape, values in zip(self.gate_shapes, gates, strict=True):
+                ranges: Tensor = getattr(self, f"{shape.kind}_ranges")
+                outputs.append(summary_of_gates(values, src_vid_mask, ranges, per_clip=shape.per_clip))
         if self.variant.contribution:
             outputs += fused.contributions
         return tuple(map(self._widen, outputs))

@@ -13,14 +13,14 @@ from torch import nn
 
 from ...runtime.gates.manifest import Fact, Forward, Manifest
 from ...runtime.gates.preprocessing import Preprocessing
-from ...runtime.gates.shape import Gate, Tensor
+from ...runtime.gates.shape import GateShape, SeenGates, rows_of
+from ...runtime.gates.vocabulary import ActsAs
 from ...runtime.runs.info import FileRef
 from ..reading.facts import Description
 from .activation import GateRange
 from .find import GatedFusion, acts_as
 
 _UNKNOWN = "(unknown: the model was run by its user)"
-_LAYER_AXES = ("batch", "layer")
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,15 @@ class Origin:
 class LiveFacts:
     """What gates looked like so far.
 
-    ``ranges``: by kind, what the activation bounds them to, None where none was seen. ``seen``: by kind, the
-    smallest and the largest value. ``timed``, ``channels``: by kind, whether there is a gate a clip, and how
-    many channels it has. ``longest``: most clips of a sample.
+    ``ranges``: by kind, what the activation bounds them to, None where none was seen. ``seen``: by kind, what
+    the gates looked like. ``longest``: most clips of a sample.
     """
 
     hidden_dim: int
     ranges: dict[str, GateRange | None]
     gating: str = "global"
-    layers: int = 0
     longest: int = 1
-    seen: dict[str, GateRange] = field(default_factory=dict[str, GateRange])
-    timed: dict[str, bool] = field(default_factory=dict[str, bool])
-    channels: dict[str, int] = field(default_factory=dict[str, int])
+    seen: dict[str, SeenGates] = field(default_factory=dict[str, SeenGates])
 
     def see(self, gates: Mapping[str, Sequence[NDArray[np.float32]]], gating: str, clips: int) -> None:
         """Take in the gates of one batch, L = ``clips``."""
@@ -55,67 +51,47 @@ class LiveFacts:
             self.gating = gating
         self.longest = max(self.longest, clips)
         for kind, layers in gates.items():
-            self.layers = len(layers)
-            low, high = self.seen.get(kind, (np.inf, -np.inf))
             # NaN is left to whoever writes the gates down, who names the sample.
-            lows = [float(np.fmin.reduce(array, axis=None)) for array in layers]
-            highs = [float(np.fmax.reduce(array, axis=None)) for array in layers]
-            self.seen[kind] = min(low, *lows), max(high, *highs)
-            self.timed[kind] = self.timed.get(kind, False) or any(array.shape[1] > 1 for array in layers)
-            self.channels[kind] = max(array.shape[2] for array in layers)
+            self.seen.setdefault(kind, SeenGates(kind)).see(layers)
+
+    @property
+    def layers(self) -> int:
+        """Number of fusion layers that gave gates."""
+        return max((one.layers for one in self.seen.values()), default=0)
 
     def range_of(self, kind: str) -> tuple[GateRange, bool]:
         """The range of a kind of gate, and whether it is a bound and not merely what was seen."""
-        low, high = self.seen[kind]
-        known = self.ranges.get(kind)
-        if known is not None and known[0] <= low and high <= known[1]:
+        seen, known = self.seen[kind], self.ranges.get(kind)
+        if known is not None and known[0] <= seen.lowest and seen.highest <= known[1]:
             return known, True
-        largest = max(abs(low), abs(high))
-        largest = largest if 0 < largest < np.inf else 1.0
-        return (-largest if low < 0 else 0.0, largest), False
+        return seen.seen_range, False
 
 
 def live_manifest(
     model: nn.Module, fusion: GatedFusion, facts: LiveFacts, weights: str, origin: Origin | None
 ) -> Manifest:
     """A manifest with the gates of ``facts``; ``weights`` is the hash of the model's parameters."""
-    gates: list[Gate] = []
-    outputs: list[Tensor] = []
+    shapes: list[GateShape] = []
     notes: list[str] = []
-    for kind in facts.seen:
+    for kind, seen in facts.seen.items():
         found, bound = facts.range_of(kind)
         if not bound:
             notes.append(
                 f"the range of the {kind} gate, {found[0]:.4g} to {found[1]:.4g}, is the largest value that "
                 "was seen, not a bound of the model: what counts as saturated is relative to it"
             )
-        wide = facts.channels[kind] > 1
-        axes = (*_LAYER_AXES, "clip" if facts.timed[kind] else "1", "channel" if wide else "1")
-        sizes = ("batch", facts.layers, "clip" if facts.timed[kind] else 1, facts.channels[kind])
-        output = f"gate_{kind}"
-        outputs.append(Tensor(output, sizes))
-        gates += [
-            Gate(
-                f"fusion.{layer}.{kind}",
-                kind,
-                layer,
-                output,
-                layer,
-                axes,
-                found,
-                acts_as=acts_as(model, fusion.layers[layer].owners, kind),
-                source="live",
-            )
-            for layer in range(facts.layers)
-        ]
+        acting: dict[int, ActsAs] = {
+            i: acts_as(model, layer.owners, kind) for i, layer in enumerate(fusion.layers)
+        }
+        shapes.append(seen.shape(found, acting))
     described = None if origin is None else origin.description
     dtype = next((str(one.dtype).removeprefix("torch.") for one in model.parameters()), "float32")
     return Manifest(
         family=type(model).__name__ if described is None else described.family,
         gating=facts.gating,
-        gates=tuple(gates),
+        gates=rows_of(shapes, "live"),
         inputs=(),
-        outputs=tuple(outputs),
+        outputs=tuple(shape.tensor() for shape in shapes),
         preprocessing=(
             Preprocessing.unknown(_UNKNOWN, facts.longest) if described is None else described.preprocessing
         ),

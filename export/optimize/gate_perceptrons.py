@@ -26,6 +26,9 @@ class SplitGating(nn.Module):
 
     def __init__(self, original: GatingFunction) -> None:
         super().__init__()
+        # What its gates look like is what they looked like before anything of it was taken away.
+        self.per_clip, self.channels = original.per_clip, original.channels
+        self.ranges, self.activations, self.acts_as = original.ranges, original.activations, original.acts_as
         perceptrons = original.perceptrons
         first = [cast(nn.Linear, perceptron[0]) for perceptron in perceptrons]
         second = [cast(nn.Linear, perceptron[2]) for perceptron in perceptrons]
@@ -56,11 +59,6 @@ class SplitGating(nn.Module):
             return self.original.bound(*self.second[0](hidden).split(1, -1))
         parts = hidden.split(self.hidden, -1)
         return self.original.bound(*(layer(part) for layer, part in zip(self.second, parts, strict=True)))
-
-    @property
-    def ranges(self) -> dict[str, tuple[float, float]]:
-        """Smallest and largest value of each kind."""
-        return self.original.ranges
 
 
 def split_gate_perceptrons(model: GatedQDDETR) -> bool:

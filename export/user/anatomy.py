@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -14,11 +14,12 @@ from ...runtime.array_types import Float32s
 from ...runtime.data.prepare import collate
 from ...runtime.errors import ExportError, UnsupportedModelError
 from ...runtime.gates.preprocessing import Preprocessing
+from ...runtime.gates.shape import GateShape, LayerGate, gating_name
 from ...runtime.gates.vocabulary import GATE_KINDS
 from ...runtime.profiling.samples import random_batch, random_sample
 from ..graph.failure import failed_in
 from ..graph.variant import Axes, Variant
-from ..live.find import GatedFusion, find_fusion
+from ..live.find import GatedFusion, acts_as, find_fusion
 from ..proof.parity import valid_entries
 from .graph import PREDICTION_AXES, Anatomy, UserGraph
 from .places import GatePlace, find_places
@@ -53,12 +54,14 @@ def study(
         )
         for name, value in tensors.items()
     }
-    anatomy = Anatomy(places, _ranges(model, fusion, places, tensors), predictions, axes, stream.channels)
+    ranges = _ranges(model, fusion, places, tensors)
+    shapes = {kind: _shape(model, kind, places[kind], ranges[kind]) for kind in GATE_KINDS}
+    anatomy = Anatomy(places, shapes, predictions, axes, stream.channels)
     seen = gating_of(anatomy)
     if gating is not None and gating != seen:
         raise UnsupportedModelError(
             f"--gating {gating} contradicts the model",
-            received=f"gates {anatomy.gate_axes('attention')}",
+            received=f"gates {shapes[GATE_KINDS[0]].sizes}",
             expected=f"--gating {seen}",
             fix="leave --gating out",
         )
@@ -67,10 +70,17 @@ def study(
 
 def gating_of(anatomy: Anatomy) -> str:
     """``global``, ``clipwise`` or ``elementwise``, by the shape of the attention gate."""
-    place = anatomy.places["attention"][0]
-    if place.pooled:
-        return "global"
-    return "clipwise" if place.channels == 1 else "elementwise"
+    return gating_name([anatomy.shapes[GATE_KINDS[0]]])
+
+
+def _shape(
+    model: nn.Module, kind: str, places: Sequence[GatePlace], ranges: Sequence[tuple[float, float]]
+) -> GateShape:
+    layers = (
+        LayerGate(layer, ranges[layer], acts_as(model, (place.owner,), kind))
+        for layer, place in enumerate(places)
+    )
+    return GateShape(kind, places[0].per_clip, places[0].channels, tuple(layers))
 
 
 def needed_inputs(

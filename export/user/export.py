@@ -14,8 +14,8 @@ from ...runtime.errors import UnknownFactError, UsageError
 from ...runtime.files import local
 from ...runtime.gates.manifest import Fact, Forward, Manifest, Training
 from ...runtime.gates.preprocessing import Preprocessing
-from ...runtime.gates.shape import Gate, role_of
 from ...runtime.gates.shape import Tensor as Declared
+from ...runtime.gates.shape import role_of, rows_of
 from ...runtime.gates.vocabulary import TEF_CHANNELS, FileFormat
 from ...runtime.session.inputs import FULL_SET
 from ..choices import Choices
@@ -23,8 +23,7 @@ from ..export import ExportResult, choose_target, write_certified
 from ..graph.capture import refuse_training_mode
 from ..graph.manifest import package_versions, trained_with
 from ..graph.onnx_graph import OPSET
-from ..graph.variant import GATE_OUTPUTS, SUMMARIES, Variant
-from ..live.find import acts_as
+from ..graph.variant import SUMMARIES, Variant
 from ..live.fingerprint import fingerprint
 from ..proof.causes import DifferenceCause, preprocessing_causes
 from ..proof.verify import VerifyRequest, refuse_bad_request, verify
@@ -225,27 +224,7 @@ def _manifest(study_: _Study, graph: UserGraph, kind: FileFormat, opset: int | N
     return Manifest(
         family=FAMILY,
         gating=gating_of(anatomy),
-        gates=tuple(
-            Gate(
-                name=f"fusion.{layer}.{kind_}",
-                kind=kind_,
-                layer=layer,
-                output=output,
-                index=layer,
-                axes=(
-                    "batch",
-                    "layer",
-                    "1" if places[layer].pooled else "clip",
-                    "1" if places[layer].channels == 1 else "channel",
-                ),
-                range=anatomy.ranges[kind_][layer],
-                acts_as=acts_as(study_.model, (places[layer].owner,), kind_),
-                source="code",
-            )
-            for kind_, output in GATE_OUTPUTS.items()
-            for places in (anatomy.places[kind_],)
-            for layer in range(anatomy.layers)
-        ),
+        gates=rows_of(anatomy.shapes.values(), "code"),
         inputs=tuple(Declared(name, axes, role=role_of(name)) for name, axes in graph.input_axes.items()),
         outputs=tuple(Declared(name, axes) for name, axes in graph.output_axes.items()),
         preprocessing=study_.recipe,

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime.array_types import Float32s
+from ...runtime.gates.shape import GateShape
 from ...runtime.gates.vocabulary import GATE_KINDS, SUMMARY_FIELDS
 from ..families.summary import summary_of_gates
-from ..graph.variant import GATE_OUTPUTS, SUMMARIES, Axes, Variant
+from ..graph.variant import SUMMARIES, Axes, Variant
 from .places import GatePlace
 
 PREDICTION_AXES: dict[str, tuple[str, ...]] = {
@@ -26,14 +27,14 @@ PREDICTION_AXES: dict[str, tuple[str, ...]] = {
 class Anatomy:
     """What was learnt of a user's model by running it.
 
-    - ``places``: by kind, each layer's gate. ``ranges``: by kind, each layer's smallest and largest value.
+    - ``places``: by kind, where each layer's gate is. ``shapes``: by kind, what the gates look like.
     - ``predictions``: axes of those predictions it returns.
     - ``input_axes``: axes of the inputs its forward takes by keyword, features with their widths.
     - ``hidden_dim``: channels of the stream that the gates act on.
     """
 
     places: dict[str, tuple[GatePlace, ...]]
-    ranges: dict[str, tuple[tuple[float, float], ...]]
+    shapes: dict[str, GateShape]
     predictions: dict[str, Axes]
     input_axes: dict[str, Axes]
     hidden_dim: int
@@ -42,11 +43,6 @@ class Anatomy:
     def layers(self) -> int:
         """Number of fusion layers."""
         return len(self.places["attention"])
-
-    def gate_axes(self, kind: str) -> Axes:
-        """Axes of the stacked gates of ``kind``."""
-        place = self.places[kind][0]
-        return ("batch", self.layers, 1 if place.pooled else "clip", place.channels)
 
 
 class UserGraph(nn.Module):
@@ -62,8 +58,9 @@ class UserGraph(nn.Module):
         self.anatomy = anatomy
         self.variant = variant
         self.needed = tuple(name for name in anatomy.input_axes if name in needed)
-        for kind in GATE_KINDS:
-            self.register_buffer(f"{kind}_ranges", torch.tensor(anatomy.ranges[kind]), persistent=False)
+        for kind, shape in anatomy.shapes.items():
+            ranges = torch.tensor([one.range for one in shape.layers])
+            self.register_buffer(f"{kind}_ranges", ranges, persistent=False)
         self.eval()
 
     @property
@@ -75,9 +72,9 @@ class UserGraph(nn.Module):
     def output_axes(self) -> dict[str, Axes]:
         """Axes of every output, by name, in order."""
         axes: dict[str, Axes] = dict(self.anatomy.predictions) if self.variant.predicts else {}
-        for kind in GATE_KINDS:
+        for kind, shape in self.anatomy.shapes.items():
             if self.variant.outputs in ("tracked", "gates"):
-                axes[GATE_OUTPUTS[kind]] = self.anatomy.gate_axes(kind)
+                axes[shape.output] = shape.sizes
             if self.variant.outputs == "summary":
                 axes[SUMMARIES[kind].output] = ("batch", self.anatomy.layers, len(SUMMARY_FIELDS))
         return axes
@@ -105,14 +102,14 @@ class UserGraph(nn.Module):
         outputs: list[Tensor] = []
         if self.variant.predicts:
             outputs += [predicted[name] for name in self.anatomy.predictions]
-        for kind in GATE_KINDS:
+        for kind, shape in self.anatomy.shapes.items():
             stacked = torch.stack(gates[kind], 1)
             if self.variant.outputs in ("tracked", "gates"):
                 outputs.append(stacked)
             if self.variant.outputs == "summary":
                 ranges: Tensor = getattr(self, f"{kind}_ranges")
-                pooled = self.anatomy.places[kind][0].pooled
-                outputs.append(summary_of_gates(stacked, inputs["src_vid_mask"], ranges, pooled=pooled))
+                mask = inputs["src_vid_mask"]
+                outputs.append(summary_of_gates(stacked, mask, ranges, per_clip=shape.per_clip))
         return tuple(outputs)
 
     def run(self, batch: Mapping[str, Float32s]) -> dict[str, Float32s]:

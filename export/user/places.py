@@ -27,7 +27,7 @@ class GatePlace:
 
     owner: str
     path: Path
-    pooled: bool
+    per_clip: bool
     channels: int
     axes: tuple[str, ...]
 
@@ -80,7 +80,7 @@ def find_places(
     per_layer = [_places_of(layer, fusion, seen, streams.get(layer.name)) for layer in fusion.layers]
     found = {kind: tuple(one[i] for one in per_layer) for i, kind in enumerate(GATE_KINDS)}
     for kind, places in found.items():
-        if len({(place.pooled, place.channels) for place in places}) > 1:
+        if len({(place.per_clip, place.channels) for place in places}) > 1:
             raise UnsupportedModelError(
                 f"the {kind} gates of this model have different shapes in different layers",
                 received="; ".join(f"{p.owner}: {p.axes}" for p in places),
@@ -122,7 +122,7 @@ def _place(owner: str, output: Any, gate: Tensor, stream: FusedStream) -> GatePl
         axes = ("batch", "clip" if gate.shape[1] == stream.clips else "1", "channel")
     shaped = as_gate(gate, stream, {1, stream.channels, gate.shape[-1]})
     assert shaped is not None
-    return GatePlace(owner, path, "clip" not in axes, int(shaped.shape[-1]), axes)
+    return GatePlace(owner, path, "clip" in axes, int(shaped.shape[-1]), axes)
 
 
 def _path_to(output: Any, wanted: Tensor) -> Path | None:

@@ -21,7 +21,7 @@ from ..brief import counted, one_line
 from ..errors import ManifestError
 from .certificate import Certificate
 from .preprocessing import Preprocessing
-from .shape import Gate, Tensor
+from .shape import Gate, GateShape, LayerGate, Tensor
 from .vocabulary import TEF_CHANNELS, ActsAs, Batching, ModelFormat, OutputsKind
 
 FORMAT_VERSION = 2
@@ -170,6 +170,22 @@ class Manifest:
             for kind, override in self.overrides.items()
             for how, name in (("scale", override.scale), ("offset", override.offset))
         }
+
+    @property
+    def shapes(self) -> dict[str, GateShape]:
+        """By kind, what its gates look like, whether or not they are among the outputs."""
+        widths = {tensor.name: tensor.axes[-1] for tensor in self.outputs}
+        known = self.facts.get("hidden_dim")
+        stream = known.value if known is not None and isinstance(known.value, int) else 1
+        found: dict[str, GateShape] = {}
+        for kind in self.gate_kinds:
+            rows = sorted((gate for gate in self.gates if gate.kind == kind), key=lambda gate: gate.index)
+            *_, clip, channel = rows[0].axes
+            width = widths.get(rows[0].output, stream)
+            width = width if isinstance(width, int) and channel != "1" else 1
+            layers = (LayerGate(one.layer, one.range, one.acts_as, one.activation) for one in rows)
+            found[kind] = GateShape(kind, clip != "1", width, tuple(layers))
+        return found
 
     @property
     def layers(self) -> int:

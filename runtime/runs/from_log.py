@@ -12,7 +12,7 @@ import polars as pl
 from ..files import local
 from ..gates.manifest import Fact, Manifest
 from ..gates.preprocessing import Preprocessing
-from ..gates.shape import Gate, Tensor
+from ..gates.shape import rows_of
 from ..progress import progress
 from .folder import claim_new, earlier_run, writing
 from .gate_log import LogFacts, check_log, read_gate_log
@@ -105,24 +105,14 @@ def _info(log: Path, facts: LogFacts) -> RunInfo:
 
 def log_manifest(facts: LogFacts) -> Manifest:
     """What a log tells of the model behind it, and no more."""
-    gates: list[Gate] = []
-    outputs: list[Tensor] = []
-    for kind, channels in facts.channels.items():
-        timed = facts.timed[kind]
-        output, found = f"gate_{kind}", facts.range_of(kind)
-        axes = ("batch", "layer", "clip" if timed else "1", "channel" if channels > 1 else "1")
-        outputs.append(Tensor(output, ("batch", facts.layers, "clip" if timed else 1, channels)))
-        gates += [
-            Gate(f"fusion.{layer}.{kind}", kind, layer, output, layer, axes, found)
-            for layer in range(facts.layers)
-        ]
-    widths = {count for count in facts.channels.values() if count > 1}
+    shapes = [seen.shape(seen.assumed_range) for seen in facts.seen.values()]
+    widths = {shape.channels for shape in shapes if shape.channels > 1}
     return Manifest(
         family="unknown (imported from a gate log)",
         gating=facts.gating,
-        gates=tuple(gates),
+        gates=rows_of(shapes),
         inputs=(),
-        outputs=tuple(outputs),
+        outputs=tuple(shape.tensor() for shape in shapes),
         preprocessing=Preprocessing.unknown(_UNKNOWN, max(facts.clips)),
         facts={
             "fusion_layers": Fact(facts.layers, "log"),
@@ -146,8 +136,8 @@ def _warnings(facts: LogFacts) -> list[str]:
         "These gates were imported from a log of an earlier tool: which model gave them, from which features "
         "and in which batches, is not known, and nothing here was compared with it."
     ]
-    for kind in facts.channels:
-        low, high = facts.range_of(kind)
+    for kind, seen in facts.seen.items():
+        low, high = seen.assumed_range
         if high > 1:
             told.append(
                 f"The log does not say the range of the {kind} gate, and it holds values beyond −1 to 1: "
@@ -155,18 +145,18 @@ def _warnings(facts: LogFacts) -> list[str]:
                 "What counts as saturated is relative to it."
             )
         else:
-            sigmoid = ", though none is below 0, as of a sigmoid" if facts.lowest[kind] >= 0 else ""
+            sigmoid = ", though none is below 0, as of a sigmoid" if seen.lowest >= 0 else ""
             told.append(
                 f"The log does not say the range of the {kind} gate: −1 to 1 is assumed{sigmoid}. "
                 "What counts as saturated is relative to it."
             )
-        single = not facts.timed[kind] and facts.channels[kind] == 1
+        single = not seen.per_clip and seen.channels == 1
         if facts.gating != "global" and single and max(facts.clips) == 1:
             told.append(
                 f"The log holds one number for the {kind} gate of a layer, though the gating is "
                 f"{facts.gating}: most likely means over clips. The statistics are of these means."
             )
-        if facts.gating == "elementwise" and facts.timed[kind] and facts.channels[kind] == 1:
+        if facts.gating == "elementwise" and seen.per_clip and seen.channels == 1:
             told.append(
                 f"The log holds one number a clip for the {kind} gate, though gating is elementwise: most "
                 "likely means over channels. The statistics are of these means."

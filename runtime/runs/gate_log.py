@@ -8,7 +8,6 @@ NaN that JSON could not hold. Whatever else a line holds is not read.
 from __future__ import annotations
 
 import hashlib
-import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from ..data.json_lines import (
     lines_of,
 )
 from ..errors import DatasetError
+from ..gates.shape import SeenGates
 from .schema import MOST_CLIPS
 
 #: By the log's name of a gate, its kind.
@@ -40,8 +40,6 @@ _EXPECTED = (
     "a list with gate_mha and gate_ffn of each layer"
 )
 _MOST_LAYERS = 255
-# Float32 rounds a tanh's 1 at most this far up.
-_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,48 +61,41 @@ class LoggedGates:
 class LogFacts:
     """What all lines of a log have in common, and how far its values go.
 
-    - ``qids``, ``vids``, ``clips``: of each line, in order. ``timed``, ``channels``: by kind, whether any
-      line has a gate a clip, and how many channels. ``lowest``, ``highest``: by kind, of finite values.
+    - ``qids``, ``vids``, ``clips``: of each line, in order. ``seen``: by kind, what the gates look like.
     - ``sha256``: of the file.
     """
 
     gating: str = ""
-    layers: int = 0
     qids: list[str] = field(default_factory=list[str])
     vids: list[str] = field(default_factory=list[str])
     clips: list[int] = field(default_factory=list[int])
-    timed: dict[str, bool] = field(default_factory=dict[str, bool])
-    channels: dict[str, int] = field(default_factory=dict[str, int])
-    lowest: dict[str, float] = field(default_factory=dict[str, float])
-    highest: dict[str, float] = field(default_factory=dict[str, float])
+    seen: dict[str, SeenGates] = field(default_factory=dict[str, SeenGates])
     sha256: str = ""
 
-    def range_of(self, kind: str) -> tuple[float, float]:
-        """[-1, 1], unless a value lies beyond: then as far as the largest goes on both sides."""
-        largest = max(abs(self.lowest[kind]), abs(self.highest[kind]))
-        largest = largest if 1 + _ROUNDING < largest < math.inf else 1.0
-        return -largest, largest
+    @property
+    def layers(self) -> int:
+        """Number of fusion layers."""
+        return max((one.layers for one in self.seen.values()), default=0)
 
     def add(self, line: LoggedGates) -> None:
         """Take in one line. Raises :class:`BadLineError` where it does not go with the lines before."""
         channels = {kind: array.shape[2] for kind, array in line.gates.items()}
         layers = len(next(iter(line.gates.values())))
         if not self.qids:
-            self.gating, self.layers, self.channels = line.gating, layers, channels
+            self.gating = line.gating
+            self.seen = {kind: SeenGates(kind, layers, channels=wide) for kind, wide in channels.items()}
         if line.gating != self.gating:
             raise BadLineError(f"has gating_type '{line.gating}', the first line '{self.gating}'")
         if layers != self.layers:
             raise BadLineError(f"has {layers} layers, the first line {self.layers}")
-        if channels != self.channels:
-            raise BadLineError(f"has {_told(channels)}, the first line {_told(self.channels)}")
+        known = {kind: one.channels for kind, one in self.seen.items()}
+        if channels != known:
+            raise BadLineError(f"has {_told(channels)}, the first line {_told(known)}")
         self.qids.append(line.qid)
         self.vids.append(sys.intern(line.vid))
         self.clips.append(line.clips)
         for kind, array in line.gates.items():
-            finite = np.where(np.isfinite(array), array, np.float32(0))
-            self.timed[kind] = self.timed.get(kind, False) or array.shape[1] > 1
-            self.lowest[kind] = min(self.lowest.get(kind, math.inf), float(finite.min()))
-            self.highest[kind] = max(self.highest.get(kind, -math.inf), float(finite.max()))
+            self.seen[kind].see(list(array))
 
 
 def check_log(path: Path) -> LogFacts:

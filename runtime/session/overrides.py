@@ -119,7 +119,7 @@ def _asked(manifest: Manifest, overrides: Overrides) -> dict[tuple[str, str], Ar
 def _checked(
     manifest: Manifest, kind: str, how: str, value: ArrayLike | None, samples: int, clips: int
 ) -> Float32s:
-    shape = _gate_shape(manifest, kind, samples, clips)
+    shape = manifest.shapes[kind].size_in(samples, clips)
     if value is None:
         array = np.full((1, shape[1], 1, 1), _NEUTRAL[how], np.float32)
     else:
@@ -155,27 +155,3 @@ def _broadcastable(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Float
             expected="finite values within float32",
         )
     return array
-
-
-def _gate_shape(manifest: Manifest, kind: str, samples: int, clips: int) -> tuple[int, int, int, int]:
-    """The shape of the gates of ``kind`` in this batch."""
-    scale = manifest.overrides[kind].scale
-    layers = next(int(tensor.axes[1]) for tensor in manifest.inputs if tensor.name == scale)
-    axes = next((gate.axes for gate in manifest.gates if gate.kind == kind), None)
-    if axes is None:  # a graph without gate outputs; all its gates are of one shape
-        wide = manifest.gating == "elementwise"
-        axes = (
-            "batch",
-            "layer",
-            "clip" if wide or manifest.gating == "clipwise" else "1",
-            "d" if wide else "1",
-        )
-    return samples, layers, 1 if axes[2] == "1" else clips, 1 if axes[3] == "1" else _channels(manifest, kind)
-
-
-def _channels(manifest: Manifest, kind: str) -> int:
-    output = next((gate.output for gate in manifest.gates if gate.kind == kind), None)
-    last = next((tensor.axes[-1] for tensor in manifest.outputs if tensor.name == output), None)
-    if isinstance(last, int):
-        return last
-    return int(cast(int, manifest.facts["hidden_dim"].value))

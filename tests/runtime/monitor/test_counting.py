@@ -116,7 +116,7 @@ def test_a_graphs_own_summaries_count_the_same() -> None:
     exact = count_gates(LAYOUT, {"a": rows[None, :2, :, None], "b": rows[None, 2:, :, None]})
     ranges = torch.tensor(RANGES, dtype=torch.float32)
     fields = summary_of_gates(
-        torch.from_numpy(rows)[None, :, :, None], torch.ones(1, 300), ranges, pooled=False
+        torch.from_numpy(rows)[None, :, :, None], torch.ones(1, 300), ranges, per_clip=True
     )
     fields = fields.numpy()
     counts = count_summaries(LAYOUT, {"a": fields[:, :2], "b": fields[:, 2:]})
