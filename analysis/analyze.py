@@ -16,26 +16,24 @@ from ..runtime.errors import UsageError
 from ..runtime.files import local
 from ..runtime.runs.reader import Run, open_run
 from ..runtime.runs.schema import RUN_FILE
-from .causes.ablation.embedded import read_verdicts
-from .chapters import CHAPTERS, subtitle
-from .context import AnalysisOptions, Context
-from .evaluation.training import check_given
-from .plugins.loading import load_plugins
+from .chapters import CHAPTERS
+from .evaluation.known import evaluation_of
+from .plugins.loading import plugins_of
+from .relations.relations import relations_of
+from .report.chapter import Place
+from .report.context import AnalysisOptions, Context
 from .report.document import statistics_document, to_json
 from .report.earlier import earlier_weighting
 from .report.folder import is_inside, write_report
 from .report.html.page import page
 from .report.html.payload import payload
-from .report.markdown import counted, shared_name, without_folders
+from .report.markdown import counted, shared_name
 from .report.report import TITLE, report
 from .report.section import Section
-from .report.warnings import run_warnings
-from .samples.choice import ALL, asked_for
-from .statistics.summary import GateSummary, summarise
-from .statistics.videos import spread_over_videos, videos_of
-from .steps import Progress, Steps, reading_steps
+from .report.steps import Progress, Steps, reading_steps
+from .statistics.summary import GateSummary
 from .subsets.selection import read_subsets
-from .timelines.chapter import TITLE as TIMELINES
+from .timelines.timeline import timelines_of
 
 REPORT = "ANALYSIS_REPORT.md"
 PAGE = "report.html"
@@ -124,60 +122,59 @@ def analyze_run(
             expected="everything in options, or none of it",
             fix=f"give Options({twice[0]}=…, …)",
         )
-    queries = run.samples.collect()
+    steps = Steps(progress)
     chosen = options or AnalysisOptions(
         annotations=None if annotations is None else local(annotations),
-        subsets=read_subsets(subsets, queries["qid"]),
+        subsets=read_subsets(subsets, run.samples.collect()["qid"]),
         training_predictions=None if training_predictions is None else local(training_predictions),
         ablation=None if ablation is None else local(ablation),
     )
-    plugins = load_plugins(chosen.plugins)  # first: a file with a slip in it should not cost minutes
-    if chosen.training_predictions is not None:
-        check_given(chosen.training_predictions, run.manifest)
-    if chosen.ablation is not None:
-        read_verdicts(run, chosen.ablation)
-    asked = tuple(one for one in chosen.samples or () if one != ALL)
-    asked_for((*asked, *(chosen.compare or ())), queries)  # the same: an id with a slip in it
+    context = Context(run, chosen, steps)
+    for chapter in CHAPTERS:  # first: an option that cannot be used should not cost minutes
+        chapter.check(context)
+    steps.expect(reading_steps(run, statistics=bool(context.once(plugins_of).statistics)))
 
-    steps = Steps(progress)
-    steps.expect(reading_steps(run, statistics=bool(plugins.statistics)))
-    summary = summarise(run, progress=steps)
-    videos = videos_of(queries)
-    spread = spread_over_videos(summary.per_sample, videos)
-    warnings = tuple(map(without_folders, run_warnings(run, summary)))
-    context = Context(run, summary, spread, queries, videos, warnings, chosen, steps, plugins)
-    *body, last = [section for chapter in CHAPTERS if (section := chapter(context)) is not None]
-    chapters = [*body, *(_as_section(section) for section in sections), last]
+    summary = context.summary
+    written: list[tuple[Place, Section]] = [
+        (chapter.on_page, section) for chapter in CHAPTERS if (section := chapter(context)) is not None
+    ]
+    written[-1:-1] = [("chapter", _as_section(section)) for section in sections]
+    parts = [section for _, section in written]
     document = statistics_document(
-        summary, spread, videos["vid"].n_unique(), finished=run.finished, warnings=warnings
+        summary, context.spread, context.video_count, finished=run.finished, warnings=context.warnings
     )
-    if (weighted := earlier_weighting(summary, queries)) is not None:
+    if (weighted := earlier_weighting(summary, context.queries)) is not None:
         document["earlier_weighting"] = weighted
-    for chapter in chapters:
-        document |= chapter.document
+    for section in parts:
+        document |= section.document
     contents = {
-        REPORT: report(warnings, chapters).encode(),
-        PAGE: _page(context, chapters).encode(),
+        REPORT: report(context.warnings, parts).encode(),
+        PAGE: _page(context, written).encode(),
         STATISTICS_FILE: to_json(document).encode(),
     }
-    for chapter in chapters:
-        for name, content in (*chapter.figures.items(), *chapter.files.items()):
+    for section in parts:
+        for name, content in (*section.figures.items(), *section.files.items()):
             if name in contents or not is_inside(name):
                 raise ValueError(f"a section's file cannot be called '{name}'")
             contents[name] = content
-    files = write_report(folder, contents, chain.from_iterable(chapter.stream for chapter in chapters))
-    return AnalysisResult(folder, files, summary, document, warnings)
+    files = write_report(folder, contents, chain.from_iterable(section.stream for section in parts))
+    return AnalysisResult(folder, files, summary, document, context.warnings)
 
 
-def _page(context: Context, chapters: Sequence[Section]) -> str:
-    summary, levels = context.summary, context.relations.levels
-    per_query = None if context.evaluation is None else context.evaluation.per_query
-    data = payload(summary, context.queries, levels, context.texts, context.timelines, per_query)
-    videos = counted(context.videos["vid"].n_unique(), "video")
-    where = f"{subtitle(summary)} {videos}. Model: {shared_name(context.run.record.model.path)}"
-    # The page draws timelines itself, all of them.
-    shown = [one._replace(figures={}) if one.title == TIMELINES else one for one in chapters]
-    return page(shown, data, levels, title=TITLE, subtitle=where, warnings=context.warnings)
+def _page(context: Context, written: Sequence[tuple[Place, Section]]) -> str:
+    summary, levels = context.summary, context.once(relations_of).levels
+    evaluation = context.once(evaluation_of)
+    per_query = None if evaluation is None else evaluation.per_query
+    data = payload(summary, context.queries, levels, context.texts, context.once(timelines_of), per_query)
+    videos = counted(context.video_count, "video")
+    where = f"{context.subtitle} {videos}. Model: {shared_name(context.run.record.model.path)}"
+    first = [one for place, one in written if place == "first screen"]
+    chapters = [
+        one._replace(figures={}) if place == "drawn by the page" else one
+        for place, one in written
+        if place != "first screen"
+    ]
+    return page(first, chapters, data, levels, title=TITLE, subtitle=where, warnings=context.warnings)
 
 
 def _as_section(given: Section | tuple[str, str, Mapping[str, bytes]]) -> Section:

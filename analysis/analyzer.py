@@ -16,8 +16,8 @@ from ..runtime.tracking.ids import id_text
 from ..runtime.tracking.recorded import RecordedGates
 from ..runtime.tracking.source import RunSource, run_of
 from .analyze import AnalysisResult, analyze_run
-from .context import AnalysisOptions
 from .gate_frame import FrameGates
+from .report.context import AnalysisOptions
 
 
 class GateAnalyzer:

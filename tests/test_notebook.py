@@ -22,9 +22,9 @@ import gatescope.export
 import gatescope.runtime
 import gatescope.runtime.monitor
 from gatescope.analysis import AnalysisResult, GateAnalyzer, diff_runs
-from gatescope.analysis.context import AnalysisOptions
 from gatescope.analysis.figures import style
 from gatescope.analysis.figures.kinds import kinds_figure
+from gatescope.analysis.report.context import AnalysisOptions
 from gatescope.runtime import GateSession, Monitor, MonitoredSession
 from gatescope.runtime.errors import UsageError
 from gatescope.runtime.runs.reader import Run

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from ..context import Context
 from ..figures.clustering import clustering_figure
 from ..figures.style import png
+from ..relations.clips import clips_of
+from ..report.chapter import chapter
+from ..report.context import Context
 from ..report.markdown import counted, number, plain, table
 from ..report.section import Section
 from .clusters import CLOUDS, CLUSTERING_SEED, MOST_CLUSTERS, SEPARATED, Clusters, find_clusters
@@ -12,9 +14,10 @@ from .clusters import CLOUDS, CLUSTERING_SEED, MOST_CLUSTERS, SEPARATED, Cluster
 CLUSTERING_FIGURE = "gate_clustering.png"
 
 
+@chapter("Samples in groups")
 def clustering_chapter(context: Context) -> Section:
     """Whether the samples fall into groups by their gates, and which."""
-    keys = context.clips.keys
+    keys = context.once(clips_of).keys
     shared = not context.run.manifest.depends_on_text
     found = find_clusters(context.summary.per_sample, context.videos, keys, by_video=shared)
     figure = clustering_figure(found.points, found.explained, found.profiles, _subtitle(found))
@@ -34,7 +37,7 @@ def clustering_chapter(context: Context) -> Section:
             "samples": {} if found.reason else dict(found.points.select("sample_id", "cluster").iter_rows()),
         }
     }
-    return Section("Samples in groups", _text(found), {CLUSTERING_FIGURE: png(figure)}, document)
+    return Section(clustering_chapter.heading, _text(found), {CLUSTERING_FIGURE: png(figure)}, document)
 
 
 def _subtitle(found: Clusters) -> str:

@@ -75,8 +75,8 @@ def _run(options: Namespace) -> int:
     from ..analyze import analyze_run
     from ..comparison.compare import compare_runs
     from ..comparison.names import named_run
-    from ..context import AnalysisOptions
     from ..plugins.chapter import failed_line, value_lines
+    from ..report.context import AnalysisOptions
     from ..report.document import to_json
     from ..report.markdown import counted
     from ..subsets.selection import read_subsets

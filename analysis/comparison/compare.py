@@ -17,16 +17,16 @@ from ...runtime.runs.reader import Run, open_run
 from ...runtime.runs.schema import RUN_FILE
 from ..analyze import REPORT as OWN_REPORT
 from ..analyze import AnalysisResult, analyze_run
-from ..context import AnalysisOptions
 from ..evaluation.evaluate import Evaluation, evaluate_run
 from ..evaluation.ground_truth import GroundTruth, read_ground_truth
 from ..figures.runs import runs_figure
 from ..figures.style import png
 from ..plugins.loading import load_plugins
+from ..report.context import AnalysisOptions
 from ..report.document import to_json
+from ..report.steps import Progress, after, reading_steps
 from ..samples.choice import ALL, asked_for, known_to
 from ..statistics.videos import videos_of
-from ..steps import Progress, after, reading_steps
 from .names import chosen_names
 from .report import COMPARISON_FIGURE, comparison_report
 from .run_gates import compare_gates

@@ -2,49 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
 from ...runtime.statistics.limits import NEAR_ZERO
+from ..causes.ablation.embedded import causes_answer
+from ..relations.relations import relations_of
+from ..report.chapter import chapter
+from ..report.context import Context
 from ..report.markdown import counted, number, percent, plain
 from ..report.section import Section
 from ..statistics.bootstrap import FEW_VIDEOS
 from ..statistics.summary import GateSummary
-from ..timelines.unusual import FAR, unusual_samples
-
-TITLE = "In short"
+from ..timelines.exemplars import FAR, unusual_samples
+from ..training.chapter import training_answer
 
 _MOSTLY = 0.5
 _NAMED = 3
 
 
-def answers(
-    summary: GateSummary,
-    spread: pl.DataFrame,
-    levels: pl.DataFrame,
-    first: Sequence[tuple[str, str]] = (),
-) -> Section:
-    """The section "In short".
-
-    ``spread`` is of :func:`~gatescope.analysis.statistics.videos.spread_over_videos`, ``levels`` of
-    :class:`~gatescope.analysis.relations.relations.Relations`. ``first``: questions and answers, in Markdown,
-    that stand before its own.
-    """
+@chapter("In short", on_page="first screen")
+def answers_chapter(context: Context) -> Section:
+    """The first questions, answered in words with numbers."""
+    summary, spread, levels = context.summary, context.spread, context.once(relations_of).levels
     # The attention gate is the one that scales the audio; a model of other kinds names them itself.
     audio = "attention" if "attention" in summary.kinds else summary.kinds[0]
     own = levels.filter(pl.col("gate") == audio)
     videos = max(spread["videos"].to_list(), default=0)
     points = [
-        *first,
+        ("Is it the trained model?", training_answer(context)),
+        ("What do audio and gates cause?", causes_answer(context)),
         ("Is audio used?", _used(summary, audio, own)),
         ("By which layers?", _layers(own, film=audio in summary.film)),
         ("How differently between videos?", _videos(summary, spread)),
         ("What is unusual?", _unusual(summary)),
         ("What cannot be concluded?", _limits(videos)),
     ]
-    return Section(TITLE, "\n".join(f"- **{question}** {answer}" for question, answer in points))
+    lines = [f"- **{question}** {answer}" for question, answer in points if answer is not None]
+    return Section(answers_chapter.heading, "\n".join(lines))
 
 
 def interval(row: dict[str, Any], of: str) -> str:

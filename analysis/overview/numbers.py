@@ -6,10 +6,15 @@ from typing import Any
 
 import polars as pl
 
+from ..figures.overall import overall_figure
+from ..figures.style import png
+from ..report.chapter import chapter
+from ..report.context import Context
 from ..report.markdown import counted, number, percent, plain, table
 from ..report.section import Section
 from ..statistics.summary import GateSummary
 
+OVERALL_FIGURE = "overall_statistics.png"
 _HEADS = (
     "gate",
     "layer",
@@ -30,8 +35,16 @@ _HEADS = (
 )
 
 
-def gate_numbers(summary: GateSummary, spread: pl.DataFrame) -> Section:
-    """The section "The gates in numbers": one row a gate and layer, and one over all layers."""
+@chapter("The gates in numbers")
+def numbers_chapter(context: Context) -> Section:
+    """One row per gate and layer, one per gate over all layers, and their picture."""
+    summary = context.summary
+    figure = overall_figure(summary.overall, summary.by_layer, summary.distribution, context.subtitle)
+    text = _text(summary, context.spread)
+    return Section(numbers_chapter.heading, text, {OVERALL_FIGURE: png(figure)})
+
+
+def _text(summary: GateSummary, spread: pl.DataFrame) -> str:
     spreads = {(row["layer"], row["gate"]): row for row in spread.iter_rows(named=True)}
     rows: list[list[str]] = []
     for kind in summary.kinds:
@@ -49,7 +62,7 @@ def gate_numbers(summary: GateSummary, spread: pl.DataFrame) -> Section:
     )
     if film := [plain(kind) for kind in summary.kinds if kind in summary.film]:
         note += f" The {' and '.join(film)} gate multiplies by 1 + g: near 0, its branch enters as it is."
-    return Section("The gates in numbers", f"{table(_HEADS, rows)}\n\n{note}")
+    return f"{table(_HEADS, rows)}\n\n{note}"
 
 
 def _row(kind: str, layer: str, row: dict[str, Any], spread: dict[str, Any] | None) -> list[str]:

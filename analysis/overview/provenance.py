@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from ...runtime.gates.certificate import Certificate
 from ...runtime.gates.manifest import Manifest
-from ...runtime.runs.reader import Run
+from ..report.chapter import chapter
+from ..report.context import Context
 from ..report.markdown import counted, plain, shared_name
 from ..report.section import Section
 from ..statistics.summary import GateSummary
 
 
-def provenance(run: Run, summary: GateSummary, videos: int) -> Section:
-    """The section "What was analysed"."""
+@chapter("What was analysed")
+def provenance_chapter(context: Context) -> Section:
+    """The run and its model, and what was compared with what."""
+    run, summary = context.run, context.summary
     record, manifest = run.record, run.manifest
     state = "finished" if run.finished else "**not finished**"
-    queries = run.samples.collect().height
+    queries = context.queries.height
     of_them = "1 query" if queries == 1 else f"{queries:,} queries"
+    videos = counted(context.video_count, "video")
     folder = plain(shared_name(run.path.resolve()))
     lines = [
         (
             "Run",
-            f"{folder}, {state}: {counted(videos, 'video')}, {of_them}, on {plain(record.device)}",
+            f"{folder}, {state}: {videos}, {of_them}, on {plain(record.device)}",
         ),
         ("Annotations", plain(shared_name(record.annotations.path))),
         ("Model", f"{plain(shared_name(record.model.path))} (SHA-256 {plain(record.model.sha256[:12])}…)"),
@@ -34,7 +38,7 @@ def provenance(run: Run, summary: GateSummary, videos: int) -> Section:
         ("Verified", _verification(manifest.certificate)),
         ("Left out", counted(len(record.skipped), "sample") if record.skipped else "nothing"),
     ]
-    return Section("What was analysed", "\n".join(f"- **{name}:** {text}" for name, text in lines))
+    return Section(provenance_chapter.heading, "\n".join(f"- **{name}:** {text}" for name, text in lines))
 
 
 def _gating(gating: str) -> str:

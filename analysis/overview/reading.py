@@ -8,6 +8,8 @@ from typing import Any
 import polars as pl
 
 from ...runtime.statistics.limits import NEAR_ZERO
+from ..report.chapter import chapter
+from ..report.context import Context
 from ..report.markdown import number, percent, plain, table
 from ..report.section import Section
 from ..statistics.summary import GateSummary
@@ -17,8 +19,10 @@ _NAMED = 3
 _CANCELLED = 0.5
 
 
-def what_gates_say(summary: GateSummary, spread: pl.DataFrame) -> Section:
-    """The section "What the values say": level, layers, variability, samples."""
+@chapter("What the values say")
+def saying_chapter(context: Context) -> Section:
+    """Level, layers, variability, samples."""
+    summary, spread = context.summary, context.spread
     parts = [meaning(summary)]
     for row in summary.overall.iter_rows(named=True):
         kind = row["gate"]
@@ -34,11 +38,13 @@ def what_gates_say(summary: GateSummary, spread: pl.DataFrame) -> Section:
         ]
         parts.append("\n".join(f"- {point}" for point in points))
     parts.append(_samples(summary))
-    return Section("What the values say", "\n\n".join(part for part in parts if part))
+    return Section(saying_chapter.heading, "\n\n".join(part for part in parts if part))
 
 
-def what_gates_cannot_say(summary: GateSummary) -> Section:
-    """The section "What the values cannot say"."""
+@chapter("What the values cannot say")
+def limits_chapter(context: Context) -> Section:
+    """What no number of observed gates shows."""
+    summary = context.summary
     signed = any(_signed(summary, kind) for kind in summary.kinds)
     points = [
         "**Causes.** These are observed gates. Whether a gate changes a prediction shows only when it is "
@@ -58,7 +64,7 @@ def what_gates_cannot_say(summary: GateSummary) -> Section:
             "**Means.** Positive and negative gates cancel in a mean, so a mean near 0 does not say that "
             f"the gate is {idle}: read the mean of \\|g\\| and the share of positive values next to it.",
         )
-    return Section("What the values cannot say", "\n".join(f"- {point}" for point in points))
+    return Section(limits_chapter.heading, "\n".join(f"- {point}" for point in points))
 
 
 _SCALED = {

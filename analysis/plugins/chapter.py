@@ -8,21 +8,23 @@ from typing import Any
 
 import polars as pl
 
-from ..context import Context
+from ..report.chapter import chapter
+from ..report.context import Context
 from ..report.markdown import counted, number, plain, table, without_folders
 from ..report.section import Section
 from ..statistics.bootstrap import VideoBootstrap
 from .compute import Failure, Values, compute_statistics, draw_plugin, statistics_frame
+from .loading import plugins_of
 from .registry import FrameName, Plugin
 
-TITLE = "Your own statistics"
 VALUES = "plugin_statistics.csv"
 _FOLDER = "plugins"
 
 
+@chapter("Your own statistics", check=lambda context: context.once(plugins_of))
 def plugins_chapter(context: Context) -> Section | None:
     """Numbers of every statistic, every figure, and what failed; None where nothing is registered."""
-    plugins = context.plugins
+    plugins = context.once(plugins_of)
     if not (plugins.statistics or plugins.figures or plugins.broken):
         return None
     found = compute_statistics(context.run, plugins.statistics, context.progress)
@@ -51,7 +53,7 @@ def plugins_chapter(context: Context) -> Section | None:
     }
     files = {VALUES: frame.write_csv().encode()} if rows else {}
     text = _text(found, rows, plugins.figures, failures, frame.height, bootstrap)
-    return Section(TITLE, text, figures, {"plugins": document}, files)
+    return Section(plugins_chapter.heading, text, figures, {"plugins": document}, files)
 
 
 def value_lines(document: dict[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ...runtime import plugins as entry_points
 from ...runtime.errors import GatescopeError, UsageError
+from ..report.context import Context
 from .registry import FILE_MODULE, Plugin, forget_files, registered
 
 #: The entry point group by which a package names its modules.
@@ -24,6 +25,11 @@ class Plugins:
     statistics: tuple[Plugin, ...] = ()
     figures: tuple[Plugin, ...] = ()
     broken: tuple[tuple[str, str], ...] = ()
+
+
+def plugins_of(context: Context) -> Plugins:
+    """What is registered for the analysis of ``context``; raises what :func:`load_plugins` raises."""
+    return load_plugins(context.options.plugins)
 
 
 def load_plugins(files: Sequence[Path] = ()) -> Plugins:

@@ -6,22 +6,22 @@ from typing import Any
 
 import polars as pl
 
-from ..context import Context
 from ..evaluation.intervals import metric_intervals
+from ..evaluation.known import evaluation_of, truth_of
 from ..figures.intervals import interval_figure
 from ..figures.layer_statistics import layer_statistics_figure
 from ..figures.rankings import ranking_figure
 from ..figures.style import png
+from ..report.chapter import chapter
+from ..report.context import Context
 from ..report.document import to_json
 from ..report.earlier import earlier_details
 from ..report.section import Section
 from . import words as text
 from .agreement import gate_agreement, has_clips
-from .correlations import gate_correlations
-from .failures import failing, gates_of_failing, worst_queries
-from .layer_means import layer_averages, measure_means
 from .measures import Measure, distinct_measures, measures_of, place_label, query_measures
-from .rankings import ends_of_ranking, ranking_document, sample_rankings
+from .rankings import ends_of_ranking, layer_averages, measure_means, ranking_document, sample_rankings
+from .results import failing, gate_correlations, gates_of_failing, worst_queries
 
 RANKINGS = "query_gate_rankings.png"
 LAYER_STATISTICS_FIGURE = "layer_gate_statistics.png"
@@ -37,9 +37,10 @@ _NO_TRUTH = (
 )
 
 
+@chapter("Queries")
 def queries_chapter(context: Context) -> Section:
     """Queries ranked by their gates; with ground truth, also which fail and whether gates go with results."""
-    summary = context.summary
+    summary, evaluation, truth = context.summary, context.once(evaluation_of), context.once(truth_of)
     measures = measures_of(summary)
     joined = joined_queries(context, measures)
     means = measure_means(joined, measures)
@@ -62,14 +63,14 @@ def queries_chapter(context: Context) -> Section:
     }
     blocks = [text.rankings_text(*combined, summary.kinds)]
     found: dict[str, Any] = {}
-    if context.evaluation is None:
+    if evaluation is None:
         blocks.append(_NO_TRUTH)
     else:
-        blocks.insert(0, text.results_text(context.evaluation))
+        blocks.insert(0, text.results_text(evaluation))
         if "ap" in joined.columns:
             _results(joined, distinct_measures(summary), subtitle, blocks, figures, found)
-    if context.truth is not None and has_clips(context.run):
-        agreement = gate_agreement(context.run, context.truth)
+    if truth is not None and has_clips(context.run):
+        agreement = gate_agreement(context.run, truth)
         if not agreement.is_empty():
             blocks.append(text.agreement_text(agreement))
             figures[AGREEMENT] = png(_agreement_figure(agreement, subtitle))
@@ -85,25 +86,24 @@ def queries_chapter(context: Context) -> Section:
         **earlier_details(summary, joined),
     }
     document: dict[str, Any] = {"queries": found} if found else {}
-    if context.evaluation is not None:
-        intervals = metric_intervals(context.evaluation.per_query).rows_by_key(
-            "metric", named=True, unique=True
-        )
-        document |= {"metrics": context.evaluation.metrics, "metric_intervals": intervals}
+    if evaluation is not None:
+        intervals = metric_intervals(evaluation.per_query).rows_by_key("metric", named=True, unique=True)
+        document |= {"metrics": evaluation.metrics, "metric_intervals": intervals}
     files = {
         DETAILS: to_json(details).encode(),
         LAYER_TABLE: _csv(layer_averages(summary.by_layer, context.spread, means)),
         RANKING_TABLE: _csv(sample_rankings(joined, measures)),
     }
-    return Section(text.TITLE, "\n\n".join(blocks), figures, document, files)
+    return Section(queries_chapter.heading, "\n\n".join(blocks), figures, document, files)
 
 
 def joined_queries(context: Context, measures: list[Measure]) -> pl.DataFrame:
     """One row a query of the run with its measures and, where it is evaluated, ``query`` and its results."""
     joined = query_measures(context.summary.per_sample, context.queries, measures)
-    if context.evaluation is None:
+    evaluation = context.once(evaluation_of)
+    if evaluation is None:
         return joined
-    results = context.evaluation.per_query.drop("vid", "duration")
+    results = evaluation.per_query.drop("vid", "duration")
     short = [name for name in results.columns if name in {"qid", "query", *text.RESULTS}]
     return joined.join(results.select(short), on="qid", how="left", maintain_order="left")
 

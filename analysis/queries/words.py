@@ -11,10 +11,9 @@ from ..evaluation.evaluate import Evaluation
 from ..evaluation.intervals import metric_intervals
 from ..report.markdown import counted, number, plain, table
 from ..statistics.bootstrap import FEW_VIDEOS, LEVEL, RESAMPLES, told_apart
-from .failures import FAILING_IOU
 from .measures import Measure
+from .results import FAILING_IOU
 
-TITLE = "Queries"
 RESULTS = {"ap": "mAP", "iou": "IoU"}
 _NAMED = 5
 _WORST = 10

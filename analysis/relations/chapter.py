@@ -6,12 +6,15 @@ from typing import Any
 
 import polars as pl
 
-from ..context import Context
 from ..figures.evolution import evolution_figure
 from ..figures.style import png
+from ..report.chapter import chapter
+from ..report.context import Context
 from ..report.markdown import counted, number, percent, plain, table
 from ..report.section import Section
 from ..statistics.bootstrap import BOOTSTRAP_SEED, RESAMPLES
+from .relations import relations_of
+from .strength import strength_of
 
 EVOLUTION_FIGURE = "gate_evolution.png"
 # More rows than this nobody reads; the JSON has all.
@@ -21,9 +24,10 @@ _ALL = "all"
 RelationRow = dict[str, Any]
 
 
+@chapter("Beside the means")
 def beside_means_chapter(context: Context) -> Section:
     """Intervals of the means, entropy, the variance between videos, and the effective contribution."""
-    summary, relations = context.summary, context.relations
+    summary, relations = context.summary, context.once(relations_of)
     entropy = {
         (row["layer"], row["gate"]): row["entropy"]
         for frame in (summary.by_layer, summary.overall.with_columns(layer=None))
@@ -68,14 +72,16 @@ def beside_means_chapter(context: Context) -> Section:
     document = {
         "intervals": {
             "unit": "video",
-            "videos": context.videos["vid"].n_unique(),
+            "videos": context.video_count,
             "level": context.bootstrap.level,
             "resamples": RESAMPLES,
             "seed": BOOTSTRAP_SEED,
         },
         "gate_levels": relations.levels.to_dicts(),
     }
-    return Section("Beside the means", f"{table(heads, rows)}\n\n{note}{_resampled(context)}", {}, document)
+    return Section(
+        beside_means_chapter.heading, f"{table(heads, rows)}\n\n{note}{_resampled(context)}", {}, document
+    )
 
 
 def _contribution(context: Context) -> str:
@@ -91,9 +97,10 @@ def _contribution(context: Context) -> str:
     return " and ".join(formulas)
 
 
+@chapter("How the gates move together")
 def relations_chapter(context: Context) -> Section:
     """Which gates move together, and whether they follow the strength of the audio."""
-    relations, strength = context.relations, context.strength
+    relations, strength = context.once(relations_of), context.once(strength_of)
     figure = evolution_figure(
         relations.levels,
         relations.course,
@@ -108,7 +115,7 @@ def relations_chapter(context: Context) -> Section:
         "gate_course": relations.course.to_dicts(),
         "gate_by_strength": relations.by_strength.to_dicts(),
     }
-    return Section("How the gates move together", text, {EVOLUTION_FIGURE: png(figure)}, document)
+    return Section(relations_chapter.heading, text, {EVOLUTION_FIGURE: png(figure)}, document)
 
 
 def _pairs(pairs: pl.DataFrame) -> str:
@@ -140,13 +147,13 @@ def _pairs(pairs: pl.DataFrame) -> str:
 
 def _strength(context: Context) -> list[str]:
     """The part on the strength of the audio."""
-    blocks = ["### Gates and the strength of the audio"]
-    if context.strength.lacking:
-        blocks.append(plain(context.strength.lacking, 600))
-    known = context.relations.strength.filter(
+    blocks, strength = ["### Gates and the strength of the audio"], context.once(strength_of)
+    if strength.lacking:
+        blocks.append(plain(strength.lacking, 600))
+    known = context.once(relations_of).strength.filter(
         pl.col("over_samples").is_not_nan() | pl.col("over_clips").is_not_nan()
     )
-    if not context.strength.clips:
+    if not strength.clips:
         return blocks
     if known.is_empty():
         return [
@@ -210,7 +217,7 @@ def _level(context: Context) -> str:
 
 
 def _resampled(context: Context) -> str:
-    videos = context.videos["vid"].n_unique()
+    videos = context.video_count
     if videos < 2:
         return " With one video there are no intervals."
     return (

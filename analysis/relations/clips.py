@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from ...runtime.array_types import Float64s
 from ...runtime.runs.reader import Run
 from ..gate_table import GateSeries, sample_series
-from .strength import AudioStrength
+from ..report.context import Context
+from .strength import AudioStrength, strength_of
 
 #: Stretches into which a video is divided, and shares into which clips are by the strength of their audio.
 STRETCHES = 20
@@ -66,6 +67,18 @@ class ClipStatistics:
     def place(self) -> dict[str, int]:
         """Each sample's row."""
         return {sample_id: place for place, sample_id in enumerate(self.samples)}
+
+
+def clips_of(context: Context) -> ClipStatistics:
+    """What every sample's clips say; the gates kind by kind, each from the first layer on."""
+    summary = context.summary
+    there = set(summary.by_layer.select("layer", "gate").iter_rows())
+    keys = [
+        GateKey(layer, kind) for kind in summary.kinds for layer in summary.layers if (layer, kind) in there
+    ]
+    lengths = context.queries.select("sample_id", "clips").unique("sample_id", keep="first")
+    videos = context.videos.join(lengths, on="sample_id", how="left", maintain_order="left")
+    return clip_statistics(context.run, keys, videos, context.once(strength_of), progress=context.progress)
 
 
 def clip_statistics(

@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 
 from ...runtime.array_types import Float64s
+from ..report.context import Context
 from ..statistics.bootstrap import Interval, VideoBootstrap
 from ..statistics.wide import row_means, wide
-from .clips import STRETCHES, ClipStatistics
+from .clips import STRETCHES, ClipStatistics, clips_of
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class _Column:
     @property
     def key(self) -> tuple[int | None, str]:
         return self.layer, self.kind
+
+
+def relations_of(context: Context) -> Relations:
+    """How gates relate to each other, to a clip's place in its video and to the strength of the audio."""
+    return relate(context.summary.per_sample, context.once(clips_of), context.bootstrap)
 
 
 def relate(per_sample: pl.DataFrame, clips: ClipStatistics, bootstrap: VideoBootstrap) -> Relations:

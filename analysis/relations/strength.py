@@ -13,6 +13,7 @@ from ...runtime.data.features import read_audio
 from ...runtime.data.folders import FeatureFolders
 from ...runtime.errors import DatasetError
 from ...runtime.runs.reader import Run
+from ..report.context import Context
 from ..report.markdown import shared_name, without_folders
 
 _NAMED = 3
@@ -28,6 +29,11 @@ class AudioStrength:
 
     clips: Mapping[str, NDArray[np.float32]] = field(default_factory=dict[str, NDArray[np.float32]])
     lacking: str = ""
+
+
+def strength_of(context: Context) -> AudioStrength:
+    """How strong the audio of every clip of a run is, where its features are still to be found."""
+    return audio_strength(context.run, context.videos["vid"].to_list())
 
 
 def audio_strength(run: Run, vids: Iterable[str]) -> AudioStrength:

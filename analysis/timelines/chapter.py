@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ..figures.style import png, short
 from ..figures.timeline import gate_limits, timeline_figure
+from ..report.chapter import chapter
+from ..report.context import Context
 from ..report.markdown import plain, table
 from ..report.section import Section
-from .timeline import Timeline
-
-TITLE = "Samples over time"
+from .timeline import Timeline, timelines_of
 
 # Half a second each: the rest is in report.html, which draws them itself.
 _DRAWN = 6
@@ -19,10 +19,10 @@ _DRAWN = 6
 FIGURES = tuple(f"timeline_{place}.png" for place in range(1, _DRAWN + 1))
 
 
-def timelines_section(
-    timelines: Sequence[Timeline], ranges: Mapping[str, tuple[float, float]]
-) -> Section | None:
+@chapter("Samples over time", on_page="drawn by the page")
+def timelines_chapter(context: Context) -> Section | None:
     """All exemplars in a table, and a figure of a few of them, one for every kind of reason first."""
+    timelines, ranges = context.once(timelines_of), context.summary.ranges
     if not timelines:
         return None
     drawn = _most_different(timelines)
@@ -61,7 +61,7 @@ def timelines_section(
         "video's gates, one is shown. All are drawn in `report.html`.\n\n"
         + table(["query", "video", "text", "why", "timeline"], rows, text_columns=4)
     )
-    return Section(TITLE, text, figures)
+    return Section(timelines_chapter.heading, text, figures)
 
 
 def _below(one: Timeline) -> str:

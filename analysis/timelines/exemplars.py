@@ -7,12 +7,19 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from ..evaluation.known import evaluation_of
+from ..report.context import Context
 from ..report.markdown import number
-from .unusual import unusual_samples
 
 _EACH = 3
 #: No more timelines than this are drawn, whatever is asked for.
 MOST = 100
+#: Beyond this many robust standard deviations a sample is called unusual (Iglewicz and Hoaglin, 1993).
+FAR = 3.5
+# The median absolute deviation of a normal distribution is 1 / this of its standard deviation.
+_NORMAL = 1.4826
+# A gate that hardly varies would make any sample unusual; no figure shows a difference below this.
+_LEAST_SPREAD = 5e-3
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,19 @@ class Exemplar:
     qid: str
     sample_id: str
     reasons: tuple[str, ...]
+
+
+def exemplars_of(context: Context) -> tuple[Exemplar, ...]:
+    """The queries of a run that are worth a look, and why each."""
+    evaluation = context.once(evaluation_of)
+    chosen = choose_exemplars(
+        context.queries,
+        context.summary.per_sample,
+        asked=context.options.samples or (),
+        per_query=None if evaluation is None else evaluation.per_query,
+        film=context.summary.film,
+    )
+    return tuple(chosen)
 
 
 def choose_exemplars(
@@ -115,3 +135,24 @@ def _failing(per_query: pl.DataFrame | None) -> list[tuple[str, str]]:
         (row["qid"], f"fails: AP {number(row['ap'])}, IoU of the top window {number(row['iou'])}")
         for row in worst.iter_rows(named=True)
     ]
+
+
+def unusual_samples(per_sample: pl.DataFrame) -> pl.DataFrame:
+    """Samples with a mean gate beyond :data:`FAR`, the most unusual first.
+
+    Takes ``GateSummary.per_sample``. One row a ``sample_id`` with the ``layer`` and ``gate`` in which it is
+    most unusual: ``mean`` (its own), ``middle`` (the samples' median) and ``distance`` = |mean − middle| /
+    (1.4826 · median |mean − middle|).
+    """
+    gate = ["layer", "gate"]
+    off = (pl.col("mean") - pl.col("middle")).abs()
+    spread = pl.max_horizontal(_NORMAL * off.median().over(gate), pl.lit(_LEAST_SPREAD))
+    return (
+        per_sample.filter(pl.col("count") > 0)
+        .with_columns(middle=pl.col("mean").median().over(gate))
+        .with_columns(distance=off / spread)
+        .filter(pl.col("distance") > FAR)
+        .sort("distance", descending=True, maintain_order=True)
+        .unique("sample_id", keep="first", maintain_order=True)
+        .select("sample_id", *gate, "mean", "middle", "distance")
+    )

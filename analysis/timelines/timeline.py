@@ -10,7 +10,9 @@ import polars as pl
 
 from ...runtime.runs.reader import Run
 from ..evaluation.ground_truth import CLIP_SECONDS, GroundTruth
-from .exemplars import Exemplar
+from ..evaluation.known import truth_of
+from ..report.context import Context
+from .exemplars import Exemplar, exemplars_of
 
 _WINDOWS = {"start": pl.Float64, "end": pl.Float64, "score": pl.Float64}
 _SALIENCY = {"start": pl.Float64, "end": pl.Float64, "value": pl.Float64}
@@ -40,6 +42,12 @@ class Timeline:
     saliency: pl.DataFrame
     rated: pl.DataFrame
     unit: str = "seconds"
+
+
+def timelines_of(context: Context) -> tuple[Timeline, ...]:
+    """The queries of a run that are worth a look, over time."""
+    exemplars, truth = context.once(exemplars_of), context.once(truth_of)
+    return tuple(timelines(context.run, context.queries, exemplars, context.texts, truth))
 
 
 def timelines(

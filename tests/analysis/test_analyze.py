@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from gatescope.analysis import GateAnalyzer, Section, analyze_run
-from gatescope.analysis.context import AnalysisOptions
+from gatescope.analysis.report.context import AnalysisOptions
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import GatescopeError, RunFolderError, UsageError
 from gatescope.runtime.gates.certificate import Certificate, Verification

@@ -15,16 +15,13 @@ from matplotlib.image import imread
 from scipy.stats import pearsonr, pointbiserialr, spearmanr
 
 from gatescope.analysis import analyze_run, summarise
-from gatescope.analysis.context import AnalysisOptions, Context
 from gatescope.analysis.evaluation.ground_truth import read_ground_truth
 from gatescope.analysis.queries.agreement import gate_agreement
 from gatescope.analysis.queries.chapter import queries_chapter
-from gatescope.analysis.queries.correlations import gate_correlations
-from gatescope.analysis.queries.failures import failing, gates_of_failing, worst_queries
-from gatescope.analysis.queries.layer_means import measure_means
 from gatescope.analysis.queries.measures import Measure, distinct_measures, measures_of, query_measures
-from gatescope.analysis.queries.rankings import ends_of_ranking, sample_rankings
-from gatescope.analysis.statistics.videos import spread_over_videos, videos_of
+from gatescope.analysis.queries.rankings import ends_of_ranking, measure_means, sample_rankings
+from gatescope.analysis.queries.results import failing, gate_correlations, gates_of_failing, worst_queries
+from gatescope.analysis.report.context import AnalysisOptions, Context
 from gatescope.analysis.subsets.chapter import subsets_chapter
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import DatasetError
@@ -183,10 +180,7 @@ def test_clips_are_placed_by_the_models_own_length(tmp_path: Path) -> None:
 
 
 def context_of(run: Run, options: AnalysisOptions) -> Context:
-    summary, queries = summarise(run), run.samples.collect()
-    videos = videos_of(queries)
-    spread = spread_over_videos(summary.per_sample, videos)
-    return Context(run, summary, spread, queries, videos, (), options)
+    return Context(run, options)
 
 
 def details_of(folder: Path) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from gatescope.analysis.comparison.compare import ComparisonResult, compare_runs
 from gatescope.analysis.comparison.names import run_names
 from gatescope.analysis.comparison.run_gates import compare_gates
 from gatescope.analysis.comparison.run_metrics import compare_metrics
-from gatescope.analysis.context import AnalysisOptions
 from gatescope.analysis.figures.runs import runs_figure
 from gatescope.analysis.figures.style import png
+from gatescope.analysis.report.context import AnalysisOptions
 from gatescope.analysis.statistics.summary import summarise
 from gatescope.analysis.statistics.videos import videos_of
 from gatescope.runtime.cli.main import main

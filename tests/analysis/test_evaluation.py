@@ -14,7 +14,7 @@ import pytest
 from gatescope.analysis.evaluation.evaluate import METRICS, evaluate, evaluate_file, evaluate_run
 from gatescope.analysis.evaluation.intervals import subset_metrics
 from gatescope.analysis.statistics.subsets import subset_differences
-from gatescope.analysis.subsets.words import metrics_text
+from gatescope.analysis.subsets.chapter import metrics_text
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import DatasetError, NoGroundTruthError, RunFolderError
 

@@ -23,6 +23,8 @@ from gatescope.analysis.figures.layers import layer_figure
 from gatescope.analysis.figures.overall import overall_figure
 from gatescope.analysis.figures.patterns import pattern_figure
 from gatescope.analysis.figures.style import png, short, value_scale
+from gatescope.analysis.relations.clips import clips_of
+from gatescope.analysis.relations.relations import relations_of
 from gatescope.analysis.statistics.patterns import sample_patterns
 
 from .runs import manifest_of, random_gates, write_run
@@ -75,11 +77,13 @@ def test_relations_and_groups_of_every_size(
         if value is not None:
             own["attention"][:] = value
     context = context_of(write_run(tmp_path / "run", gates, per_part=200))
-    found = context.relations
+    found = context.once(relations_of)
     assert png(
         evolution_figure(found.levels, found.course, found.by_strength, "None is known.", "said below")
     )
-    clusters = find_clusters(context.summary.per_sample, context.videos, context.clips.keys, by_video=True)
+    clusters = find_clusters(
+        context.summary.per_sample, context.videos, context.once(clips_of).keys, by_video=True
+    )
     assert png(clustering_figure(clusters.points, clusters.explained, clusters.profiles, clusters.reason))
 
 

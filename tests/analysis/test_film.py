@@ -13,12 +13,13 @@ from gatescope.analysis.comparison.diff import diff_runs
 from gatescope.analysis.comparison.run_gates import compare_gates
 from gatescope.analysis.comparison.settings import run_settings
 from gatescope.analysis.comparison.warnings import comparison_warnings
-from gatescope.analysis.context import Context
-from gatescope.analysis.overview.answers import answers
-from gatescope.analysis.overview.reading import what_gates_cannot_say, what_gates_say
+from gatescope.analysis.overview.answers import answers_chapter
+from gatescope.analysis.overview.reading import limits_chapter, saying_chapter
+from gatescope.analysis.report.chapter import Chapter
+from gatescope.analysis.report.context import Context
 from gatescope.analysis.report.warnings import run_warnings
 from gatescope.analysis.statistics.summary import summarise
-from gatescope.analysis.statistics.videos import spread_over_videos, videos_of
+from gatescope.analysis.statistics.videos import videos_of
 from gatescope.analysis.timelines.exemplars import choose_exemplars
 from gatescope.runtime.gates.manifest import Manifest
 from gatescope.runtime.runs.reader import Run
@@ -44,14 +45,19 @@ def film_run(folder: Path, manifest: Manifest, level: float) -> Run:
     return write_run(folder, gates, manifest=manifest)
 
 
+def text_of(chapter: Chapter, run: Run) -> str:
+    section = chapter(Context(run))
+    assert section is not None
+    return section.text
+
+
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("kinds", [("ffn",), ("attention", "ffn")])
 def test_no_word_of_closed_gates(tmp_path: Path, kinds: tuple[str, ...], level: str) -> None:
     run = film_run(tmp_path / "run", film_manifest(*kinds), LEVELS[level])
     summary = summarise(run)
     assert summary.film == set(kinds)
-    spread = spread_over_videos(summary.per_sample, videos_of(run.samples.collect()))
-    text = what_gates_say(summary, spread).text
+    text = text_of(saying_chapter, run)
     ffn = text[text.index("### ffn gate") :].split("###")[1]
     assert not CLOSED.search(ffn)
     assert "1 + g" in text
@@ -69,14 +75,12 @@ def test_no_word_of_closed_gates(tmp_path: Path, kinds: tuple[str, ...], level: 
     if len(kinds) == 2:  # nothing is left of the words of a gate that acts as g
         assert not CLOSED.search(text.replace("−1 leaves it out", ""))
         assert not CLOSED.search(" ".join(reasons))
-    assert "or the branch unchanged" in what_gates_cannot_say(summary).text
+    assert "or the branch unchanged" in text_of(limits_chapter, run)
 
 
 def test_gates_that_act_as_g_keep_their_words(tmp_path: Path) -> None:
     run = film_run(tmp_path / "run", film_manifest(), 0.01)
-    summary = summarise(run)
-    spread = spread_over_videos(summary.per_sample, videos_of(run.samples.collect()))
-    text = what_gates_say(summary, spread).text
+    text = text_of(saying_chapter, run)
     assert "a gate at 0 leaves it out" in text
     assert "1 + g" not in text
     assert "nearly closed" in text
@@ -84,11 +88,7 @@ def test_gates_that_act_as_g_keep_their_words(tmp_path: Path) -> None:
 
 def test_an_audio_gate_of_film_lets_the_audio_in(tmp_path: Path) -> None:
     run = film_run(tmp_path / "run", film_manifest("attention"), 0.01)
-    summary, queries = summarise(run), run.samples.collect()
-    videos = videos_of(queries)
-    spread = spread_over_videos(summary.per_sample, videos)
-    context = Context(run, summary, spread, queries, videos, ())
-    text = answers(summary, spread, context.relations.levels).text
+    text = text_of(answers_chapter, run)
     assert "enters whatever the gate is (it multiplies by 1 + g)" in text
     assert not CLOSED.search(text.split("What cannot")[0])
 

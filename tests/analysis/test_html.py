@@ -12,15 +12,15 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from gatescope.analysis import Section, summarise
-from gatescope.analysis.context import Context
-from gatescope.analysis.overview.answers import answers
+from gatescope.analysis import Section
+from gatescope.analysis.overview.answers import answers_chapter
+from gatescope.analysis.relations.relations import relations_of
+from gatescope.analysis.report.context import Context
 from gatescope.analysis.report.html.markup import inline_html, to_html
 from gatescope.analysis.report.html.page import LIMIT, page
 from gatescope.analysis.report.html.payload import MOST_LISTED_SAMPLES, payload, shown_number, to_script
 from gatescope.analysis.report.html.pictures import data_uris
 from gatescope.analysis.report.markdown import number, plain
-from gatescope.analysis.statistics.videos import spread_over_videos, videos_of
 
 from .runs import Gates, random_gates, write_run
 
@@ -34,17 +34,14 @@ def noise(size: int) -> bytes:
 
 
 def context_of(folder: Path, gates: Gates) -> Context:
-    run = write_run(folder, gates)
-    summary, queries = summarise(run), run.samples.collect()
-    videos = videos_of(queries)
-    return Context(run, summary, spread_over_videos(summary.per_sample, videos), queries, videos, ())
+    return Context(write_run(folder, gates))
 
 
 def test_a_page_of_five_thousand_samples_keeps_to_its_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = context_of(tmp_path / "run", random_gates(1, 4, clips=2))
-    summary, levels = context.summary, context.relations.levels
+    summary, levels = context.summary, context.once(relations_of).levels
     names = [f"q{place}" for place in range(MOST_LISTED_SAMPLES + 1)]
     many = summary.per_sample.drop("sample_id").join(pl.DataFrame({"sample_id": names}), how="cross")
     queries = pl.DataFrame({"sample_id": names, "qid": names, "vid": names, "clips": 75})
@@ -53,11 +50,11 @@ def test_a_page_of_five_thousand_samples_keeps_to_its_size(
     assert "hold 5,000 of 5,001 queries" in found.left_out[0]
     assert "5,000 queries are cut after 100 characters" in found.left_out[1]
     section = Section("Pictures", "", {"a.png": noise(400)})
-    text = page([section], found, levels, title="Title", subtitle="", warnings=[])
+    text = page([], [section], found, levels, title="Title", subtitle="", warnings=[])
     assert len(text.encode()) < LIMIT
     assert "data:image/png" in text
     monkeypatch.setattr("gatescope.analysis.report.html.page.LIMIT", 1_000_000)
-    text = page([section], found, levels, title="Title", subtitle="", warnings=[])
+    text = page([], [section], found, levels, title="Title", subtitle="", warnings=[])
     assert "1 figure is a file beside this page: a.png." in text
 
 
@@ -129,5 +126,6 @@ def test_short_answers_name_unusual_samples_and_few_videos(tmp_path: Path) -> No
 
 
 def short_answers(folder: Path, gates: Gates) -> str:
-    context = context_of(folder, gates)
-    return answers(context.summary, context.spread, context.relations.levels).text
+    section = answers_chapter(context_of(folder, gates))
+    assert section is not None
+    return section.text

@@ -10,8 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from gatescope.analysis import analyze_run
-from gatescope.analysis.context import AnalysisOptions
 from gatescope.analysis.evaluation.ground_truth import read_ground_truth
+from gatescope.analysis.report.context import AnalysisOptions
 from gatescope.analysis.timelines.exemplars import Exemplar
 from gatescope.analysis.timelines.timeline import timelines
 from gatescope.runtime.runs.from_log import import_log

@@ -15,9 +15,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from gatescope.analysis import GateAnalyzer, analyze_run, statistic
-from gatescope.analysis.context import AnalysisOptions
 from gatescope.analysis.plugins import registry
 from gatescope.analysis.plugins.loading import load_plugins
+from gatescope.analysis.report.context import AnalysisOptions
 from gatescope.analysis.statistics.bootstrap import VideoBootstrap
 from gatescope.runtime import plugins as entry_points
 from gatescope.runtime.cli.main import main

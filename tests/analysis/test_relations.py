@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gatescope.analysis import analyze_run, summarise
-from gatescope.analysis.context import Context
-from gatescope.analysis.relations.clips import STRENGTHS, STRETCHES, GateKey
-from gatescope.analysis.relations.relations import Relations
+from gatescope.analysis import analyze_run
+from gatescope.analysis.relations.clips import STRENGTHS, STRETCHES, GateKey, clips_of
+from gatescope.analysis.relations.relations import Relations, relations_of
+from gatescope.analysis.relations.strength import strength_of
+from gatescope.analysis.report.context import Context
 from gatescope.analysis.statistics.bootstrap import VideoBootstrap
-from gatescope.analysis.statistics.videos import spread_over_videos, videos_of
 from gatescope.runtime.runs.reader import Run
 
 from .runs import Gates, manifest_of, random_gates, write_run
@@ -24,9 +24,7 @@ KEYS = [GateKey(layer, kind) for kind in ("attention", "ffn") for layer in (0, 1
 
 
 def context_of(run: Run) -> Context:
-    summary, queries = summarise(run), run.samples.collect()
-    videos = videos_of(queries)
-    return Context(run, summary, spread_over_videos(summary.per_sample, videos), queries, videos, ())
+    return Context(run)
 
 
 def row(frame: pl.DataFrame, **keys: object) -> dict[str, float]:
@@ -45,8 +43,8 @@ def test_correlations_are_numpys(tmp_path: Path, channels: int) -> None:
     gates = random_gates(8, 2, clips=9, channels=channels)
     videos = {name: f"v{int(name) // 2}" for name in gates}
     context = context_of(write_run(tmp_path / "run", gates, videos=videos))
-    assert context.clips.keys == tuple(KEYS)
-    pairs = context.relations.pairs
+    assert context.once(clips_of).keys == tuple(KEYS)
+    pairs = context.once(relations_of).pairs
     bootstrap = VideoBootstrap([videos[name] for name in gates])
     for one, other in ((0, 1), (2, 3), (0, 2), (1, 3)):
         found = row(
@@ -84,7 +82,7 @@ def test_course_and_contribution(tmp_path: Path) -> None:
         for name, own in gates.items()
     }
     run = write_run(tmp_path / "run", gates, contributions=contributions)
-    relations = context_of(run).relations
+    relations = context_of(run).once(relations_of)
     found = relations.course.filter(layer=1, gate="ffn")
     stretches = np.stack([course(gates, name, GateKey(1, "ffn")).reshape(STRETCHES, 2) for name in gates])
     np.testing.assert_allclose(found["mean"], stretches.mean(axis=(0, 2)), atol=1e-6)
@@ -116,9 +114,9 @@ def test_gates_against_audio_strength(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", gates, audio=str(tmp_path / "pann"))
     strength = strengths_of(tmp_path / "pann", run, 30)
     context = context_of(run)
-    assert not context.strength.lacking
+    assert not context.once(strength_of).lacking
     key = GateKey(1, "attention")
-    found = row(context.relations.strength, layer=1, gate="attention")
+    found = row(context.once(relations_of).strength, layer=1, gate="attention")
     over_clips = [np.corrcoef(course(gates, name, key), strength[f"v-{name}"])[0, 1] for name in gates]
     assert found["over_clips"] == pytest.approx(np.mean(over_clips), abs=1e-5)
     between = np.corrcoef(
@@ -126,7 +124,7 @@ def test_gates_against_audio_strength(tmp_path: Path) -> None:
         [strength[f"v-{name}"].mean() for name in gates],
     )[0, 1]
     assert found["over_samples"] == pytest.approx(between, abs=1e-5)
-    tenths = context.relations.by_strength.filter(layer=1, gate="attention")
+    tenths = context.once(relations_of).by_strength.filter(layer=1, gate="attention")
     assert tenths.height == STRENGTHS and tenths["strength"].is_sorted()
 
 
@@ -134,7 +132,7 @@ def test_global_gates_have_a_strength_between_samples_only(tmp_path: Path) -> No
     gates = random_gates(5, 2, clips=1)
     run = write_run(tmp_path / "run", gates, manifest=manifest_of("global", 2), audio=str(tmp_path / "pann"))
     strength = strengths_of(tmp_path / "pann", run, 75)
-    relations = context_of(run).relations
+    relations = context_of(run).once(relations_of)
     found = row(relations.strength, layer=0, gate="ffn")
     means = [float(own["ffn"][0, 0, 0]) for own in gates.values()]
     assert np.isnan(found["over_clips"])
@@ -147,7 +145,7 @@ def test_global_gates_have_a_strength_between_samples_only(tmp_path: Path) -> No
 def test_audio_that_is_gone_or_unreadable_is_named(tmp_path: Path) -> None:
     gates = random_gates(4, 1, clips=5)
     gone = context_of(write_run(tmp_path / "gone", gates, audio=str(tmp_path / "nowhere")))
-    assert "not where the run took them from" in gone.strength.lacking
+    assert "not where the run took them from" in gone.once(strength_of).lacking
     run = write_run(tmp_path / "run", gates, audio=str(tmp_path / "pann"))
     strengths_of(tmp_path / "pann", run, 5)
     (tmp_path / "pann" / "v-1000.npy").write_bytes(b"broken")
@@ -178,7 +176,7 @@ def test_constant_and_missing_gates_are_correlated_with_nothing(tmp_path: Path) 
     gates["1001"]["ffn"][1, 2:4] = np.nan
     gates["1002"]["ffn"][1] = np.nan
     run = write_run(tmp_path / "run", gates)
-    relations: Relations = context_of(run).relations
+    relations: Relations = context_of(run).once(relations_of)
     constant = row(relations.pairs, layer=0, gate="attention", other_layer=1, other_gate="attention")
     assert np.isnan(constant["over_clips"]) and np.isnan(constant["over_samples"])
     kept = [course(gates, "1001", key)[[0, 1, 4, 5]] for key in (GateKey(0, "ffn"), GateKey(1, "ffn"))]
@@ -193,10 +191,10 @@ def test_constant_and_missing_gates_are_correlated_with_nothing(tmp_path: Path) 
 
 def test_queries_that_share_a_video_do_not_narrow_intervals(tmp_path: Path) -> None:
     gates = random_gates(6, 1, clips=5)
-    once = context_of(write_run(tmp_path / "once", gates)).relations.levels
+    once = context_of(write_run(tmp_path / "once", gates)).once(relations_of).levels
     copies = {f"{name}-{copy}": own for name, own in gates.items() for copy in range(4)}
     videos = {name: name.split("-")[0] for name in copies}
-    often = context_of(write_run(tmp_path / "often", copies, videos=videos)).relations.levels
+    often = context_of(write_run(tmp_path / "often", copies, videos=videos)).once(relations_of).levels
     for name in ("mean", "mean_low", "mean_high"):
         np.testing.assert_allclose(once[name], often[name], atol=1e-12)
 

@@ -12,10 +12,10 @@ import pytest
 from matplotlib.image import imread
 
 from gatescope.analysis import AnalysisResult, analyze_run, compare_runs, summarise
-from gatescope.analysis.context import AnalysisOptions
 from gatescope.analysis.evaluation.evaluate import evaluate_run
 from gatescope.analysis.figures.sample import SamplePicture, sample_figure
 from gatescope.analysis.figures.style import png
+from gatescope.analysis.report.context import AnalysisOptions
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.errors import UsageError
 from gatescope.runtime.runs.reader import Run

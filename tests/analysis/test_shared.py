@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from gatescope.analysis.analyze import analyze_run
 from gatescope.analysis.comparison.compare import compare_runs
-from gatescope.analysis.context import AnalysisOptions
+from gatescope.analysis.report.context import AnalysisOptions
 from gatescope.analysis.report.html.markup import to_html
 from gatescope.analysis.report.markdown import shared_name, without_folders
 from gatescope.runtime.gates.certificate import Certificate, Verification

@@ -14,10 +14,15 @@ from gatescope.analysis import summarise
 from gatescope.analysis.evaluation.ground_truth import read_ground_truth
 from gatescope.analysis.figures.style import png
 from gatescope.analysis.figures.timeline import timeline_figure
-from gatescope.analysis.timelines.chapter import timelines_section
-from gatescope.analysis.timelines.exemplars import MOST, choose_exemplars
+from gatescope.analysis.report.context import AnalysisOptions, Context
+from gatescope.analysis.timelines.chapter import timelines_chapter
+from gatescope.analysis.timelines.exemplars import (
+    MOST,
+    choose_exemplars,
+    exemplars_of,
+    unusual_samples,
+)
 from gatescope.analysis.timelines.timeline import timelines
-from gatescope.analysis.timelines.unusual import unusual_samples
 
 from .runs import random_gates, write_run
 
@@ -126,11 +131,10 @@ def test_a_timeline_is_what_the_run_holds(tmp_path: Path, clips: int, channels: 
 
 def test_the_chapter_names_what_it_shows(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", random_gates(8, 1, clips=3))
-    summary, samples = summarise(run), run.samples.collect()
-    chosen = choose_exemplars(samples, summary.per_sample)
-    drawn = list(timelines(run, samples, chosen, {chosen[0].qid: "a|b <i>"}))
-    section = timelines_section(drawn, summary.ranges)
+    annotations = tmp_path / "val.jsonl"
+    first = Context(run).once(exemplars_of)[0].qid
+    annotations.write_text(json.dumps({"qid": first, "vid": "v", "query": "a|b <i>", "duration": 6}))
+    section = timelines_chapter(Context(run, AnalysisOptions(annotations=annotations)))
     assert section is not None
     assert len(section.figures) == 6
     assert "a\\|b &lt;i&gt;" in section.text
-    assert timelines_section([], summary.ranges) is None

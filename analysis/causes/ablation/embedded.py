@@ -10,21 +10,22 @@ from typing import Any, cast
 
 from ....runtime.errors import UsageError
 from ....runtime.runs.reader import Run
-from ...context import Context
+from ...report.chapter import chapter
+from ...report.context import Context
 from ...report.markdown import plain, shared_name
 from ...report.section import Section
 from .plan import DOCUMENT, REPORT
 
-TITLE = "What the gates cause"
-
 _LONGEST = 1000
 
 
+@chapter("What the gates cause", check=lambda context: context.once(_verdicts))
 def causes_chapter(context: Context) -> Section | None:
     """The verdicts of the ablation that was given, else how to get one; None for the run of a live model."""
-    verdicts = _verdicts(context.run, context.options.ablation)
+    verdicts = context.once(_verdicts)
     if verdicts is None:
-        return None if context.run.manifest.format == "live" else Section(TITLE, _how(context.run))
+        live = context.run.manifest.format == "live"
+        return None if live else Section(causes_chapter.heading, _how(context.run))
     folder = context.options.ablation
     assert folder is not None
     lines = [*verdicts["lines"], *(f"Subset {name}: {told}" for name, told in verdicts["subsets"].items())]
@@ -36,12 +37,12 @@ def causes_chapter(context: Context) -> Section | None:
     ]
     if warnings := [one for one in verdicts["warnings"] if one not in context.warnings]:
         blocks.append("\n".join(f"- ⚠ {plain(one, _LONGEST)}" for one in warnings))
-    return Section(TITLE, "\n\n".join(blocks), document={"ablation": verdicts})
+    return Section(causes_chapter.heading, "\n\n".join(blocks), document={"ablation": verdicts})
 
 
 def causes_answer(context: Context) -> str | None:
     """The same in the words of one answer; None where nothing was measured."""
-    verdicts = _verdicts(context.run, context.options.ablation)
+    verdicts = context.once(_verdicts)
     return None if verdicts is None else " ".join(plain(line, _LONGEST) for line in verdicts["lines"])
 
 
@@ -75,8 +76,9 @@ def read_verdicts(run: Run, folder: Path) -> dict[str, Any]:
     }
 
 
-def _verdicts(run: Run, folder: Path | None) -> dict[str, Any] | None:
-    return None if folder is None else read_verdicts(run, folder)
+def _verdicts(context: Context) -> dict[str, Any] | None:
+    folder = context.options.ablation
+    return None if folder is None else read_verdicts(context.run, folder)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -11,7 +11,6 @@ from pathlib import Path, PurePath
 
 import polars as pl
 
-from ...overview.answers import TITLE as ANSWERS
 from ...overview.answers import interval
 from ..markdown import plain, table
 from ..section import Section
@@ -27,7 +26,8 @@ _NAMED = 10
 
 
 def page(
-    sections: Sequence[Section],
+    first: Sequence[Section],
+    chapters: Sequence[Section],
     payload: Payload,
     levels: pl.DataFrame,
     *,
@@ -35,11 +35,14 @@ def page(
     subtitle: str,
     warnings: Sequence[str],
 ) -> str:
-    """The whole page. ``title``, ``subtitle`` and ``warnings`` are plain text; ``levels`` see ``payload``.
+    """The whole page: the text of ``first`` on the first screen, then ``chapters``.
+
+    ``title``, ``subtitle`` and ``warnings`` are plain text; ``levels`` see ``payload``.
 
     Figures take what room the data leave below :data:`LIMIT`; those that find none are named on the page.
     """
     style, script = _own("report.css"), _own("report.js")
+    sections = [*first, *chapters]
     figures = {name: png for section in sections for name, png in section.figures.items()}
     data = to_script(payload.data)
     texts = sum(len(section.text.encode()) for section in sections)
@@ -57,14 +60,12 @@ def page(
         "STYLE": style,
         "WARNINGS": _warnings(warnings),
         "NUMBERS": to_html(_numbers(levels)),
-        "ANSWERS": "".join(to_html(one.text) for one in sections if one.title == ANSWERS),
+        "ANSWERS": "".join(to_html(one.text) for one in first),
         "CONTENTS": "".join(
             f'<li><a href="#chapter-{place}">{inline_html(one.title)}</a></li>'
-            for place, one in enumerate(_chapters(sections), start=1)
+            for place, one in enumerate(chapters, start=1)
         ),
-        "CHAPTERS": "".join(
-            _chapter(place, one, pictures) for place, one in enumerate(_chapters(sections), start=1)
-        ),
+        "CHAPTERS": "".join(_chapter(place, one, pictures) for place, one in enumerate(chapters, start=1)),
         "LEFTOUT": "".join(f"<li>{escape(one)}</li>" for one in left_out) or "<li>Nothing.</li>",
         "DATA": data,
         "SCRIPT": script,
@@ -76,10 +77,6 @@ def page(
 def _own(name: str) -> str:
     """A file that lies beside this one; installed packages have it too."""
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
-
-
-def _chapters(sections: Sequence[Section]) -> list[Section]:
-    return [section for section in sections if section.title != ANSWERS]
 
 
 def _policy(style: str, script: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..runtime.runs.reader import Run
+from ...runtime.runs.reader import Run
 
 #: Told how many steps are done, and how many there will be as far as is known.
 Progress = Callable[[int, int], object]

@@ -9,13 +9,15 @@ from ...runtime.errors import DatasetError, UsageError
 from ...runtime.gates.certificate import Verification
 from ...runtime.gates.manifest import Manifest
 from ...runtime.inspection.batching import effect_in_words, matters
+from ...runtime.runs.predictions import read_predictions
 from ...runtime.session.model_file import file_sha256
-from ..context import Context
+from ..evaluation.evaluate import Evaluation, evaluate
+from ..evaluation.known import evaluation_of, truth_of
+from ..evaluation.metrics import short_metric
+from ..report.chapter import chapter
+from ..report.context import Context
 from ..report.markdown import counted, number, plain, shared_name, table
 from ..report.section import Section
-from .metrics import short_metric
-
-TITLE = "Training's numbers and this run's"
 
 _SHOWN = (
     "MR-full-mAP",
@@ -28,6 +30,30 @@ _SHOWN = (
 )
 
 
+def _check(context: Context) -> None:
+    """See that the file that was given is the one that the model was verified with, where it was.
+
+    Raises :class:`~gatescope.runtime.errors.UsageError` where it is another, and
+    :class:`~gatescope.runtime.errors.DatasetError` where it cannot be read.
+    """
+    given = context.options.training_predictions
+    if given is None:
+        return
+    verified = _verification(context.run.manifest)
+    try:
+        sha256 = file_sha256(given)
+    except OSError as error:
+        raise DatasetError(f"{given} cannot be read", received=error.strerror or str(error)) from error
+    if verified is not None and sha256 != verified.predictions_sha256:
+        raise UsageError(
+            f"{given} is not the file that this run's model was verified with",
+            received=f"SHA-256 {sha256[:12]}…",
+            expected=f"{verified.predictions}, SHA-256 {verified.predictions_sha256[:12]}…",
+            fix="give that file",
+        )
+
+
+@chapter("Training's numbers and this run's", check=_check)
 def training_chapter(context: Context) -> Section | None:
     """Both columns and what they are for; None where the run was never compared with training.
 
@@ -49,7 +75,7 @@ def training_chapter(context: Context) -> Section | None:
         "verified_samples": verified.samples if verified else None,
         "metrics": {metric: {"training": theirs, "run": ours} for metric, (theirs, ours) in both.items()},
     }
-    return Section(TITLE, "\n\n".join(blocks), document={"training": document})
+    return Section(training_chapter.heading, "\n\n".join(blocks), document={"training": document})
 
 
 def training_answer(context: Context) -> str | None:
@@ -84,29 +110,32 @@ def _verification(manifest: Manifest) -> Verification | None:
     return None if manifest.certificate is None else manifest.certificate.verification
 
 
-def check_given(given: Path, manifest: Manifest) -> None:
-    """See that ``given`` is the file that the model was verified with, where it was.
+def _training(context: Context) -> Evaluation | None:
+    """How good training's own predictions are for the queries of the run's evaluation; None without either.
 
-    Raises :class:`~gatescope.runtime.errors.UsageError` where it is another, and
-    :class:`~gatescope.runtime.errors.DatasetError` where it cannot be read.
+    Raises :class:`~gatescope.runtime.errors.DatasetError` where they lack some of these queries.
     """
-    verified = _verification(manifest)
-    try:
-        sha256 = file_sha256(given)
-    except OSError as error:
-        raise DatasetError(f"{given} cannot be read", received=error.strerror or str(error)) from error
-    if verified is not None and sha256 != verified.predictions_sha256:
-        raise UsageError(
-            f"{given} is not the file that this run's model was verified with",
-            received=f"SHA-256 {sha256[:12]}…",
-            expected=f"{verified.predictions}, SHA-256 {verified.predictions_sha256[:12]}…",
-            fix="give that file",
+    path, truth, own = (
+        context.options.training_predictions,
+        context.once(truth_of),
+        context.once(evaluation_of),
+    )
+    if path is None or truth is None or own is None:
+        return None
+    mine = set(own.per_query["qid"].to_list())
+    lines = [line for line in read_predictions(path) if str(line["qid"]) in mine]
+    if len(lines) < len(mine):
+        raise DatasetError(
+            f"{path} has no predictions for {len(mine) - len(lines)} of the run's queries",
+            expected="predictions for every query of the run",
+            fix="give the file that was made for these annotations",
         )
+    return evaluate(lines, truth, allow_missing=True)
 
 
 def _both(context: Context) -> dict[str, tuple[float | None, float | None]]:
     """By metric, training's file and this run on the same queries; empty without file or ground truth."""
-    theirs, own = context.training, context.evaluation
+    theirs, own = context.once(_training), context.once(evaluation_of)
     if theirs is None or own is None:
         return {}
     before: dict[str, Any] = theirs.metrics["brief"]
@@ -152,7 +181,7 @@ def _purpose(context: Context, *, has_both: bool) -> str:
         "come in training's batches. `gatescope report --batching reference` gives training's numbers "
         "throughout, gates included."
     )
-    if not has_both and context.evaluation is not None:
+    if not has_both and context.once(evaluation_of) is not None:
         text += (
             " Give training's predictions to have both columns: "
             "`gatescope analyze --training-predictions FILE`."

@@ -1,0 +1,1 @@
+"""The chapter that sets a run next to what training evaluated."""
