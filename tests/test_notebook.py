@@ -165,14 +165,14 @@ def test_figures_are_made_in_one_place() -> None:
     assert type(style.new_figure(1, 1)) is style.Figure
 
 
-def test_the_readmes_snippet_shows_a_picture_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (ROOT / "README.md").read_text()
-    snippet = text.split("In a notebook the figures work alone")[1].split("```python")[1].split("```")[0]
+def test_the_snippet_of_the_page_shows_a_picture_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "analyze.md").read_text(encoding="utf-8")
+    snippet = text.split("## Figures in a notebook")[1].split("```python")[1].split("```")[0]
     *lines, last = ast.parse(snippet.replace('"run/"', repr(str(run.path)))).body
     scope: dict[str, Any] = {}
-    exec(compile(ast.Module(lines, []), "README.md", "exec"), scope)
+    exec(compile(ast.Module(lines, []), "analyze.md", "exec"), scope)
     assert isinstance(last, ast.Expr)
-    figure = eval(compile(ast.Expression(last.value), "README.md", "eval"), scope)
+    figure = eval(compile(ast.Expression(last.value), "analyze.md", "eval"), scope)
     assert figure._repr_png_().startswith(b"\x89PNG")
     assert not Gcf.figs  # pyplot would show it a second time, at the end of the cell
 

@@ -42,7 +42,7 @@ def sources(copy: Path, *folders: str) -> Path:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel and the sdist, built from a copy of the tree."""
     folder = tmp_path_factory.mktemp("built")
-    copy = sources(folder / "copy", *FOLDERS.values(), "tests", ".ci")
+    copy = sources(folder / "copy", *FOLDERS.values(), "tests", "docs", ".ci")
     command = [sys.executable, "-c", BUILD, str(folder)]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -119,17 +119,26 @@ def test_the_sdist_can_be_tested(built: Path) -> None:
         for path in (ROOT / "tests").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    wanted = {"CHANGELOG.md", "LICENSE", "Makefile", "README.md", "constraints.txt", ".ci/run"}
-    assert tests | wanted <= names
+    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.*")}
+    files = {"LICENSE", "Makefile", "constraints.txt", ".ci/run"}
+    assert tests | pages | files | {"CHANGELOG.md", "README.md", "README.ko.md"} <= names
     assert not [name for name in names if name.endswith(".pyc")]
 
 
 AUTHOR = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org")
 
 
-def install_lines() -> list[str]:
-    chapter = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## Install\n")[1].split("\n## ")[0]
+def install_lines(readme: str = "README.md") -> list[str]:
+    chapter = (ROOT / readme).read_text(encoding="utf-8").split("\n## ")[1]
     return [line.strip() for line in re.findall(r"^    (pip install .*)$", chapter, re.MULTILINE)]
+
+
+def test_all_pages_on_installing_have_the_same_lines() -> None:
+    wanted = [line.partition("#")[0].strip() for line in install_lines()]
+    assert [line.partition("#")[0].strip() for line in install_lines("README.ko.md")] == wanted
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    assert wanted
+    assert [line for line in wanted if line not in page] == []
 
 
 @pytest.mark.parametrize("line", install_lines())

@@ -25,7 +25,7 @@ from gatescope.runtime.errors import GatescopeError, UsageError
 
 from .runs import random_gates, write_run
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
 HEAD = "from gatescope.analysis import figure, statistic\nfrom matplotlib.figure import Figure\n"
 
 
@@ -61,7 +61,7 @@ def values_of(folder: Path) -> list[dict[str, str]]:
 
 
 def test_the_readmes_entropy_is_a_plugin_as_it_stands(tmp_path: Path, capsys: Any) -> None:
-    code = next(one for one in re.findall(r"```python\n(.*?)```", README, re.S) if "@statistic" in one)
+    code = next(one for one in re.findall(r"```python\n(.*?)```", PAGE, re.S) if "@statistic" in one)
     entropy = code.split("@figure")[0]
     assert len(entropy.strip().splitlines()) < 15
     path = tmp_path / "my_metrics.py"

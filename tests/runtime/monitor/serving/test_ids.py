@@ -1,4 +1,4 @@
-"""ids= names videos: the README's example, and what is said where queries are given for them."""
+"""ids= names videos: the example of docs/monitor.md, and what is said where queries are given for them."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from gatescope.runtime.monitor.serving.worker import Worker
 
 from ...tiny_model import tiny_batch, tiny_manifest, tiny_model
 
-README = (Path(__file__).parents[4] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[4] / "docs" / "monitor.md").read_text(encoding="utf-8")
 MANIFEST = tiny_manifest()
 MODEL = WatchedModel.of(MANIFEST)
 Gates = dict[str, np.ndarray]
 QUIET = MonitorSettings(poll_seconds=0.01, log=LogSettings(seal=False))
 
 
-def test_the_readmes_example_runs_for_both_kinds_of_session(
+def test_the_example_of_the_page_runs_for_both_kinds_of_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [snippet] = [
-        code for code in re.findall(r"```python\n(.*?)```", README, re.S) if "MonitoredSession(" in code
+        code for code in re.findall(r"```python\n(.*?)```", PAGE, re.S) if "MonitoredSession(" in code
     ]
     monkeypatch.chdir(tmp_path)
     tiny_model(Path("model.onnx"))
