@@ -20,7 +20,7 @@ CONDITIONS ?=
 MATRIX_ARGS ?=
 GALLERY ?=
 
-.PHONY: demo test quick check format clean setup bench bench-rewrites bench-precision bench-cuda bench-smoke torture conditions matrix gallery
+.PHONY: demo test quick check format clean setup bench bench-rewrites bench-precision bench-cuda bench-smoke torture conditions matrix docs gallery
 
 setup: $(STAMP)
 
@@ -71,6 +71,9 @@ torture: $(STAMP)  ## every promise of the monitor at full size; about an hour. 
 
 matrix: $(STAMP)  ## export, run and verify under every release of torch; builds 5 GB each. MATRIX_ARGS: --only, --python
 	$(BIN)/python -m tests.matrix $(MATRIX_ARGS)
+
+docs: $(STAMP)  ## the generated pages of docs/: the command reference in both languages, schemas, tables
+	$(BIN)/python -m tests.documents
 
 gallery: $(STAMP)  ## the pictures of docs/gallery/, from a demo made for them; three minutes. GALLERY: a full demo's folder
 	$(BIN)/python -m tests.documents.gallery $(GALLERY)

@@ -1,0 +1,26 @@
+"""Which pages are generated, and from what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .reference import ENGLISH, korean, reference
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+
+
+def generated() -> dict[Path, str]:
+    """The content of every generated file, by its path."""
+    return {
+        DOCS / "commands.md": reference(ENGLISH),
+        DOCS / "ko" / "commands.md": reference(korean()),
+    }
+
+
+def stale() -> list[str]:
+    """Generated files that are missing or are not what would be written now."""
+    return [
+        str(path)
+        for path, content in generated().items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != content
+    ]
