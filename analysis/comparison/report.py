@@ -10,7 +10,7 @@ import polars as pl
 
 from ...runtime.runs.reader import Run
 from ..evaluation.metrics import short_metric
-from ..report.markdown import number, plain, shared_name, table
+from ..report.markdown import estimate, number, plain, shared_name, signed_number, table
 from ..statistics.bootstrap import FEW_VIDEOS, LEVEL, RESAMPLES
 
 COMPARISON_FIGURE = "run_comparison.png"
@@ -69,7 +69,7 @@ def _verdict(name: str, first: str, gates: pl.DataFrame, metrics: pl.DataFrame) 
             continue
         digits = 2 if noun == "metrics" else 3
         named = [
-            f"{_what(row)} {_signed(row['difference'], digits)}"
+            f"{_what(row)} {signed_number(row['difference'], digits)}"
             for row in apart.head(_NAMED).iter_rows(named=True)
         ]
         told.append(f"{apart.height} of {own.height} {noun} differ, most {', '.join(named)}")
@@ -135,23 +135,12 @@ def _cells(names: Sequence[str], own: pl.DataFrame, digits: int) -> list[str]:
         if row is None:
             cells.append("–")
             continue
-        cell = f"{number(row['value'], digits)}{_interval(row['low'], row['high'], digits)}"
+        cell = estimate(row["value"], row["low"], row["high"], digits)
         if row["difference"] is not None:
-            mark = "**" if row["told_apart"] else ""
-            low, high = row["difference_low"], row["difference_high"]
-            around = f" ({_signed(low, digits)} to {_signed(high, digits)})" if low == low else ""
-            cell += f"<br>{mark}{_signed(row['difference'], digits)}{mark}{around}"
+            low, high, bold = row["difference_low"], row["difference_high"], row["told_apart"]
+            cell += f"<br>{estimate(row['difference'], low, high, digits, sign=True, bold=bold)}"
         cells.append(cell)
     return cells
-
-
-def _interval(low: float, high: float, digits: int) -> str:
-    return f" ({number(low, digits)} to {number(high, digits)})" if low == low else ""
-
-
-def _signed(value: float, digits: int) -> str:
-    text = number(value, digits)
-    return f"+{text}" if value > 0 and text[0].isdigit() and float(text) else text
 
 
 def _settings(names: Sequence[str], settings: Sequence[tuple[str, tuple[str, ...]]]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from ..report.markdown import counted
+from ..report.markdown import counted, interval
 from ..statistics.bootstrap import BOOTSTRAP_SEED, FEW_VIDEOS, LEVEL, RESAMPLES
 from .evaluate import Evaluation
 from .intervals import metric_intervals, subset_metrics
@@ -121,9 +121,7 @@ def _value(value: float) -> str:
 
 
 def _interval(low: float, high: float, *, signed: bool = False) -> str:
-    if low != low:
-        return "[no interval]"
-    return f"[{low:+.2f}, {high:+.2f}]" if signed else f"[{low:.2f}, {high:.2f}]"
+    return interval(low, high, 2, sign=signed) or "[no interval]"
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> str:

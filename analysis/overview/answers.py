@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import polars as pl
 
 from ...runtime.statistics.limits import NEAR_ZERO
@@ -11,7 +9,7 @@ from ..causes.ablation.embedded import causes_answer
 from ..relations.relations import relations_of
 from ..report.chapter import chapter
 from ..report.context import Context
-from ..report.markdown import counted, number, percent, plain
+from ..report.markdown import counted, estimate_of, number, percent, plain
 from ..report.section import Section
 from ..statistics.bootstrap import FEW_VIDEOS
 from ..statistics.summary import GateSummary
@@ -43,14 +41,6 @@ def answers_chapter(context: Context) -> Section:
     return Section(answers_chapter.heading, "\n".join(lines))
 
 
-def interval(row: dict[str, Any], of: str) -> str:
-    """``0.161 [0.150, 0.172]``; without videos enough for an interval the estimate alone."""
-    low, high = row[f"{of}_low"], row[f"{of}_high"]
-    if low is None or low != low:
-        return number(row[of])
-    return f"{number(row[of])} \\[{number(low)},\u00a0{number(high)}\\]"
-
-
 def _used(summary: GateSummary, audio: str, own: pl.DataFrame) -> str:
     row = summary.overall.row(by_predicate=pl.col("gate") == audio, named=True)
     if row["count"] == 0:
@@ -66,7 +56,7 @@ def _used(summary: GateSummary, audio: str, own: pl.DataFrame) -> str:
         verdict = "enters"
     text = (
         f"As far as gates show it, audio {verdict}: the {plain(audio)} gate has a mean \\|g\\| of "
-        f"{interval(whole, 'mean_abs')} and a mean of {interval(whole, 'mean')}; "
+        f"{estimate_of(whole, 'mean_abs')} and a mean of {estimate_of(whole, 'mean')}; "
         f"{percent(row['share_near_zero'])} of its values are near 0, "
         f"{percent(row['share_saturated'])} saturated"
     )
@@ -82,12 +72,12 @@ def _layers(own: pl.DataFrame, *, film: bool) -> str:
         return "Nothing can be said."
     rows = layers.to_dicts()
     if len(rows) == 1:
-        return f"There is one layer; its mean \\|g\\| is {interval(rows[0], 'mean_abs')}."
+        return f"There is one layer; its mean \\|g\\| is {estimate_of(rows[0], 'mean_abs')}."
     most, second, least = rows[0], rows[1], rows[-1]
     text = (
         f"Its gate is {'largest' if film else 'widest open'} in layer {most['layer']}, mean \\|g\\| "
-        f"{interval(most, 'mean_abs')}, and "
-        f"least in layer {least['layer']}, {interval(least, 'mean_abs')}."
+        f"{estimate_of(most, 'mean_abs')}, and "
+        f"least in layer {least['layer']}, {estimate_of(least, 'mean_abs')}."
     )
     subtracted = [str(row["layer"]) for row in rows if row["mean_high"] < 0]
     if subtracted:

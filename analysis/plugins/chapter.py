@@ -10,7 +10,7 @@ import polars as pl
 
 from ..report.chapter import chapter
 from ..report.context import Context
-from ..report.markdown import counted, number, plain, table, without_folders
+from ..report.markdown import counted, estimate, number, plain, table, without_folders
 from ..report.section import Section
 from ..statistics.bootstrap import VideoBootstrap
 from .compute import Failure, Values, compute_statistics, draw_plugin, statistics_frame
@@ -60,7 +60,7 @@ def value_lines(document: dict[str, Any]) -> list[str]:
     """The ``plugins`` entry of the statistics for the command line: one line a value."""
     return [
         f"{name}{'.' + key if key else ''}: mean {row['mean']:.4g}"
-        + (f" (95 % by video: {row['low']:.4g} to {row['high']:.4g})" if math.isfinite(row["low"]) else "")
+        + (f" [{row['low']:.4g}, {row['high']:.4g}], 95% by video" if math.isfinite(row["low"]) else "")
         for name, rows in document.get("statistics", {}).items()
         for key, row in rows.items()
     ]
@@ -110,13 +110,12 @@ def _text(
     if lines:
         blocks.append("\n".join(lines))
     if rows:
-        heads = ("statistic", "samples", "mean", "95 % interval", "std", "min", "max")
+        heads = ("statistic", "samples", "mean, 95% interval", "std", "min", "max")
         cells = [
             (
                 plain(row["column"]),
                 f"{row['samples']:,}",
-                number(row["mean"]),
-                _interval(row),
+                estimate(row["mean"], row["low"], row["high"]),
                 *(number(row[name]) for name in ("std", "min", "max")),
             )
             for own in rows.values()
@@ -130,10 +129,6 @@ def _text(
     if failures:
         blocks.append("\n".join(_failure_line(failure, samples) for failure in failures))
     return "\n\n".join(blocks)
-
-
-def _interval(row: dict[str, Any]) -> str:
-    return f"{number(row['low'])} to {number(row['high'])}" if math.isfinite(row["low"]) else "–"
 
 
 def _failure_line(failure: Failure, samples: int) -> str:

@@ -9,7 +9,7 @@ import polars as pl
 
 from ..evaluation.evaluate import Evaluation
 from ..evaluation.intervals import metric_intervals
-from ..report.markdown import counted, number, plain, table
+from ..report.markdown import counted, estimate, number, plain, table
 from ..statistics.bootstrap import FEW_VIDEOS, LEVEL, RESAMPLES, told_apart
 from .measures import Measure
 from .results import FAILING_IOU
@@ -23,13 +23,8 @@ def interval_of(row: dict[str, Any], name: str = "estimate", digits: int = 2, *,
     """An estimate and its interval, in bold where the interval can be believed and excludes ``centre``."""
     low_name, high_name = ("low", "high") if name == "estimate" else (f"{name}_low", f"{name}_high")
     value, low, high = row[name], row[low_name], row[high_name]
-    if value is None or value != value:
-        return "–"
-    text = number(value, digits)
-    if low is None or low != low:
-        return text
-    text = f"**{text}**" if told_apart(low, high, row["videos"], centre) else text
-    return f"{text} \\[{number(low, digits)}, {number(high, digits)}\\]"
+    bold = low is not None and low == low and told_apart(low, high, row["videos"], centre)
+    return estimate(value, low, high, digits, bold=bold)
 
 
 def place_cells(gate: str | None, layer: int | None) -> list[str]:

@@ -10,7 +10,7 @@ from ..figures.evolution import evolution_figure
 from ..figures.style import png
 from ..report.chapter import chapter
 from ..report.context import Context
-from ..report.markdown import counted, number, percent, plain, table
+from ..report.markdown import counted, estimate_of, number, percent, plain, table
 from ..report.section import Section
 from ..statistics.bootstrap import BOOTSTRAP_SEED, RESAMPLES
 from .relations import relations_of
@@ -43,11 +43,11 @@ def beside_means_chapter(context: Context) -> Section:
         [
             plain(row["gate"]),
             _layer(row["layer"]),
-            _interval(row, "mean"),
-            _interval(row, "mean_abs"),
+            estimate_of(row, "mean"),
+            estimate_of(row, "mean_abs"),
             percent(shares.get((row["layer"], row["gate"]))),
             number(entropy.get((row["layer"], row["gate"])), 2),
-            *([_interval(row, "contribution")] if measured else []),
+            *([estimate_of(row, "contribution")] if measured else []),
         ]
         for row in relations.levels.iter_rows(named=True)
     ]
@@ -132,7 +132,7 @@ def _pairs(pairs: pl.DataFrame) -> str:
     ).head(_MOST_PAIRS)
     rows = [
         [_named(row["gate"], row["layer"]), _named(row["other_gate"], row["other_layer"])]
-        + [_interval(row, name, 2) for name in ("over_samples", "over_clips")]
+        + [estimate_of(row, name, 2) for name in ("over_samples", "over_clips")]
         for row in strongest.iter_rows(named=True)
     ]
     left_out = known.height - strongest.height
@@ -164,8 +164,8 @@ def _strength(context: Context) -> list[str]:
         [
             plain(row["gate"]),
             _layer(row["layer"]),
-            _interval(row, "over_clips", 2),
-            _interval(row, "over_samples", 2),
+            estimate_of(row, "over_clips", 2),
+            estimate_of(row, "over_samples", 2),
         ]
         for row in known.iter_rows(named=True)
     ]
@@ -195,13 +195,6 @@ def _over_layers(spread: pl.DataFrame) -> pl.DataFrame:
 def _share_between(row: RelationRow) -> float | None:
     between, within = row["between"] ** 2, row["within"] ** 2
     return between / (between + within) if row["videos"] > 1 and between + within > 0 else None
-
-
-def _interval(row: RelationRow, name: str, digits: int = 3) -> str:
-    """``0.123 [0.100, 0.150]``; without brackets where there is no interval."""
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    text = number(row[name], digits)
-    return text if low != low else f"{text} \\[{number(low, digits)}, {number(high, digits)}\\]"
 
 
 def _named(gate: str, layer: int | None) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
+from typing import Any
 
 _SPECIAL = re.compile(r"([\\`*_\[\]#$|~])")
 # They turn the direction of all text after them, up to the end of the line.
@@ -46,6 +47,46 @@ def number(value: float | None, digits: int = 3) -> str:
     if float(text) == 0:
         text = text.lstrip("-")
     return text.replace("-", "−")
+
+
+def signed_number(value: float | None, digits: int = 3) -> str:
+    """A difference, with a plus sign where it is above 0 as shown."""
+    text = number(value, digits)
+    return f"+{text}" if value and value > 0 and float(text) else text
+
+
+def interval(low: float | None, high: float | None, digits: int = 3, *, sign: bool = False) -> str:
+    """``[0.150, 0.172]`` as plain text; empty where there is no interval."""
+    if low is None or high is None or low != low:
+        return ""
+    shown = signed_number if sign else number
+    return f"[{shown(low, digits)}, {shown(high, digits)}]"
+
+
+def estimate(
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    digits: int = 3,
+    *,
+    sign: bool = False,
+    bold: bool = False,
+) -> str:
+    """``0.161 [0.150, 0.172]`` as Markdown, the one way in which a report gives a number with its interval.
+
+    Where there is no interval, the number alone. ``sign``: a difference, with its sign. ``bold``: marks the
+    number.
+    """
+    text = signed_number(value, digits) if sign else number(value, digits)
+    if value is None or value != value:
+        return text
+    around = interval(low, high, digits, sign=sign).replace("[", "\\[").replace("]", "\\]")
+    return f"{f'**{text}**' if bold else text} {around}".rstrip()
+
+
+def estimate_of(row: Mapping[str, Any], name: str, digits: int = 3) -> str:
+    """The same of a row with the columns ``name``, ``{name}_low`` and ``{name}_high``."""
+    return estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], digits)
 
 
 def counted(number: int, noun: str) -> str:

@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 
 from gatescope.analysis.causes.ablation import execute
 from gatescope.analysis.causes.ablation.ablate import AblationResult, ablate
-from gatescope.analysis.causes.ablation.changes import changed, lend
+from gatescope.analysis.causes.ablation.changes import changed, fit_donors
 from gatescope.analysis.causes.ablation.donors import donors, fitted
 from gatescope.analysis.causes.ablation.effects import judge
 from gatescope.analysis.causes.ablation.gate_means import GateSums
 from gatescope.analysis.causes.ablation.interventions import Intervention, interventions
-from gatescope.analysis.causes.ablation.plan import AblationPlan
+from gatescope.analysis.causes.ablation.plan import PLAN_FILE, AblationPlan
 from gatescope.analysis.causes.ablation.report import ablation_report
 from gatescope.analysis.causes.ablation.verdicts import audio_verdict, row_verdict
 from gatescope.analysis.evaluation.evaluate import evaluate_run
@@ -111,7 +111,7 @@ def test_replaced_gates_are_what_was_asked_for(tmp_path: Path, gating: Gating, f
         sums = GateSums()
         sums.update(before, np.array([5, 3]))
         means = sums.means()
-        lent = lend(batch, donated, given)
+        lent = fit_donors(batch, donated, given)
         for one in interventions(manifest, 2):
             inputs, overrides = changed(manifest, one, batch, means, lent)
             after = session.run(inputs, overrides=overrides).gates
@@ -145,7 +145,7 @@ def by_hand(values: np.ndarray, layer: int, gating: str) -> np.ndarray:
 def test_audio_is_zeroed_or_another_videos_but_keeps_its_endpoints(tmp_path: Path, tef: bool) -> None:
     manifest = tiny_model(tmp_path / "m.onnx", overridable=True, tef=tef)
     batch, donated = tiny_batch(manifest, (5, 3), (2, 4)), tiny_batch(manifest, (2, 4), (1, 1), seed=1)
-    lent = lend(batch, donated, {})
+    lent = fit_donors(batch, donated, {})
     changes = {one.name: changed(manifest, one, batch, {}, lent) for one in interventions(manifest, 2)[:3]}
     assert list(changes) == ["unchanged", "audio-zero", "audio-shuffled"]
     own = 3  # channels of the raw audio; the TEF follows
@@ -183,12 +183,12 @@ def query(number: int, vid: str) -> Annotation:
 @pytest.mark.parametrize("videos", [2, 3, 40])
 def test_every_video_gives_once_and_none_to_itself(videos: int) -> None:
     queries = [query(number, f"v{number % videos}") for number in range(3 * videos)]
-    lenders = donors(queries)
-    pairs = {(one.vid, other.vid) for one, other in zip(queries, lenders, strict=True)}
+    donor_queries = donors(queries)
+    pairs = {(one.vid, other.vid) for one, other in zip(queries, donor_queries, strict=True)}
     assert len(pairs) == videos == len({giver for _, giver in pairs})
     assert all(taker != giver for taker, giver in pairs)
-    assert lenders == donors(queries)
-    assert videos < 4 or lenders != donors(queries, seed=1)
+    assert donor_queries == donors(queries)
+    assert videos < 4 or donor_queries != donors(queries, seed=1)
 
 
 def test_a_single_video_gets_itself() -> None:
@@ -444,9 +444,34 @@ def test_what_the_folder_holds_decides(heard: Heard, finished: AblationResult, t
     (tmp_path / "full" / "mine.txt").write_text("mine")
     with pytest.raises(RunFolderError, match="holds no ablation"):
         heard.ablate(tmp_path / "full", resume=True)
-    (folder / "plan.json").write_text("{")
+    (folder / PLAN_FILE).write_text("{")
     with pytest.raises(RunFolderError, match="damaged"):
         heard.ablate(folder, resume=True)
+
+
+def test_an_ablation_whose_interventions_lie_in_plan_json_is_continued(
+    heard: Heard, finished: AblationResult, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(finished.output, folder)
+    plan = json.loads((folder / PLAN_FILE).read_text())
+    plan["run"]["finished"] = False
+    (folder / PLAN_FILE).unlink()
+    (folder / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(RunFolderError, match="holds an ablation"):
+        heard.ablate(folder)
+    before = contents(folder / "predictions")
+    again = heard.ablate(folder, resume=True)
+    assert again.document["queries"] == finished.document["queries"]
+    assert contents(folder / "predictions") == before
+    assert (folder / PLAN_FILE).is_file() and not (folder / "plan.json").exists()
+
+
+def test_the_plan_of_a_run_is_not_an_ablation(heard: Heard, tmp_path: Path) -> None:
+    for name in ("plan.json", "run.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(RunFolderError, match="holds no ablation"):
+        heard.ablate(tmp_path, resume=True)
 
 
 @pytest.mark.parametrize(
@@ -457,15 +482,15 @@ def test_plans_of_other_versions_are_not_gone_on_with(
 ) -> None:
     """A newer one holds what no class of this version fits, and is not called damaged for that."""
     shutil.copytree(finished.output, tmp_path / "out")
-    plan = json.loads((tmp_path / "out" / "plan.json").read_text())
+    plan = json.loads((tmp_path / "out" / PLAN_FILE).read_text())
     plan |= {"format_version": number} | ({"run": "elsewhere"} if number == 99 else {})
-    (tmp_path / "out" / "plan.json").write_text(json.dumps(plan))
+    (tmp_path / "out" / PLAN_FILE).write_text(json.dumps(plan))
     with pytest.raises(RunFolderError, match=told):
         heard.ablate(tmp_path / "out", resume=True)
 
 
 def test_what_shut_means_is_said_for_every_model(finished: AblationResult) -> None:
-    plan = msgspec.json.decode((finished.output / "plan.json").read_bytes(), type=AblationPlan)
+    plan = msgspec.json.decode((finished.output / PLAN_FILE).read_bytes(), type=AblationPlan)
     assert "the gate is set to 0, so that its branch adds nothing" in ablation_report(
         plan, finished.effects, []
     )
@@ -565,7 +590,7 @@ def test_the_command(heard: Heard, tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_names_of_a_model_are_shown_as_text(finished: AblationResult) -> None:
-    plan = msgspec.json.decode((finished.output / "plan.json").read_bytes(), type=AblationPlan)
+    plan = msgspec.json.decode((finished.output / PLAN_FILE).read_bytes(), type=AblationPlan)
     hostile = finished.effects.overall.with_columns(target=pl.lit("<b>|gate"), title=pl.lit("<b>|gate"))
     text = ablation_report(plan, replace(finished.effects, overall=hostile), ["a | <script>"])
     assert "&lt;b&gt;\\|gate" in text

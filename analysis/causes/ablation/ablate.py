@@ -54,8 +54,7 @@ from .plan import (
     queries_per_part,
     write_plan,
 )
-from .report import ABLATION_FIGURE, ablation_report
-from .warnings import ablation_warnings
+from .report import ABLATION_FIGURE, ablation_report, ablation_warnings
 
 # Metrics in the figure; all of them are in the report.
 _DRAWN = ("MR-full-mAP", "MR-full-R1@0.5", "MR-full-R1@0.7", "HL-min-VeryGood-mAP", "HL-min-VeryGood-Hit1")

@@ -21,8 +21,8 @@ ModelInputs = Mapping[str, Float32s]
 
 
 @dataclass(frozen=True, eq=False)
-class Lent:
-    """What the donors of a batch's samples lend, fitted to the batch's clips.
+class Donated:
+    """What the donors of a batch's samples donate, fitted to the batch's clips.
 
     - ``gates``: by kind, (B, layers, L | 1, channels | 1). ``audio`` (B, L, D) as the model takes it.
     """
@@ -31,18 +31,18 @@ class Lent:
     audio: Float32s
 
 
-def lend(batch: ModelInputs, donated: ModelInputs, gates: Mapping[str, Float32s]) -> Lent:
+def fit_donors(batch: ModelInputs, donated: ModelInputs, gates: Mapping[str, Float32s]) -> Donated:
     """What the donors' batch ``donated`` and their ``gates`` in the unchanged model give to ``batch``."""
     clips = batch["src_vid"].shape[1]
     lengths = clip_counts(donated)
-    return Lent(
+    return Donated(
         {kind: own if own.shape[2] == 1 else fitted(own, lengths, clips) for kind, own in gates.items()},
         fitted(donated["src_aud"], lengths, clips),
     )
 
 
 def changed(
-    manifest: Manifest, intervention: Intervention, batch: ModelInputs, means: GateMeans, lent: Lent | None
+    manifest: Manifest, intervention: Intervention, batch: ModelInputs, means: GateMeans, lent: Donated | None
 ) -> tuple[ModelInputs, dict[str, dict[str, Any]] | None]:
     """The batch and the overrides to run; a model's session takes both.
 
@@ -59,7 +59,9 @@ def clip_counts(batch: ModelInputs) -> NDArray[np.intp]:
     return batch["src_vid_mask"].sum(axis=1).astype(np.intp)
 
 
-def _audio(manifest: Manifest, intervention: Intervention, batch: ModelInputs, lent: Lent | None) -> Float32s:
+def _audio(
+    manifest: Manifest, intervention: Intervention, batch: ModelInputs, lent: Donated | None
+) -> Float32s:
     audio = batch["src_aud"].copy()
     own = audio.shape[2] - (TEF_CHANNELS if manifest.preprocessing.tef else 0)
     audio[..., :own] = 0
@@ -71,7 +73,7 @@ def _audio(manifest: Manifest, intervention: Intervention, batch: ModelInputs, l
 
 
 def _overrides(
-    manifest: Manifest, intervention: Intervention, means: GateMeans, lent: Lent | None
+    manifest: Manifest, intervention: Intervention, means: GateMeans, lent: Donated | None
 ) -> dict[str, dict[str, Any]] | None:
     """A gate that is replaced has scale 0, and what replaces it as its offset."""
     overrides: dict[str, dict[str, Any]] = {}

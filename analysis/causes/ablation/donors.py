@@ -1,4 +1,4 @@
-"""Which video lends its gates and its audio to which: every video gives once, none to itself."""
+"""Which video donates its gates and its audio to which: every video donates once, none to itself."""
 
 from __future__ import annotations
 

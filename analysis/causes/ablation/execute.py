@@ -11,7 +11,7 @@ from ....runtime.gates.vocabulary import PREDICTIONS
 from ....runtime.progress import progress
 from ....runtime.runs.predictions import Prediction, format_prediction
 from ....runtime.session.session import GateSession, Outputs
-from .changes import ModelInputs, changed, clip_counts, lend
+from .changes import ModelInputs, changed, clip_counts, fit_donors
 from .donors import donors
 from .gate_means import GateMeans, GateSums
 from .interventions import Intervention, ablatable_kinds
@@ -48,18 +48,18 @@ def run_interventions(
     memory.
     """
     size = plan.run.samples_per_part
-    lenders = donors(queries, seed=plan.donor_seed)
+    donor_queries = donors(queries, seed=plan.donor_seed)
     exchanged = any(one.treatment == "shuffled" for one in chosen)
     number = finished_query_parts(folder, plan.run.parts)
     left = queries[number * size :]
-    given = batches(lenders[number * size :]) if exchanged and left else iter(())
+    given = batches(donor_queries[number * size :]) if exchanged and left else iter(())
     with progress(f"running {len(chosen)} models", len(queries), done=len(queries) - len(left)) as advance:
         part: dict[str, list[Prediction]] = {one.name: [] for one in chosen}
         place = first = number * size
         for ids, batch in batches(left) if left else ():
             group = queries[place : place + len(ids)]
             donated = next(given, (ids, None))[1]
-            lent = None if donated is None else lend(batch, donated, session.run(donated).gates)
+            lent = None if donated is None else fit_donors(batch, donated, session.run(donated).gates)
             for one in chosen:
                 inputs, overrides = changed(session.manifest, one, batch, means, lent)
                 outputs = session.run(inputs, overrides=overrides)

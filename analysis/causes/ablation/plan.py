@@ -1,8 +1,7 @@
-"""The folder of an ablation while it grows: what it is of, how far it got, and whether it may be gone on
-with.
+"""The folder of an ablation while it grows: what it is of, how far it got, and whether it can be continued.
 
 DIR/
-  plan.json                       what is computed, and the mean of every gate once it is known
+  interventions.json              what is computed, and the mean of every gate once it is known
   predictions/part-00000.parquet  every intervention's predictions for some queries, in their order
   queries/00-unchanged.parquet …  each intervention's per-query metrics
   ablation.json, ablation.png, ABLATION.md
@@ -21,10 +20,12 @@ from ....runtime.runs import folder as run_folder
 from ....runtime.runs.atomic import leftovers, write_atomically
 from ....runtime.runs.info import RunInfo
 from ....runtime.runs.lock import lock_run
-from ....runtime.runs.schema import HOLDER_FILE, LOCK_FILE
+from ....runtime.runs.schema import HOLDER_FILE, LOCK_FILE, RUN_FILE
 
 REPORT, DOCUMENT = "ABLATION.md", "ablation.json"
-PLAN_FILE = "plan.json"
+PLAN_FILE = "interventions.json"
+# What it was called before runs had a plan of their own; such folders are read and continued.
+_EARLIER_FILE = "plan.json"
 PARTS_FOLDER = "predictions"
 QUERIES_FOLDER = "queries"
 # In format 1 gates were set to 0 to shut them, which is right only where they act as g.
@@ -35,7 +36,7 @@ _QUERIES_PER_PART = 64
 
 @dataclass(frozen=True)
 class AblationPlan:
-    """The content of ``plan.json``.
+    """The content of ``interventions.json``.
 
     - ``run``: model, dataset and settings, as a run has them; its ``finished`` says that every part is there.
     - ``interventions``: their names, in order. ``gate_means``: by kind, (layers, 1, channels | 1); None
@@ -55,8 +56,9 @@ def queries_per_part(batch_size: int) -> int:
 
 
 def write_plan(folder: Path, plan: AblationPlan) -> None:
-    """Put ``plan.json`` into the folder."""
+    """Put ``interventions.json`` into the folder, in place of the file of an earlier gatescope."""
     write_atomically(folder / PLAN_FILE, msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
+    (folder / _EARLIER_FILE).unlink(missing_ok=True)
 
 
 def earlier_plan(folder: Path, stack: ExitStack, *, resume: bool) -> AblationPlan | None:
@@ -71,7 +73,8 @@ def earlier_plan(folder: Path, stack: ExitStack, *, resume: bool) -> AblationPla
         raise OutputTakenError(f"{folder} is a file", expected="a folder to write the ablation to")
     if not folder.exists():
         return None
-    if not (folder / PLAN_FILE).is_file():
+    found = _stored(folder)
+    if found is None:
         others = sorted(path.name for path in folder.iterdir() if not _left_by_a_start(path))
         if others:
             raise OutputTakenError(
@@ -88,7 +91,15 @@ def earlier_plan(folder: Path, stack: ExitStack, *, resume: bool) -> AblationPla
             "subsets; or choose another --output",
         )
     claim(folder, stack)
-    return _read(folder / PLAN_FILE)
+    return _read(found)
+
+
+def _stored(folder: Path) -> Path | None:
+    """The file that says what the folder's ablation is; None where it holds none, or a run with its plan."""
+    if (folder / PLAN_FILE).is_file():
+        return folder / PLAN_FILE
+    earlier = folder / _EARLIER_FILE
+    return earlier if earlier.is_file() and not (folder / RUN_FILE).exists() else None
 
 
 def claim(folder: Path, stack: ExitStack) -> None:
@@ -157,5 +168,5 @@ def _refuse_other_formats(path: Path, found: int) -> None:
 
 
 def _left_by_a_start(path: Path) -> bool:
-    """Whether an ablation that was killed before its ``plan.json`` existed may have left ``path``."""
+    """Whether an ablation that was killed before its interventions existed may have left ``path``."""
     return path.name in (LOCK_FILE, HOLDER_FILE) or (path.name.startswith(".") and path.suffix == ".partial")

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import polars as pl
 
 from ....runtime.gates.manifest import Manifest
+from ...evaluation.evaluate import Evaluation
 from ...evaluation.metrics import short_metric
-from ...report.markdown import counted, number, plain, shared_name, table
+from ...report.markdown import counted, estimate, number, plain, shared_name, table
+from ...statistics.bootstrap import FEW_VIDEOS
 from .effects import Effects
 from .interventions import ablatable_kinds
 from .plan import AblationPlan
-from .verdicts import audio_verdict, chance_note, gate_verdict, row_verdict, signed_points, subset_verdict
+from .verdicts import audio_verdict, chance_note, gate_verdict, row_verdict, subset_verdict
 
 ABLATION_FIGURE = "ablation.png"
 _TREATMENTS = {
@@ -51,6 +53,37 @@ def ablation_report(plan: AblationPlan, effects: Effects, warnings: Sequence[str
     return "\n\n".join(blocks) + "\n"
 
 
+def ablation_warnings(plan: AblationPlan, effects: Effects, unchanged: Evaluation) -> list[str]:
+    """Sentences in plain text, the gravest first; those of the manifest last."""
+    manifest = plan.run.manifest
+    found: list[str] = []
+    if effects.videos < 2:
+        found.append(
+            "There is one video only: nothing can be exchanged between videos, and no effect has an interval."
+        )
+    elif effects.videos < FEW_VIDEOS:
+        found.append(
+            f"There are only {effects.videos} videos. Intervals of fewer than {FEW_VIDEOS} come out too "
+            "narrow, so no effect is called one."
+        )
+    if plan.run.skipped:
+        found.append(f"{counted(len(plan.run.skipped), 'sample')} left out because of unusable features.")
+    if untouched := _untouched(manifest):
+        found.append(
+            f"The export has no overrides of the {' and '.join(untouched)} gates: they stay as they are."
+        )
+    if manifest.batching == "reference":
+        found.append(
+            "In reference batching a sample's numbers depend on its batch: the batches are the same for all "
+            "interventions, but other batches would give somewhat other effects."
+        )
+    return [*found, *unchanged.notes, *manifest.doubts, *manifest.warnings]
+
+
+def _untouched(manifest: Manifest) -> list[str]:
+    return [kind for kind in manifest.gate_kinds if kind not in ablatable_kinds(manifest)]
+
+
 def _table(rows: pl.DataFrame, metrics: Sequence[str], head: str) -> str:
     if rows.is_empty():
         return "Nothing was changed."
@@ -60,19 +93,13 @@ def _table(rows: pl.DataFrame, metrics: Sequence[str], head: str) -> str:
     cells.append(["*unchanged model*", *(number(value, 2) for value in unchanged["before"]), ""])
     for (_,), own in rows.group_by("intervention", maintain_order=True):
         changes = [
-            _cell(row["effect"], row["family_low"], row["family_high"], bold=row["told_apart"])
+            estimate(
+                row["effect"], row["family_low"], row["family_high"], 2, sign=True, bold=row["told_apart"]
+            )
             for row in own.iter_rows(named=True)
         ]
         cells.append([plain(own[head][0]), *changes, plain(row_verdict(own), 400)])
     return table(["", *(short_metric(metric) for metric in metrics), "in words"], cells)
-
-
-def _cell(effect: float, low: float, high: float, *, bold: bool) -> str:
-    if effect != effect:
-        return "–"
-    mark = "**" if bold else ""
-    around = f" ({signed_points(low)} to {signed_points(high)})" if low == low else ""
-    return f"{mark}{signed_points(effect)}{mark}{around}"
 
 
 def _subset(effects: Effects, name: str) -> list[str]:
@@ -90,9 +117,11 @@ def _subset(effects: Effects, name: str) -> list[str]:
         [
             plain(row["title"]),
             short_metric(row["metric"]),
-            _cell(row["inside"], row["inside_low"], row["inside_high"], bold=False),
-            _cell(row["rest"], row["rest_low"], row["rest_high"], bold=False),
-            _cell(row["effect"], row["family_low"], row["family_high"], bold=row["told_apart"]),
+            estimate(row["inside"], row["inside_low"], row["inside_high"], 2, sign=True),
+            estimate(row["rest"], row["rest_low"], row["rest_high"], 2, sign=True),
+            estimate(
+                row["effect"], row["family_low"], row["family_high"], 2, sign=True, bold=row["told_apart"]
+            ),
         ]
         for row in shown.iter_rows(named=True)
     ]

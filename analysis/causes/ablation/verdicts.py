@@ -8,7 +8,7 @@ import re
 import polars as pl
 
 from ...evaluation.metrics import short_metric
-from ...report.markdown import counted, number, plain
+from ...report.markdown import counted, estimate, plain, signed_number
 from ...statistics.bootstrap import FEW_VIDEOS
 from .effects import Effects
 
@@ -17,12 +17,6 @@ _MAIN = "MR-full-mAP"
 _NAMED = 3
 NOT_TOLD_APART = "cannot be told apart from no effect"
 _CAN_BE = "can be told apart from no effect"
-
-
-def signed_points(value: float) -> str:
-    """A change in points of percent, always with its sign."""
-    text = number(value, 2)
-    return text if text.startswith("−") or text == "–" or float(text) == 0 else f"+{text}"
 
 
 def row_verdict(rows: pl.DataFrame) -> str:
@@ -135,8 +129,8 @@ def _listed(apart: pl.DataFrame, before: str = "") -> str:
     ranked = first.sort(pl.col("effect").abs(), descending=True, maintain_order=True)
     told = [
         f"with {plain(row['title'])}, {before}{short_metric(row['metric'])} "
-        f"{'is' if before else 'changes by'} {signed_points(row['effect'])} points "
-        f"({signed_points(row['family_low'])} to {signed_points(row['family_high'])})"
+        f"{'is' if before else 'changes by'} "
+        f"{estimate(row['effect'], row['family_low'], row['family_high'], 2, sign=True)} points"
         for row in ranked.head(_NAMED).iter_rows(named=True)
     ]
     more = f"; and {ranked.height - _NAMED} more" if ranked.height > _NAMED else ""
@@ -152,6 +146,6 @@ def _ruled_out(rows: pl.DataFrame) -> str:
     assert isinstance(low, float)
     assert isinstance(high, float)
     return (
-        f"; changes of {short_metric(_MAIN)} below {signed_points(low)} or above {signed_points(high)} "
-        "points are ruled out"
+        f"; changes of {short_metric(_MAIN)} below {signed_number(low, 2)} or above "
+        f"{signed_number(high, 2)} points are ruled out"
     )

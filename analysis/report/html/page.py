@@ -11,8 +11,7 @@ from pathlib import Path, PurePath
 
 import polars as pl
 
-from ...overview.answers import interval
-from ..markdown import plain, table
+from ..markdown import estimate_of, plain, table
 from ..section import Section
 from .markup import inline_html, picture, to_html
 from .payload import Payload, to_script
@@ -104,8 +103,8 @@ def _numbers(levels: pl.DataFrame) -> str:
         [
             plain(row["gate"]),
             "all" if row["layer"] is None else str(row["layer"]),
-            interval(row, "mean"),
-            interval(row, "mean_abs"),
+            estimate_of(row, "mean"),
+            estimate_of(row, "mean_abs"),
         ]
         for row in levels.iter_rows(named=True)
     ]
