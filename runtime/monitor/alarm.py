@@ -9,25 +9,20 @@ import msgspec
 
 from ..brief import brief
 
-#: What can go wrong, each watched by a detector of its own.
+#: What can go wrong; each has an entry in :data:`~gatescope.runtime.monitor.detectors.DETECTORS`.
 AlarmKind = Literal[
     "drift", "level", "saturation", "collapse", "constant", "frozen", "nan", "stale", "missing", "loss"
 ]
-ALARM_KINDS: tuple[AlarmKind, ...] = (
-    *("drift", "level", "saturation", "collapse", "constant"),
-    *("frozen", "nan", "stale", "missing", "loss"),
-)
 
 
 @dataclass(frozen=True)
 class WindowReading:
-    """What one detector reads off one window, beside the threshold it was held against.
+    """What one detector reads off one window, next to its threshold.
 
     - ``kind``: the detector. ``gate`` and ``layer``: the row, empty and None for the whole window.
-    - ``window``: its size in videos. ``value``, ``baseline``, ``threshold``: in the detector's own unit
-      (``drift``: distance as a share of the gate's range; ``level``: the mean gate; ``saturation``: share of
-      values; ``collapse``, ``constant``, ``frozen``, ``nan``: share of videos; ``stale``: seconds).
-    - ``effect``: how far beyond chance, in standard deviations where the detector has one, else NaN-free 0.
+    - ``window``: its size in videos. ``value``, ``baseline``, ``threshold``: in the detector's own unit,
+      see :class:`~gatescope.runtime.monitor.detectors.Detector`.
+    - ``effect``: how far beyond chance, in standard deviations where the detector has one, else 0.
     - ``excess``: ``value``'s distance from the baseline over the threshold's; it fires from 1 on.
     """
 

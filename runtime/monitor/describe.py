@@ -6,21 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from .alarm import Alarm, AlarmKind, WindowReading
-
-#: What each detector looks for, as a person would say it.
-MEANING: dict[AlarmKind, str] = {
-    "drift": "gates are distributed otherwise",
-    "level": "gates are higher or lower on average",
-    "saturation": "more videos whose gates are mostly saturated",
-    "collapse": "more videos whose gates are at zero throughout",
-    "constant": "more videos whose gates do not change over their clips",
-    "frozen": "different videos have the same gates to the last bit",
-    "nan": "gates that are no finite numbers",
-    "stale": "no traffic",
-    "missing": "a slice of the traffic is missing",
-    "loss": "videos were not written to the log",
-}
-_SHARES = ("saturation", "collapse", "constant", "frozen", "nan")
+from .detectors import DETECTORS, SECONDS
 
 
 def where(slice_: str) -> str:
@@ -40,10 +26,12 @@ def headline(alarm: Alarm) -> str:
 def reading_text(reading: WindowReading) -> str:
     """``drift of attention.0 is 0.31, baseline 0.02, threshold 0.07 (window 25)``."""
     row = f" of {reading.gate}.{reading.layer}" if reading.layer is not None else ""
-    of = "%" if reading.kind in _SHARES else " s" if reading.kind == "stale" else ""
+    detector = DETECTORS[reading.kind]
 
     def number(value: float) -> str:
-        return f"{value:.1%}" if of == "%" else f"{value:.4g}{of}"
+        return (
+            f"{value:.1%}" if detector.is_share else f"{value:.4g}{' s' if detector.unit == SECONDS else ''}"
+        )
 
     text = (
         f"{reading.kind}{row} is {number(reading.value)}, baseline {number(reading.baseline)},"
@@ -54,7 +42,7 @@ def reading_text(reading: WindowReading) -> str:
 
 def _threshold(reading: WindowReading, number: Callable[[float], str]) -> str:
     """The threshold as ``number`` writes it; of a share beyond 1, that nothing can exceed it."""
-    beyond = reading.kind in _SHARES and reading.threshold > 1
+    beyond = DETECTORS[reading.kind].is_share and reading.threshold > 1
     return "none (over 100%)" if beyond else number(reading.threshold)
 
 
@@ -77,7 +65,7 @@ def readings_table(readings: Sequence[WindowReading]) -> str:
         gate = f"{one.gate}.{one.layer}" if one.layer is not None else "all"
 
         def number(value: float, kind: AlarmKind = one.kind) -> str:
-            return f"{value:.1%}" if kind in _SHARES else f"{value:.4f}"
+            return f"{value:.1%}" if DETECTORS[kind].is_share else f"{value:.4f}"
 
         shown = (number(one.value), number(one.baseline), _threshold(one, number))
         rows.append((str(one.kind), gate, *shown, f"{one.excess:.2f}x" if one.excess >= 1 else ""))

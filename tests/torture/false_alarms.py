@@ -13,11 +13,11 @@ from collections.abc import Callable
 import numpy as np
 
 from gatescope.runtime.monitor.baseline.baseline import WINDOWS, make_baseline
-from gatescope.runtime.monitor.baseline.statistics import ROW_FLAGS, additive, continuous, flagged
 from gatescope.runtime.monitor.baseline.thresholds import standing, thresholds
 from gatescope.runtime.monitor.baseline.videos import BaselineVideos
 from gatescope.runtime.monitor.counting.videos import VideoCounts
 from gatescope.runtime.monitor.detection.watcher import Watcher
+from gatescope.runtime.monitor.detectors import FLAGS, additive, distances
 
 from .population import LAYOUT, MODEL, observed, population
 from .row import Row
@@ -57,10 +57,10 @@ def _rate(everything: VideoCounts, size: int, window: int, windows: int, seed: i
     fired = 0
     for _ in range(windows):
         drawn = everything[rng.integers(0, len(everything), window)]
-        found = continuous(LAYOUT, additive(drawn).sum(axis=0), baseline)
+        found = distances(LAYOUT, additive(drawn).sum(axis=0), baseline)
         beyond = bool((standing(held.centre, held.spread, found) >= held.factor).any())
-        for kind in ROW_FLAGS:
-            beyond |= bool((flagged(drawn, kind).sum(axis=0) >= held.flags[kind]).any())
+        for kind, flag in FLAGS.items():
+            beyond |= bool((flag.of(drawn).sum(axis=0) >= held.flags[kind]).any())
         fired += beyond
     return fired / windows
 

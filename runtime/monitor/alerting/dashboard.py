@@ -6,8 +6,9 @@ import json
 import re
 from typing import Any
 
-from .panels import SOURCE, Panel, heatmap, increase, metric, note, placed, rate, series, stat
-from .subject import AlertSubject
+from ..metrics import definitions as m
+from .panels import SOURCE, Panel, heatmap, increase, note, placed, rate, series, shown, stat
+from .rules import AlertSubject
 
 DASHBOARD_FILE = "gatescope-dashboard.json"
 
@@ -50,19 +51,19 @@ def dashboard(subject: AlertSubject) -> str:
 
 
 def _now(subject: AlertSubject) -> list[Panel]:
-    since = f"time() - {metric('last_inference_timestamp_seconds')}"
+    since = f"time() - {shown(m.LAST_INFERENCE)}"
     return [
-        stat("Alarms firing", ("", f"sum({metric('alarm_firing')})"), red_from=1),
-        stat("What it looks like", ("{{diagnosis}}", metric("alarm_diagnosis")), text="name"),
+        stat("Alarms firing", ("", f"sum({shown(m.ALARM_FIRING)})"), red_from=1),
+        stat("What it looks like", ("{{diagnosis}}", shown(m.ALARM_DIAGNOSIS)), text="name"),
         stat("Since the last inference", ("", since), unit="s", red_from=subject.stale_seconds),
-        stat("Videos a second", ("", f"sum({rate('videos_total')})")),
+        stat("Videos a second", ("", f"sum({rate(m.VIDEOS)})")),
     ]
 
 
 def _alarms() -> list[Panel]:
-    largest = f"max by (kind, window) ({metric('detector_excess', slice='')})"
+    largest = f"max by (kind, window) ({shown(m.DETECTOR_EXCESS, slice='')})"
     return [
-        series("Alarms firing", ("{{kind}} {{slice}}", f"{metric('alarm_firing')} > 0")),
+        series("Alarms firing", ("{{kind}} {{slice}}", f"{shown(m.ALARM_FIRING)} > 0")),
         series(
             "Largest excess of each detector (1 is the threshold)", ("{{kind}}, window {{window}}", largest)
         ),
@@ -73,21 +74,21 @@ def _drift(window: int) -> Panel:
     which = {"slice": "", "kind": "drift", "window": str(window)}
     return series(
         f"Drift, window of {window}: distance and threshold",
-        (_ROW, metric("detector_value", **which)),
-        (f"threshold {_ROW}", metric("detector_threshold", **which)),
+        (_ROW, shown(m.DETECTOR_VALUE, **which)),
+        (f"threshold {_ROW}", shown(m.DETECTOR_THRESHOLD, **which)),
         dashed="threshold.*",
     )
 
 
 def _levels(window: int) -> list[Panel]:
-    level = metric("detector_value", slice="", kind="level", window=str(window))
-    of_all = rate("gate_values_total")
+    level = shown(m.DETECTOR_VALUE, slice="", kind="level", window=str(window))
+    of_all = rate(m.GATE_VALUES)
     return [
         series(f"Mean gate, window of {window}", (_ROW, level)),
         series(
             "Share of gates near zero, and saturated",
-            (f"near zero {_ROW}", f"{rate('gate_near_zero_values_total')} / {of_all}"),
-            (f"saturated {_ROW}", f"{rate('gate_saturated_values_total')} / {of_all}"),
+            (f"near zero {_ROW}", f"{rate(m.GATE_NEAR_ZERO_VALUES)} / {of_all}"),
+            (f"saturated {_ROW}", f"{rate(m.GATE_SATURATED_VALUES)} / {of_all}"),
             unit="percentunit",
         ),
     ]
@@ -98,7 +99,7 @@ def _distributions(subject: AlertSubject) -> list[tuple[int, list[Panel]]]:
     panels = [
         heatmap(
             f"{kind} gate of layer {layer}",
-            f"sum by (le) ({increase('gate_value_bucket', gate=kind, layer=str(layer))})",
+            f"sum by (le) ({increase(m.GATE_VALUE, gate=kind, layer=str(layer))})",
         )
         for kind, layer in subject.gates
     ]
@@ -106,36 +107,36 @@ def _distributions(subject: AlertSubject) -> list[tuple[int, list[Panel]]]:
 
 
 def _slices() -> list[Panel]:
-    excess = f"max by (slice, kind) ({metric('detector_excess', not_slice='')})"
+    excess = f"max by (slice, kind) ({shown(m.DETECTOR_EXCESS, not_slice='')})"
     return [
-        series("Videos a second by slice", ("slice {{slice}}", rate("videos_total"))),
+        series("Videos a second by slice", ("slice {{slice}}", rate(m.VIDEOS))),
         series("Excess by slice", ("{{slice}}: {{kind}}", excess)),
         series(
             "Gates that are no finite numbers",
-            (f"NaN {_ROW}", increase("gate_nan_values_total")),
-            (f"infinite {_ROW}", increase("gate_infinite_values_total")),
+            (f"NaN {_ROW}", increase(m.GATE_NAN_VALUES)),
+            (f"infinite {_ROW}", increase(m.GATE_INFINITE_VALUES)),
         ),
     ]
 
 
 def _health() -> list[Panel]:
-    waiting = f"{metric('log_acknowledged_videos_total')} - {metric('log_durable_videos_total')}"
-    inline = f"{rate('overhead_seconds_total', kind='request')} / ignoring(kind) {rate('requests_total')}"
+    waiting = f"{shown(m.ACKNOWLEDGED.metric)} - {shown(m.DURABLE.metric)}"
+    inline = f"{rate(m.OVERHEAD_SECONDS, kind='request')} / ignoring(kind) {rate(m.REQUESTS.metric)}"
     return [
         series("Log: videos not durable yet", ("", waiting)),
         series(
             "Losses, drops, faults",
-            ("log lost", increase("log_lost_videos_total")),
-            ("log errors", increase("log_errors_total")),
-            ("dropped", increase("dropped_videos_total")),
-            ("monitor faults", increase("monitor_faults_total")),
-            ("alarms undelivered", increase("alarm_delivery_failures_total")),
+            ("log lost", increase(m.LOST.metric)),
+            ("log errors", increase(m.LOG_ERRORS.metric)),
+            ("dropped", increase(m.DROPPED.metric)),
+            ("monitor faults", increase(m.FAULTS.metric)),
+            ("alarms undelivered", increase(m.DELIVERIES_FAILED.metric)),
         ),
         series(
             "The monitor's own time, and workers",
             ("a request, on its way (s)", inline),
-            ("CPU behind requests, a second (s)", rate("overhead_seconds_total", kind="background")),
-            ("workers alive", metric("workers")),
+            ("CPU behind requests, a second (s)", rate(m.OVERHEAD_SECONDS, kind="background")),
+            ("workers alive", shown(m.WORKERS)),
         ),
     ]
 
@@ -148,7 +149,7 @@ def _variables(subject: AlertSubject) -> list[dict[str, Any]]:
             "label": "Model",
             "type": "query",
             "datasource": SOURCE,
-            "query": "label_values(gatescope_build_info, model)",
+            "query": f"label_values({m.BUILD_INFO.family}, model)",
             "current": {"text": subject.model, "value": subject.model},
             "refresh": 1,
         },

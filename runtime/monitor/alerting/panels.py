@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .selector import selector
+from ..metrics.definitions import MetricDefinition
 
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 #: (legend, query)
@@ -13,19 +13,19 @@ PanelQuery = tuple[str, str]
 Panel = dict[str, Any]
 
 
-def metric(name: str, **labels: str) -> str:
-    """``gatescope_name`` of the model that is shown, with further labels; ``not_x`` for unequal."""
-    return selector(name, model="$model", **labels)
+def shown(metric: MetricDefinition, **labels: str) -> str:
+    """``metric`` of the model that is shown, with further labels; ``not_x`` for unequal."""
+    return metric.select(model="$model", **labels)
 
 
-def rate(name: str, **labels: str) -> str:
+def rate(metric: MetricDefinition, **labels: str) -> str:
     """Per second, over what Grafana thinks fit."""
-    return f"rate({metric(name, **labels)}[$__rate_interval])"
+    return f"rate({shown(metric, **labels)}[$__rate_interval])"
 
 
-def increase(name: str, **labels: str) -> str:
+def increase(metric: MetricDefinition, **labels: str) -> str:
     """Over what Grafana thinks fit."""
-    return f"increase({metric(name, **labels)}[$__rate_interval])"
+    return f"increase({shown(metric, **labels)}[$__rate_interval])"
 
 
 def stat(

@@ -12,39 +12,39 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ..alarm import AlarmKind
-from ..describe import MEANING
-from .selector import selector
-from .subject import AlertSubject
+from ..baseline.baseline import Baseline
+from ..detectors import DETECTORS
+from ..metrics import definitions as m
 
 # Filled in by Prometheus, so that no text of a model or a slice is read as a template.
 _MODEL = "{{ $labels.model }}"
 _WHERE = "{{ with $labels.slice }}slice {{ . }}{{ else }}all traffic{{ end }}"
 RULES_FILE, TESTS_FILE = "gatescope-alerts.yml", "gatescope-alerts-test.yml"
 
-# Kinds of the watcher: the alert's name, its severity, and what to do first.
-_KINDS: dict[AlarmKind, tuple[str, str, str]] = {
-    "drift": (
-        "GateDrift",
-        "warning",
-        "See the diagnosis on the dashboard, then the example ids of the alarm.",
-    ),
-    "level": (
-        "GateLevel",
-        "warning",
-        "See the diagnosis on the dashboard, then the example ids of the alarm.",
-    ),
-    "saturation": ("GateSaturation", "warning", "Compare the features' scale with what training used."),
-    "collapse": (
-        "GateCollapse",
-        "critical",
-        "See whether the audio of recent videos is there and not silent.",
-    ),
-    "constant": ("GateConstant", "critical", "See whether features change over a video's clips."),
-    "frozen": ("GatesFrozen", "critical", "See whether features are renewed for every request."),
-    "nan": ("GateNaN", "critical", "Look for NaN in the features of the alarm's examples."),
-    "missing": ("SliceMissing", "warning", "Ask the source of this part of the traffic."),
-}
+
+@dataclass(frozen=True)
+class AlertSubject:
+    """``model``: its version, the label of its metrics. ``gates``: (kind, layer) of every row.
+
+    ``windows``: sizes in videos, the smallest first. ``stale_seconds``: after how long traffic is stale.
+    """
+
+    model: str
+    family: str
+    gates: tuple[tuple[str, int], ...]
+    windows: tuple[int, ...]
+    stale_seconds: float = 300.0
+
+    @classmethod
+    def of(cls, baseline: Baseline, stale_seconds: float = 300.0) -> AlertSubject:
+        """For the model of ``baseline``."""
+        return cls(
+            baseline.model.version,
+            baseline.model.family,
+            tuple((row.kind, row.layer) for row in baseline.layout.rows),
+            baseline.windows,
+            stale_seconds,
+        )
 
 
 @dataclass(frozen=True)
@@ -109,19 +109,20 @@ def _rules(subject: AlertSubject, timing: Timing) -> list[_Rule]:
     model = subject.model
     rules = [
         _Rule(
-            name,
-            f"{selector('alarm_firing', model=model, kind=kind)} == 1",
-            severity,
-            f"{MEANING[kind]} in {_WHERE}",
-            f"The {kind} detector of model {_MODEL} fires in {_WHERE}. {first}",
-            selector("alarm_firing", model=model, slice="", kind=kind),
+            detector.alert.name,
+            f"{m.ALARM_FIRING.select(model=model, kind=kind)} == 1",
+            detector.alert.severity,
+            f"{detector.meaning} in {_WHERE}",
+            f"The {kind} detector of model {_MODEL} fires in {_WHERE}. {detector.alert.first_step}",
+            m.ALARM_FIRING.select(model=model, slice="", kind=kind),
             "0",
             "1",
             {"model": model, "kind": kind},
         )
-        for kind, (name, severity, first) in _KINDS.items()
+        for kind, detector in DETECTORS.items()
+        if detector.alert is not None
     ]
-    last = selector("last_inference_timestamp_seconds", model=model)
+    last = m.LAST_INFERENCE.select(model=model)
     rules.append(
         _Rule(
             "TrafficStale",
@@ -136,44 +137,44 @@ def _rules(subject: AlertSubject, timing: Timing) -> list[_Rule]:
             {"model": model},
         )
     )
-    for name, metric, severity, what, first in (
+    for name, counter, severity, what, first in (
         (
             "GateLogLoss",
-            "log_lost_videos",
+            m.LOST,
             "warning",
             "videos were not written to the gate log",
             "See whether the disk is full.",
         ),
         (
             "GateLogErrors",
-            "log_errors",
+            m.LOG_ERRORS,
             "warning",
             "the disk under the gate log fails",
             "See the disk, and the service's log.",
         ),
         (
             "GateQueueFull",
-            "dropped_videos",
+            m.DROPPED,
             "warning",
             "videos were not watched: the queue was full",
             "See the service's load.",
         ),
         (
             "MonitorFaults",
-            "monitor_faults",
+            m.FAULTS,
             "warning",
             "the monitor itself has faults; inference was not touched",
             "See the service's log.",
         ),
         (
             "AlarmUndelivered",
-            "alarm_delivery_failures",
+            m.DELIVERIES_FAILED,
             "critical",
             "alarms could not be delivered",
             "Run the alarm command by hand.",
         ),
     ):
-        series = selector(f"{metric}_total", model=model)
+        series = counter.metric.select(model=model)
         rules.append(
             _Rule(
                 name,
@@ -187,7 +188,7 @@ def _rules(subject: AlertSubject, timing: Timing) -> list[_Rule]:
                 {"model": model},
             )
         )
-    build = selector("build_info", model=model)
+    build = m.BUILD_INFO.select(model=model)
     rules.append(
         _Rule(
             "GatescopeDown",

@@ -13,9 +13,9 @@ from ...errors import BaselineError
 from ..counting.layout import GateLayout
 from ..counting.totals import GateTotals
 from ..counting.videos import VideoCounts
+from ..detectors import broken
 from ..diagnosis.signatures import Signatures
 from ..model import WatchedModel
-from .statistics import flagged
 from .thresholds import Thresholds, flag_threshold, thresholds
 from .videos import BaselineVideos, expected_twins
 
@@ -85,7 +85,8 @@ class Baseline:
         for own in self.thresholds[slice_]:
             if own.window == window:
                 return own
-        return _thresholds(self.layout, self.counts_of(slice_), window, self._rate(slice_))
+        counts = self.counts_of(slice_)
+        return thresholds(self.layout, counts, expected_twins(counts), window, self._rate(slice_))
 
     def check_model(self, model: WatchedModel, what: str) -> None:
         """See that ``what`` (a run, a log, a session), which is of ``model``, is of this baseline's model.
@@ -165,10 +166,10 @@ def make_baseline(
 
 def _finite(layout: GateLayout, videos: BaselineVideos, *, insist: bool) -> BaselineVideos:
     """Those whose gates are all finite numbers: what is broken here would pass for healthy from then on."""
-    broken = flagged(videos.counts, "nan")
-    if not broken.any():
+    bad = broken(videos.counts)
+    if not bad.any():
         return videos
-    of_row = broken.sum(axis=0)
+    of_row = bad.sum(axis=0)
     worst = [int(row) for row in np.argsort(-of_row, kind="stable") if of_row[row]]
     told = [
         f"{layout.rows[row].kind} gates of layer {layout.rows[row].layer}: {of_row[row]}" for row in worst
@@ -177,14 +178,14 @@ def _finite(layout: GateLayout, videos: BaselineVideos, *, insist: bool) -> Base
     whole = bool((of_row == len(videos)).any())
     if whole or not insist:
         raise BaselineError(
-            f"gates of {int(broken.any(axis=1).sum())} of {len(videos)} videos are not finite numbers",
+            f"gates of {int(bad.any(axis=1).sum())} of {len(videos)} videos are not finite numbers",
             received=f"videos with NaN or infinite {', '.join(told[:_SHOWN])}{more}",
             expected="gates from a time when all was well",
             fix="find out why: features that are not finite give such gates, and so does a checkpoint whose"
             " training diverged"
             + ("" if whole else "; with --insist the baseline is made of the other videos"),
         )
-    return videos.where(np.asarray(~broken.any(axis=1)))
+    return videos.where(np.asarray(~bad.any(axis=1)))
 
 
 def _thresholds(layout: GateLayout, videos: VideoCounts, window: int, rate: float) -> Thresholds:

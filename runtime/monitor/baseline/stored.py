@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -110,21 +110,28 @@ def _unpack(plain: dict[str, Any]) -> Baseline:
     features = len(model.layout) * len(NAMES)
     if signatures is not None and len(signatures.spread) != features:
         raise ValueError(f"its faults have {len(signatures.spread)} features, expected {features}")
-    return Baseline(
+    made = Baseline(
         model,
         videos,
         float(plain["false_alarms"]),
         tuple(int(window) for window in plain["windows"]),
-        {
-            name: tuple(Thresholds.from_plain(one, len(model.layout)) for one in own)
-            for name, own in plain["thresholds"].items()
-        },
+        dict.fromkeys(plain["thresholds"], ()),
         {name: int(gap) for name, gap in plain["missing"].items()},
         signatures,
         str(plain["signatures_note"]),
         tuple(msgspec.convert(plain["sources"], list[BaselineSource])),
         str(plain["created"]),
     )
+    kept = {
+        name: tuple(
+            Thresholds.from_plain(one, len(model.layout))
+            if Thresholds.has_all(one)
+            else made.thresholds_for(int(one["window"]), name)
+            for one in own
+        )
+        for name, own in plain["thresholds"].items()
+    }
+    return replace(made, thresholds=kept)
 
 
 def _pack_videos(videos: BaselineVideos) -> dict[str, Any]:

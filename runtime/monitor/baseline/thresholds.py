@@ -28,7 +28,7 @@ from ...array_types import Float64s
 from ..alarm import AlarmKind
 from ..counting.layout import GateLayout
 from ..counting.videos import VideoCounts
-from .statistics import CONTINUOUS, ROW_FLAGS, additive, continuous, flagged
+from ..detectors import DISTANCES, FLAGS, REPEATED, additive, distances
 
 THRESHOLD_SEED = 20_262
 _DRAWS = 8000
@@ -39,18 +39,16 @@ _CONTINUOUS_SHARE = 0.8
 # its own error in a window's spread, √(m / (m + n)). With 1.25 for all, one in twenty baselines of 100 or 300
 # videos fires in up to a tenth of its windows of 200. `make torture` measures what holds with these.
 _EVERY_BASELINE, _OWN_ERROR = 1.1, 0.5
-# One video may be there twice under two ids; gates that froze are those of one worker in ten at least.
-_FROZEN_AT_LEAST = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class Thresholds:
     """For windows of ``window`` videos.
 
-    - ``centre``, ``spread`` (2, R): of ``drift`` and ``level`` of windows without drift.
-      ``factor``: how many spreads from its centre a statistic may be.
-    - ``flags``: by kind, (R,) or (1,) for ``frozen``: from how many videos on; more than ``window`` where
-      even all of them would be no surprise.
+    - ``centre``, ``spread`` (D, R): of every distance, in windows without drift.
+      ``factor``: how many spreads from its centre a distance may be.
+    - ``flags``: by kind, (R,), or (1,) for what is read of the window as a whole: from how many videos on;
+      more than ``window`` where even all of them would be no surprise.
     """
 
     window: int
@@ -69,6 +67,11 @@ class Thresholds:
             "flags": {kind: counts.tolist() for kind, counts in self.flags.items()},
         }
 
+    @staticmethod
+    def has_all(plain: dict[str, Any]) -> bool:
+        """Whether what :meth:`to_plain` gave has every detector; older baselines lack those made since."""
+        return len(plain["centre"]) == len(DISTANCES) and {*FLAGS, *REPEATED} <= set(plain["flags"])
+
     @classmethod
     def from_plain(cls, plain: dict[str, Any], rows: int) -> Thresholds:
         """What :meth:`to_plain` gave; raises ``ValueError``, ``KeyError`` or ``TypeError`` for others."""
@@ -80,8 +83,10 @@ class Thresholds:
             {kind: np.array(counts, np.int64) for kind, counts in plain["flags"].items()},
         )
         # Older baselines could be made of videos with such gates, and let them pass.
-        made.flags["nan"] = np.ones(rows, np.int64)
-        shape = (len(CONTINUOUS), rows)
+        for kind, flag in FLAGS.items():
+            if flag.never_by_chance:
+                made.flags[kind] = np.ones(rows, np.int64)
+        shape = (len(DISTANCES), rows)
         if made.centre.shape != shape or made.spread.shape != shape or made.window < 1:
             raise ValueError(f"thresholds of shape {made.centre.shape}, expected {shape}")
         return made
@@ -107,7 +112,7 @@ def thresholds(
     flat = table.reshape(n, -1)
     drawn = np.concatenate(
         [
-            continuous(layout, (counts @ flat).reshape(len(counts), *baseline.shape), baseline)
+            distances(layout, (counts @ flat).reshape(len(counts), *baseline.shape), baseline)
             for counts in _drawn_windows(n, window, seed)
         ]
     )
@@ -125,16 +130,14 @@ def thresholds(
 
 
 def standing(centre: Float64s, spread: Float64s, found: Float64s) -> Float64s:
-    """How many spreads each statistic (…, 2, R) is from its centre, in the direction that is watched."""
+    """How many spreads each distance (…, D, R) is from its centre, in the direction that is watched."""
     return _sides((found - centre) / spread)
 
 
 def _sides(scaled: Float64s) -> Float64s:
-    """A distance can only be too large, a level can be off either way."""
-    sides = scaled.copy()
-    at = CONTINUOUS.index("level")
-    sides[..., at, :] = np.abs(sides[..., at, :])
-    return sides
+    """Some distances can only be too large; those that can be off either way count by their size."""
+    two_sided = np.array([one.two_sided for one in DISTANCES.values()])[:, None]
+    return np.where(two_sided, np.abs(scaled), scaled)
 
 
 def _drawn_windows(videos: int, window: int, seed: int) -> list[NDArray[np.float64]]:
@@ -168,15 +171,18 @@ def _flags(
     videos: VideoCounts, frozen: int, window: int, false_alarms: float
 ) -> dict[AlarmKind, NDArray[np.int64]]:
     rows, n = videos.integers.shape[1], len(videos)
-    rate = (1 - _CONTINUOUS_SHARE) * false_alarms / (len(ROW_FLAGS) * rows + 1)
+    by_chance = sum(not flag.never_by_chance for flag in FLAGS.values())
+    rate = (1 - _CONTINUOUS_SHARE) * false_alarms / (by_chance * rows + len(REPEATED))
     flags: dict[AlarmKind, NDArray[np.int64]] = {}
-    for kind in ROW_FLAGS:
-        had = flagged(videos, kind).sum(axis=0)
+    for kind, flag in FLAGS.items():
+        if flag.never_by_chance:  # and no baseline is made of any
+            flags[kind] = np.ones(rows, np.int64)
+            continue
+        had = flag.of(videos).sum(axis=0)
         flags[kind] = np.array([flag_threshold(int(k), n, window, rate) for k in had], np.int64)
-    # Gates that are no numbers are never chance, and no baseline is made of any: one is too many.
-    flags["nan"] = np.ones(rows, np.int64)
-    few = math.ceil(_FROZEN_AT_LEAST * window)
-    flags["frozen"] = np.array([max(flag_threshold(frozen, n, window, rate), few)], np.int64)
+    for kind, repeated in REPEATED.items():
+        few = math.ceil(repeated.least * window)
+        flags[kind] = np.array([max(flag_threshold(frozen, n, window, rate), few)], np.int64)
     return flags
 
 

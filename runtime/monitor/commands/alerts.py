@@ -26,8 +26,7 @@ def _configure(parser: ArgumentParser) -> None:
 def _run(args: Namespace) -> int:
     from ...files import new_file
     from ..alerting.dashboard import DASHBOARD_FILE, dashboard
-    from ..alerting.rules import RULES_FILE, TESTS_FILE, alert_rules, alert_rules_test
-    from ..alerting.subject import AlertSubject
+    from ..alerting.rules import RULES_FILE, TESTS_FILE, AlertSubject, alert_rules, alert_rules_test
     from ..baseline.stored import load_baseline
 
     subject = AlertSubject.of(load_baseline(args.baseline), args.stale_seconds)

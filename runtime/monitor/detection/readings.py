@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from ...array_types import Float64s
 from ..alarm import AlarmKind, WindowReading
 from ..baseline.baseline import Baseline
-from ..baseline.statistics import CONTINUOUS, continuous, levels
 from ..baseline.thresholds import Thresholds, standing
 from ..baseline.videos import expected_twins
 from ..counting.layout import GateLayout
-from .window import VIDEO_FLAGS, window_sums
+from ..detectors import DISTANCE_PLACES, DISTANCES, FLAG_PLACES, FLAGS, REPEATED, distances
+from .window import window_sums
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """The baseline's side of one stream: ``sums`` (R, 66) over its videos, and ``shares`` (4, R) of flags."""
+    """The baseline's side of one stream: ``sums`` (R, 66) over its videos, and ``shares`` (F, R) of flags."""
 
     layout: GateLayout
     videos: int
@@ -41,7 +41,8 @@ def reference_of(baseline: Baseline, slice_: str = "") -> Reference:
 class WindowReadings:
     """Everything read off one window.
 
-    - ``excess``: by kind, (R,) or (1,) for ``frozen``: the distance from the baseline over the threshold's.
+    - ``excess``: by kind, (R,), or (1,) for what is read of the window as a whole: the distance from the
+      baseline over the threshold's.
     """
 
     reference: Reference
@@ -53,9 +54,18 @@ class WindowReadings:
     excess: dict[AlarmKind, Float64s]
 
     @property
+    def certain(self) -> WindowReadings | None:
+        """What alone shows that something is wrong, however few videos there are; None where nothing does."""
+        never = {
+            kind: own for kind, own in self.excess.items() if kind in FLAGS and FLAGS[kind].never_by_chance
+        }
+        only = replace(self, excess=never)
+        return only if only.largest >= 1 else None
+
+    @property
     def largest(self) -> float:
         """The largest excess of all."""
-        return max(float(one.max()) for one in self.excess.values())
+        return max((float(one.max()) for one in self.excess.values()), default=0.0)
 
     def kinds(self) -> tuple[AlarmKind, ...]:
         """The detectors that fire, the strongest first."""
@@ -72,7 +82,7 @@ class WindowReadings:
     def _reading(self, kind: AlarmKind, row: int) -> WindowReading:
         held, of = self.thresholds, self.reference
         window = held.window
-        if kind == "frozen":
+        if kind in REPEATED:
             return WindowReading(
                 kind,
                 gate="",
@@ -86,8 +96,8 @@ class WindowReadings:
             )
         gate, layer = of.layout.rows[row].kind, of.layout.rows[row].layer
         excess = float(self.excess[kind][row])
-        if kind not in CONTINUOUS:
-            at = VIDEO_FLAGS.index(kind)
+        if kind in FLAGS:
+            at = FLAG_PLACES[kind]
             value = int(self.flagged[at, row]) / window
             return WindowReading(
                 kind,
@@ -100,16 +110,16 @@ class WindowReadings:
                 effect=0.0,
                 excess=excess,
             )
-        at = CONTINUOUS.index(kind)
+        distance, at = DISTANCES[kind], DISTANCE_PLACES[kind]
         centre, spread = float(held.centre[at, row]), float(held.spread[at, row])
         value, effect = float(self.found[at, row]), (float(self.found[at, row]) - centre) / spread
-        if kind == "drift":
-            threshold = centre + held.factor * spread
+        # The threshold is that of the side on which the value is.
+        side = -1.0 if distance.two_sided and effect < 0 else 1.0
+        if distance.level is None:
+            threshold = centre + side * held.factor * spread
             return WindowReading(kind, gate, layer, window, value, centre, threshold, effect, excess)
-        # Told in the gate's own unit, and the threshold on the side where the level is.
         width = float(of.layout.high[row] - of.layout.low[row])
-        base = float(levels(of.sums)[row])
-        side = -1.0 if effect < 0 else 1.0
+        base = float(distance.level(of.sums)[row])
         threshold = base + width * (centre + side * held.factor * spread)
         return WindowReading(kind, gate, layer, window, base + width * value, base, threshold, effect, excess)
 
@@ -119,12 +129,11 @@ def read_window(
 ) -> WindowReadings:
     """Hold a window of ``held.window`` videos against its thresholds.
 
-    ``sums`` (R, 66), ``flagged`` (4, R) and ``frozen``: as :meth:`VideoWindow.sums` gives them.
+    ``sums`` (R, 66), ``flagged`` (F, R) and ``frozen``: as :meth:`VideoWindow.sums` gives them.
     """
-    found = continuous(reference.layout, sums, reference.sums)
+    found = distances(reference.layout, sums, reference.sums)
     scaled = standing(held.centre, held.spread, found) / held.factor
-    excess: dict[AlarmKind, Float64s] = {kind: scaled[at] for at, kind in enumerate(CONTINUOUS)}
-    for kind in VIDEO_FLAGS:
-        excess[kind] = flagged[VIDEO_FLAGS.index(kind)] / held.flags[kind]
-    excess["frozen"] = np.array([frozen / int(held.flags["frozen"][0])])
+    excess: dict[AlarmKind, Float64s] = {kind: scaled[at] for kind, at in DISTANCE_PLACES.items()}
+    excess |= {kind: flagged[at] / held.flags[kind] for kind, at in FLAG_PLACES.items()}
+    excess |= {kind: np.array([frozen / int(held.flags[kind][0])]) for kind in REPEATED}
     return WindowReadings(reference, held, found, sums, flagged, frozen, excess)

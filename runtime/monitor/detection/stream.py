@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from ..alarm import Alarm, AlarmKind, Diagnosis, Example, WindowReading
 from ..baseline.baseline import Baseline
-from ..baseline.statistics import CONTINUOUS, continuous
 from ..counting.videos import VideoCounts
+from ..detectors import DISTANCE_PLACES, FLAG_PLACES, distances
 from .readings import WindowReadings, read_window, reference_of
 from .settings import WatchSettings
-from .window import VIDEO_FLAGS, Seen, VideoWindow
+from .window import Seen, VideoWindow
 
 Diagnose = Callable[[VideoCounts, VideoCounts, Sequence[WindowReading]], Diagnosis]
 _MOST_READINGS = 12
@@ -77,7 +77,7 @@ class WatchedStream:
             ):
                 told += self._evaluate(window, number, hold=hold)
         first = min(self._held)
-        if self.incident is None and not hold and len(self._window) < first and seen.flags[-1].any():
+        if self.incident is None and not hold and len(self._window) < first and seen.broken:
             told += self._numbers_gone(first, number)
         return told
 
@@ -96,9 +96,8 @@ class WatchedStream:
         """Gates that are no numbers are told before the first window is full."""
         places = self._window.last(window)
         read = read_window(self._reference, self._held[window], *self._window.sums(places))
-        only: dict[AlarmKind, NDArray[np.float64]] = {"nan": read.excess["nan"]}
-        read = replace(read, excess=only)
-        return [self._open(window, read, number)] if read.largest >= 1 else []
+        certain = read.certain
+        return [self._open(window, certain, number)] if certain is not None else []
 
     def _evaluate(self, window: int, number: Callable[[], int], *, hold: bool) -> list[Alarm]:
         places = self._window.last(window)
@@ -111,7 +110,7 @@ class WatchedStream:
         self._clean.pop(window, None)
         since = self._since.setdefault(window, self.videos)
         sure = (
-            float(read.excess["nan"].max()) >= 1
+            read.certain is not None
             or read.largest >= self._settings.at_once
             or self._confirmed(window, since)
         )
@@ -210,11 +209,11 @@ class WatchedStream:
         else:
             layout = self._reference.layout
             row = layout.names.index(f"{worst.gate}.{worst.layer}")
-            if worst.kind in CONTINUOUS:
-                own = continuous(layout, self._window.additive(places), self._reference.sums)
-                scores = np.abs(own[:, CONTINUOUS.index(worst.kind), row])
+            if worst.kind in DISTANCE_PLACES:
+                own = distances(layout, self._window.additive(places), self._reference.sums)
+                scores = np.abs(own[:, DISTANCE_PLACES[worst.kind], row])
             else:
-                scores = self._window.flags(places)[:, VIDEO_FLAGS.index(worst.kind), row].astype(np.float64)
+                scores = self._window.flags(places)[:, FLAG_PLACES[worst.kind], row].astype(np.float64)
             order = np.argsort(-scores, kind="stable")
         chosen = places[order[: self._settings.examples]]
         return tuple(Example(name, time, segment) for name, time, segment in self._window.told(chosen))

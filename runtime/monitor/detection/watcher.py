@@ -8,17 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
-import numpy as np
-
 from ..alarm import Alarm, AlarmKind, Diagnosis, WindowReading
 from ..baseline.baseline import Baseline
-from ..baseline.statistics import additive, flagged
 from ..counting.observed import ObservedVideo
 from ..counting.videos import VideoCounts
+from ..detectors import additive, broken, flagged
 from ..diagnosis.diagnose import UNKNOWN, diagnose
 from .settings import WatchSettings
 from .stream import WatchedStream
-from .window import VIDEO_FLAGS, Seen
+from .window import Seen
 
 # Of so many processes the last video is remembered; those that wrote longest ago are forgotten.
 _MOST_PROCESSES = 1000
@@ -88,7 +86,7 @@ class Watcher:
         told = self._back(now)
         counts = ObservedVideo.counts_of(videos)
         sums = additive(counts)
-        flags = np.stack([flagged(counts, kind) for kind in VIDEO_FLAGS], axis=1)
+        flags, bad = flagged(counts), broken(counts).any(axis=1)
         for number, video in enumerate(videos):
             segment = segments[number] if segments else ""
             self.videos += 1
@@ -102,6 +100,7 @@ class Watcher:
                 segment=segment,
                 additive=sums[number],
                 flags=flags[number],
+                broken=bool(bad[number]),
                 frozen=self._is_frozen(video, gates, segment),
                 integers=video.integers,
                 sums=video.sums,

@@ -11,21 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...array_types import Float64s
-from ..alarm import AlarmKind
-from ..baseline.statistics import ROW_FLAGS, STATISTIC_COLUMNS, additive, flagged
 from ..counting.layout import GateLayout
 from ..counting.videos import INTEGERS, SUMS, VideoCounts
+from ..detectors import FLAGS, STATISTIC_COLUMNS, additive, flagged
 
-#: Flags that are kept of each video and row, in this order.
-VIDEO_FLAGS: tuple[AlarmKind, ...] = (*ROW_FLAGS, "nan")
 # Videos without an id may well be the same video asked for twice. Only a window full of them is frozen.
 _NAMELESS_FROZEN = 0.9
 
 
 def window_sums(counts: VideoCounts) -> tuple[Float64s, NDArray[np.int64]]:
-    """Of all videos of ``counts``: the sum of ``additive`` (R, 66), and how many have each flag (4, R)."""
-    flags = np.stack([flagged(counts, kind).sum(axis=0, dtype=np.int64) for kind in VIDEO_FLAGS])
-    return additive(counts).sum(axis=0), flags
+    """Of all videos of ``counts``: the sum of ``additive`` (R, 66), and how many have each flag (F, R)."""
+    return additive(counts).sum(axis=0), flagged(counts).sum(axis=0, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +30,9 @@ class Seen:
 
     - ``key``: what tells it from others. ``sample_id`` as it was said, or empty. ``time``: Unix seconds.
       ``segment``: the log segment that holds it.
-    - ``additive`` (R, 66), ``flags`` (4, R) in the order of :data:`VIDEO_FLAGS`. ``frozen``: its gates
-      are those of the video before, to the last bit. ``integers`` (R, 76), ``sums`` (R, 4): its counts.
+    - ``additive`` (R, 66), ``flags`` (F, R), ``broken``: whether one of them is never by chance. ``frozen``:
+      its gates are those of the video before, to the last bit. ``integers`` (R, 76), ``sums`` (R, 4): its
+      counts.
     """
 
     key: object
@@ -44,6 +41,7 @@ class Seen:
     segment: str
     additive: Float64s
     flags: NDArray[np.bool_]
+    broken: bool
     frozen: bool
     integers: NDArray[np.int64]
     sums: Float64s
@@ -56,7 +54,7 @@ class VideoWindow:
         rows = len(layout)
         self.size = size
         self._additive = np.zeros((size, rows, STATISTIC_COLUMNS))
-        self._flags = np.zeros((size, len(VIDEO_FLAGS), rows), np.bool_)
+        self._flags = np.zeros((size, len(FLAGS), rows), np.bool_)
         self._frozen = np.zeros(size, np.bool_)
         self._nameless = np.zeros(size, np.bool_)
         self._integers = np.zeros((size, rows, INTEGERS), np.int64)
@@ -102,7 +100,7 @@ class VideoWindow:
         return bool(len(self) >= videos and self._arrived[self.last(videos)[-1]] > since)
 
     def sums(self, places: NDArray[np.intp]) -> tuple[Float64s, NDArray[np.int64], int]:
-        """Of the videos at ``places``: the sum of ``additive`` (R, 66), of flags (4, R), of frozen ones."""
+        """Of the videos at ``places``: the sum of ``additive`` (R, 66), of flags (F, R), of frozen ones."""
         frozen, nameless = self._frozen[places], self._nameless[places]
         surely, perhaps = int((frozen & ~nameless).sum()), int((frozen & nameless).sum())
         if perhaps >= math.ceil(_NAMELESS_FROZEN * len(places)):
@@ -118,7 +116,7 @@ class VideoWindow:
         return self._additive[places]
 
     def flags(self, places: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """(N, 4, R), in the order of :data:`VIDEO_FLAGS`."""
+        """(N, F, R)."""
         return self._flags[places]
 
     def told(self, places: NDArray[np.intp]) -> list[tuple[str, float, str]]:

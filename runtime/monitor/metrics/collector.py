@@ -1,21 +1,19 @@
-"""One moment as Prometheus metrics.
-
-Labels are few and bounded: ``model``, ``layer``, ``gate``, ``slice``, ``window``, ``kind``, ``diagnosis``.
-Never an id, never a channel. Gates are negative as well as positive, so their histogram has no ``_sum``; the
-sums of positive and of negative values are counters of their own.
-"""
+"""One moment as Prometheus metrics, whose names, help and labels are in ``definitions``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 
 from ...errors import MissingExtraError
-from ..alarm import ALARM_KINDS, AlarmKind, WindowReading
+from ..alarm import AlarmKind, WindowReading
 from ..counting.layout import COUNTED_BINS
-from .snapshot import Detection, MetricsSnapshot
-from .state import FLEET_COUNTERS
+from ..detectors import DETECTORS, FLAGS
+from . import definitions as m
+from .state import Detection, MetricsSnapshot
 
 try:
     from prometheus_client.core import (
@@ -30,28 +28,7 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("prometheus_client", "monitor") from error
 
 # Of the 64 bins so many are one bucket: 16 buckets, whose edges are edges of bins.
-_BINS_A_BUCKET = 4
-# Counters of values, and what a Prometheus user should call them.
-_VALUES = {
-    "nan": "gatescope_gate_nan_values",
-    "infinite": "gatescope_gate_infinite_values",
-    "rails": "gatescope_gate_rail_values",
-    "saturated": "gatescope_gate_saturated_values",
-    "near_zero": "gatescope_gate_near_zero_values",
-}
-_VIDEOS = {"constant": "constant", "collapsed": "collapse", "saturating": "saturation"}
-_WORKER = {
-    "requests": ("gatescope_requests", "Requests that were watched"),
-    "dropped": ("gatescope_dropped_videos", "Videos not counted because the queue was full"),
-    "deliveries_failed": ("gatescope_alarm_delivery_failures", "Alarms that could not be delivered"),
-    "faults": ("gatescope_monitor_faults", "Faults of the monitor itself; inference was not touched"),
-    "acknowledged": ("gatescope_log_acknowledged_videos", "Videos written to the gate log"),
-    "durable": ("gatescope_log_durable_videos", "Videos of the log that are forced to the disk"),
-    "at_risk": ("gatescope_log_at_risk_videos", "Videos in log segments whose sync failed"),
-    "lost": ("gatescope_log_lost_videos", "Videos that could not be written to the log"),
-    "log_errors": ("gatescope_log_errors", "Failures of the disk under the log"),
-    "log_bytes": ("gatescope_log_written_bytes", "Bytes written to the log"),
-}
+_BINS_PER_BUCKET = 4
 
 
 class GateCollector(Collector):
@@ -76,147 +53,108 @@ class GateCollector(Collector):
 
 
 def _build(now: MetricsSnapshot) -> Iterator[Metric]:
-    names = ["model", "family", "gating", *now.versions]
-    info = GaugeMetricFamily("gatescope_build_info", "The model that is watched, and versions", labels=names)
-    info.add_metric([now.model.version, now.model.family, now.model.gating, *now.versions.values()], 1)
+    of = {"model": now.model.version, "family": now.model.family, "gating": now.model.gating, **now.versions}
+    info = GaugeMetricFamily(m.BUILD_INFO.family, m.BUILD_INFO.help, labels=list(of))
+    info.add_metric(list(of.values()), 1)
     yield info
 
 
 def _gates(now: MetricsSnapshot) -> Iterator[Metric]:
-    model, layout, totals = now.model.version, now.model.layout, now.fleet.state.totals
-    labels = ["model", "gate", "layer"]
-    rows = [[model, row.kind, str(row.layer)] for row in layout.rows]
-    histogram = HistogramMetricFamily("gatescope_gate_value", "Gates of all valid clips", labels=labels)
-    # A cumulative histogram: what lies below the range is in the first bucket, what lies above in +Inf alone,
-    # what lies at an edge inside the range in the bucket above it.
-    cumulative = np.cumsum(totals.places, axis=1)
-    for own, edges, counts in zip(rows, layout.edges, cumulative, strict=True):
-        ends = range(_BINS_A_BUCKET, COUNTED_BINS + 1, _BINS_A_BUCKET)
-        buckets = [(floatToGoString(f"{edges[end]:.6g}"), float(counts[end])) for end in ends]
-        histogram.add_metric(own, [*buckets, ("+Inf", float(counts[-1]))], sum_value=None)
-    yield histogram
-    for name, text, values in (
-        ("gatescope_gate_positive_sum", "Sum of the gates above zero", totals.positive),
-        (
-            "gatescope_gate_negative_sum",
-            "Sum of the gates below zero, without its sign",
-            abs(totals.negative),
-        ),
-        ("gatescope_gate_values", "Gates that are finite numbers", totals.count),
+    layout, totals = now.model.layout, now.fleet.state.totals
+    rows = [(row.kind, str(row.layer)) for row in layout.rows]
+    yield _histogram(now)
+    for metric, values in (
+        (m.GATE_POSITIVE_SUM, totals.positive),
+        (m.GATE_NEGATIVE_SUM, abs(totals.negative)),
+        (m.GATE_VALUES, totals.count),
+        *((metric, totals.counter(counter)) for counter, metric in m.VALUE_COUNTERS.items()),
     ):
-        yield _counter(name, text, labels, zip(rows, values.tolist(), strict=True))
-    for counter, name in _VALUES.items():
-        values = totals.counter(counter).tolist()
-        yield _counter(name, f"Gates that are: {counter}", labels, zip(rows, values, strict=True))
-    yield _counter(
-        "gatescope_gate_videos",
-        "Videos whose gates as a whole are constant over their clips, at zero, or mostly saturated",
-        [*labels, "kind"],
+        yield _family(now, metric, zip(rows, values.tolist(), strict=True))
+    yield _family(
+        now,
+        m.GATE_VIDEOS,
         (
-            ([*own, kind], value)
-            for counter, kind in _VIDEOS.items()
-            for own, value in zip(rows, totals.counter(counter).tolist(), strict=True)
+            ((*row, kind), value)
+            for kind, flag in FLAGS.items()
+            if flag.counter
+            for row, value in zip(rows, totals.counter(flag.counter).tolist(), strict=True)
         ),
     )
+
+
+def _histogram(now: MetricsSnapshot) -> Metric:
+    """Cumulative: what lies below the range is in the first bucket, what lies above in +Inf alone, what lies
+    at an edge inside the range in the bucket above it."""
+    metric, layout = m.GATE_VALUE, now.model.layout
+    family = HistogramMetricFamily(metric.family, metric.help, labels=list(metric.labels))
+    cumulative = np.cumsum(now.fleet.state.totals.places, axis=1)
+    for row, edges, counts in zip(layout.rows, layout.edges, cumulative, strict=True):
+        ends = range(_BINS_PER_BUCKET, COUNTED_BINS + 1, _BINS_PER_BUCKET)
+        buckets = [(floatToGoString(f"{edges[end]:.6g}"), float(counts[end])) for end in ends]
+        own = [now.model.version, row.kind, str(row.layer)]
+        family.add_metric(own, [*buckets, ("+Inf", float(counts[-1]))], sum_value=None)
+    return family
 
 
 def _workers(now: MetricsSnapshot) -> Iterator[Metric]:
-    model, state = now.model.version, now.fleet.state
-    yield _counter(
-        "gatescope_videos",
-        "Videos that were watched",
-        ["model", "slice"],
-        # Those without a slice are there from the beginning: a series that comes and goes has no rate.
-        (([model, name], count) for name, count in sorted({"": 0, **state.slices}.items())),
-    )
-    extra = {"deliveries_failed": now.deliveries_failed, "faults": now.faults}
-    for counter, (name, text) in _WORKER.items():
-        yield _counter(name, text, ["model"], [([model], state.counters[counter] + extra.get(counter, 0))])
-    yield _counter(
-        "gatescope_overhead_seconds",
-        f"Time of the monitor: {FLEET_COUNTERS['request_seconds']}, and "
-        f"{FLEET_COUNTERS['background_seconds']}",
-        ["model", "kind"],
-        [
-            ([model, "request"], state.counters["request_seconds"]),
-            ([model, "background"], state.counters["background_seconds"]),
-        ],
-    )
-    for name, text, value in (
-        (
-            "gatescope_last_inference_timestamp_seconds",
-            "When the last request was answered",
-            state.last_inference,
-        ),
-        ("gatescope_workers", "Processes that are watched and alive", now.fleet.live),
-        ("gatescope_state_files_damaged", "State files of processes that cannot be read", now.fleet.damaged),
+    state = now.fleet.state
+    # Those without a slice are there from the beginning: a series that comes and goes has no rate.
+    slices = sorted({"": 0, **state.slices}.items())
+    yield _family(now, m.VIDEOS, (((name,), count) for name, count in slices))
+    here = {m.DELIVERIES_FAILED.key: now.deliveries_failed, m.FAULTS.key: now.faults}
+    for metric, counters in groupby(m.SERVICE_COUNTERS.values(), lambda one: one.metric):
+        yield _family(
+            now,
+            metric,
+            (
+                ((one.kind,) if one.kind else (), state.counters[one.key] + here.get(one.key, 0))
+                for one in counters
+            ),
+        )
+    for metric, value in (
+        (m.LAST_INFERENCE, state.last_inference),
+        (m.WORKERS, now.fleet.live),
+        (m.STATE_FILES_DAMAGED, now.fleet.damaged),
     ):
-        yield _gauge(name, text, ["model"], [([model], value)])
+        yield _family(now, metric, [((), value)])
 
 
 def _detectors(now: MetricsSnapshot, seen: Detection) -> Iterator[Metric]:
-    model = now.model.version
-    labels = ["model", "slice", "kind", "gate", "layer", "window"]
     readings = [("", one) for one in seen.readings.get("", ())]
     readings += [(name, one) for name, own in seen.readings.items() if name for one in _worst_of_each(own)]
-
-    def place(slice_: str, one: WindowReading) -> list[str]:
-        layer = "" if one.layer is None else str(one.layer)
-        return [model, slice_, one.kind, one.gate, layer, str(one.window)]
-
-    for name, text in (
-        ("value", "What the detector reads off its window"),
-        ("baseline", "What it is in the baseline"),
-        ("threshold", "Beyond what it fires"),
-        ("excess", "Distance from the baseline over the threshold's; it fires from 1 on"),
+    places = [
+        (slice_, one.kind, one.gate, "" if one.layer is None else str(one.layer), str(one.window))
+        for slice_, one in readings
+    ]
+    for metric, values in (
+        (m.DETECTOR_VALUE, [one.value for _, one in readings]),
+        (m.DETECTOR_BASELINE, [one.baseline for _, one in readings]),
+        (m.DETECTOR_THRESHOLD, [one.threshold for _, one in readings]),
+        (m.DETECTOR_EXCESS, [one.excess for _, one in readings]),
     ):
-        values = [(place(slice_, one), float(getattr(one, name))) for slice_, one in readings]
-        yield _gauge(f"gatescope_detector_{name}", text, labels, values)
-    yield _gauge(
-        "gatescope_window_videos",
-        "Different videos in the windows of a stream",
-        ["model", "slice"],
-        [([model, name], count) for name, count in seen.filled.items()],
-    )
-    yield _counter("gatescope_watched_videos", "Videos the watcher saw", ["model"], [([model], seen.watched)])
-    yield _gauge("gatescope_baseline_videos", "Of the baseline", ["model"], [([model], seen.baseline_videos)])
-    yield _gauge(
-        "gatescope_false_alarm_target",
-        "In how many windows without drift, as a share, anything may be beyond its threshold",
-        ["model"],
-        [([model], seen.false_alarms)],
-    )
+        yield _family(now, metric, zip(places, map(float, values), strict=True))
+    yield _family(now, m.WINDOW_VIDEOS, (((name,), count) for name, count in seen.filled.items()))
+    for metric, value in (
+        (m.WATCHED_VIDEOS, seen.watched),
+        (m.BASELINE_VIDEOS, seen.baseline_videos),
+        (m.FALSE_ALARM_TARGET, seen.false_alarms),
+    ):
+        yield _family(now, metric, [((), value)])
 
 
 def _alarms(now: MetricsSnapshot, seen: Detection) -> Iterator[Metric]:
-    model = now.model.version
     firing: dict[tuple[str, AlarmKind], int] = {
         (name, kind): 0
         for name in ("", *seen.slices)
-        for kind in ALARM_KINDS
-        if not name or kind not in ("stale", "loss")
+        for kind, detector in DETECTORS.items()
+        if not name or detector.in_slices
     }
     for alarm in seen.firing:
         firing.update({(alarm.slice, kind): 1 for kind in alarm.kinds})
-    yield _gauge(
-        "gatescope_alarm_firing",
-        "1 while an alarm of this kind is not resolved",
-        ["model", "slice", "kind"],
-        [([model, name, kind], value) for (name, kind), value in firing.items()],
-    )
+    yield _family(now, m.ALARM_FIRING, firing.items())
     named = {(alarm.slice, alarm.diagnosis.label) for alarm in seen.firing}
-    yield _gauge(
-        "gatescope_alarm_diagnosis",
-        "1 for what an alarm that is not resolved looks like",
-        ["model", "slice", "diagnosis"],
-        [([model, name, label], 1) for name, label in sorted(named)],
-    )
-    yield _counter(
-        "gatescope_alarms",
-        "Alarms that began",
-        ["model", "kind"],
-        [([model, kind], seen.raised.get(kind, 0)) for kind in ALARM_KINDS],
-    )
+    yield _family(now, m.ALARM_DIAGNOSIS, ((place, 1) for place in sorted(named)))
+    yield _family(now, m.ALARMS, (((kind,), seen.raised.get(kind, 0)) for kind in DETECTORS))
 
 
 def _worst_of_each(readings: Sequence[WindowReading]) -> list[WindowReading]:
@@ -227,27 +165,17 @@ def _worst_of_each(readings: Sequence[WindowReading]) -> list[WindowReading]:
         if before is None or one.excess > before.excess:
             worst[one.kind, one.window] = one
     # Which row it is changes from one scrape to the next and must not make a new series each time.
-    return [
-        WindowReading(
-            one.kind, "", None, one.window, one.value, one.baseline, one.threshold, one.effect, one.excess
-        )
-        for one in worst.values()
-    ]
+    return [replace(one, gate="", layer=None) for one in worst.values()]
 
 
-def _counter(
-    name: str, text: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], float]]
-) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, text, labels=list(labels))
-    for own, value in values:
-        family.add_metric(list(own), value)
-    return family
-
-
-def _gauge(
-    name: str, text: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], float]]
-) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, text, labels=list(labels))
-    for own, value in values:
-        family.add_metric(list(own), value)
+def _family(
+    now: MetricsSnapshot,
+    metric: m.MetricDefinition,
+    values: Iterable[tuple[Sequence[str], float]],
+) -> Metric:
+    """A counter or a gauge; ``values``: by the labels that follow ``model``."""
+    of = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
+    family = of(metric.family, metric.help, labels=list(metric.labels))
+    for labels, value in values:
+        family.add_metric([now.model.version, *labels], value)
     return family

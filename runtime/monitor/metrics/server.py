@@ -10,7 +10,7 @@ from types import TracebackType
 from ...brief import one_line
 from ...errors import MissingExtraError, MonitorError
 from ...files import new_file
-from .snapshot import MetricsSnapshot
+from .state import MetricsSnapshot
 
 
 class MetricsServer:

@@ -1,4 +1,4 @@
-"""What one process has counted, kept in a file of its own, and the truth of all of them together.
+"""What one process has counted, kept in a file of its own, and what all of them together have.
 
 Each process writes its file about once a second, whole or not at all, and holds a lock while it lives. Files
 of processes that ended are folded into one, each exactly once, so that counters never go down and the folder
@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -19,10 +19,13 @@ import msgspec
 from filelock import FileLock, Timeout
 from zlib_ng.zlib_ng import crc32
 
+from ..alarm import Alarm, AlarmKind, WindowReading
 from ..counting.layout import GateLayout
 from ..counting.observed import OTHER_SLICES
 from ..counting.totals import GateTotals
 from ..log.folder import in_use
+from ..model import WatchedModel
+from .definitions import SERVICE_COUNTERS
 
 _SUFFIX, _ENDED = ".state", "ended.state"
 _LOCK = ".fold.lock"
@@ -35,35 +38,19 @@ _TRIES = 5
 # What reading a damaged file may raise.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, OverflowError, msgspec.DecodeError)
 
-#: Counters that add up over processes, with what each counts.
-FLEET_COUNTERS: dict[str, str] = {
-    "requests": "requests that were watched",
-    "dropped": "videos that found the queue full",
-    "faults": "faults of the monitor itself",
-    "deliveries_failed": "alarms that could not be delivered",
-    "acknowledged": "videos written to the log",
-    "durable": "videos forced to the disk",
-    "at_risk": "videos in segments whose sync failed",
-    "lost": "videos that could not be written",
-    "log_errors": "failures of the disk",
-    "log_bytes": "bytes written to the log",
-    "request_seconds": "seconds spent on the way of requests",
-    "background_seconds": "seconds of CPU spent behind them",
-}
-
 
 @dataclass
 class WorkerState:
     """What has been counted since a process began; nothing in it ever goes down.
 
     - ``totals``: of its gates. ``slices``: videos by slice. ``counters``: by the names of
-      :data:`FLEET_COUNTERS`.
+      :data:`~gatescope.runtime.monitor.metrics.definitions.SERVICE_COUNTERS`.
     - ``last_inference``: Unix seconds, 0 before the first. ``last_fault``: the latest message.
     """
 
     totals: GateTotals
     slices: Counter[str] = field(default_factory=Counter[str])
-    counters: dict[str, float] = field(default_factory=lambda: dict.fromkeys(FLEET_COUNTERS, 0))
+    counters: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SERVICE_COUNTERS, 0))
     last_inference: float = 0.0
     last_fault: str = ""
 
@@ -76,7 +63,7 @@ class WorkerState:
         for name, videos in other.slices.items():
             known = name in self.slices or len(self.slices) < _MOST_SLICES
             self.slices[name if known else OTHER_SLICES] += videos
-        for name in FLEET_COUNTERS:
+        for name in SERVICE_COUNTERS:
             self.counters[name] += other.counters[name]
         if other.last_inference >= self.last_inference:
             self.last_inference = other.last_inference
@@ -101,7 +88,7 @@ class WorkerState:
         return cls(
             GateTotals.from_plain(plain["totals"], layout),
             Counter({str(name): int(count) for name, count in cast(dict[str, int], slices).items()}),
-            {name: float(cast(dict[str, float], counters).get(name, 0)) for name in FLEET_COUNTERS},
+            {name: float(cast(dict[str, float], counters).get(name, 0)) for name in SERVICE_COUNTERS},
             float(plain["last_inference"]),
             str(plain["last_fault"]),
         )
@@ -114,6 +101,41 @@ class FleetState:
     state: WorkerState
     live: int
     damaged: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """What a watcher sees now.
+
+    - ``readings``: by slice (empty: all traffic). ``filled``: by slice, videos in its windows.
+    - ``firing``: alarms that are not resolved. ``raised``: how many began, by kind.
+    - ``slices``: those that are watched by themselves. ``watched``: videos that were seen.
+    """
+
+    readings: Mapping[str, Sequence[WindowReading]]
+    filled: Mapping[str, int]
+    firing: Sequence[Alarm]
+    raised: Mapping[AlarmKind, int]
+    slices: Sequence[str]
+    watched: int
+    baseline_videos: int
+    false_alarms: float
+
+
+@dataclass(frozen=True, eq=False)
+class MetricsSnapshot:
+    """One moment: the ``model``, what all processes have counted, what the watcher sees (None: no baseline).
+
+    ``deliveries_failed`` and ``faults``: of the process that watches, beside those of the services.
+    ``versions``: of what runs, by name.
+    """
+
+    model: WatchedModel
+    fleet: FleetState
+    detection: Detection | None = None
+    deliveries_failed: int = 0
+    faults: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class StateFile:

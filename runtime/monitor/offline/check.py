@@ -13,9 +13,10 @@ from ..alarm import AlarmKind, Diagnosis, WindowReading
 from ..baseline.baseline import Baseline
 from ..baseline.sources import model_of_run, videos_of_run
 from ..baseline.videos import expected_twins
-from ..describe import MEANING, readings_table
+from ..describe import readings_table
 from ..detection.readings import read_window, reference_of
 from ..detection.window import window_sums
+from ..detectors import DETECTORS
 from ..diagnosis.diagnose import diagnose
 
 FEWEST_CHECKED_VIDEOS = 10
@@ -58,7 +59,7 @@ class Check:
         if self.diagnosis is None:
             return "\n".join([*lines, "within every threshold", "", readings_table(self._worst())])
         lines.append(f"NOT as the baseline: {self.diagnosis.label}")
-        lines += [f"  {kind}: {MEANING[kind]}" for kind in self.kinds]
+        lines += [f"  {kind}: {DETECTORS[kind].meaning}" for kind in self.kinds]
         lines += [f"  {sentence}" for sentence in self.diagnosis.evidence]
         firing = sorted((one for one in self.readings if one.excess >= 1), key=lambda one: -one.excess)
         return "\n".join([*lines, "", readings_table(firing)])

@@ -28,7 +28,7 @@ from ..counting.requests import Taken
 from ..log.folder import join_folder
 from ..log.records import short_id
 from ..log.writer import GateLogWriter
-from ..metrics.snapshot import MetricsSnapshot
+from ..metrics.state import MetricsSnapshot
 from ..model import WatchedModel
 from .complaint import complain, described
 from .delivery import AlarmDelivery

@@ -15,8 +15,7 @@ from ..detection.settings import WatchSettings
 from ..detection.watcher import Watcher
 from ..log.folder import open_folder
 from ..log.follower import LogFollower
-from ..metrics.snapshot import MetricsSnapshot
-from ..metrics.state import merged_state
+from ..metrics.state import MetricsSnapshot, merged_state
 from .delivery import AlarmDelivery
 from .worker import detection_of, monitor_versions
 

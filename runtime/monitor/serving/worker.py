@@ -18,8 +18,8 @@ from ..counting.requests import Taken, count_taken, same_gates
 from ..counting.totals import GateTotals
 from ..detection.watcher import Watcher
 from ..log.writer import GateLogWriter
-from ..metrics.snapshot import Detection, MetricsSnapshot
-from ..metrics.state import FleetState, StateFile, WorkerState, merged_state
+from ..metrics import definitions as m
+from ..metrics.state import Detection, FleetState, MetricsSnapshot, StateFile, WorkerState, merged_state
 from ..model import WatchedModel
 from .complaint import complain, described
 from .delivery import AlarmDelivery
@@ -191,7 +191,7 @@ class Worker:
             self._alarms += self._watcher.tick(now)
             if self.log is not None:
                 self._alarms += self._watcher.lost(self.log.lost, now)
-        self._state.counters["background_seconds"] += time.thread_time() - began
+        self._state.counters[m.BACKGROUND_SECONDS.key] += time.thread_time() - began
         if now - self._written >= self._settings.state_seconds:
             self._written = now
             self._keep_state()
@@ -233,23 +233,27 @@ class Worker:
         """Bring the counters up to date, and write them for other processes to read."""
         counters = self._state.counters
         counters.update(
-            requests=self.intake.requests,
-            request_seconds=self.intake.seconds,
-            dropped=self.intake.dropped,
-            faults=self.faults,
-            deliveries_failed=self.delivery.failures,
+            {
+                m.REQUESTS.key: self.intake.requests,
+                m.REQUEST_SECONDS.key: self.intake.seconds,
+                m.DROPPED.key: self.intake.dropped,
+                m.FAULTS.key: self.faults,
+                m.DELIVERIES_FAILED.key: self.delivery.failures,
+            }
         )
         self._state.last_fault = self.last_fault
         # A clock that was ahead and was put right must not hide that traffic has ended since.
         self._state.last_inference = min(self._state.last_inference, time.time())
         if self.log is not None:
             counters.update(
-                acknowledged=self.log.acknowledged,
-                durable=self.log.durable,
-                at_risk=self.log.at_risk,
-                lost=self.log.lost,
-                log_errors=self.log.errors,
-                log_bytes=self.log.bytes_written,
+                {
+                    m.ACKNOWLEDGED.key: self.log.acknowledged,
+                    m.DURABLE.key: self.log.durable,
+                    m.AT_RISK.key: self.log.at_risk,
+                    m.LOST.key: self.log.lost,
+                    m.LOG_ERRORS.key: self.log.errors,
+                    m.LOG_BYTES.key: self.log.bytes_written,
+                }
             )
         if self._state_file is None:
             self._state_file = self._new_state_file()

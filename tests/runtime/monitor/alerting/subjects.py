@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from gatescope.runtime.monitor.alarm import ALARM_KINDS
-from gatescope.runtime.monitor.alerting.subject import AlertSubject
-from gatescope.runtime.monitor.metrics.snapshot import MetricsSnapshot
-from gatescope.runtime.monitor.metrics.state import FLEET_COUNTERS
+from gatescope.runtime.monitor.alerting.rules import AlertSubject
+from gatescope.runtime.monitor.detectors import DETECTORS
+from gatescope.runtime.monitor.metrics.definitions import SERVICE_COUNTERS
+from gatescope.runtime.monitor.metrics.state import MetricsSnapshot
 
 from ..metrics.snapshots import MODEL, alarm, all_readings, detection, gates, snapshot_of, state_of
 
@@ -36,13 +36,13 @@ def broken(videos: int = 10, wrong: int = 5) -> MetricsSnapshot:
 
 
 def _snapshot(videos: int, wrong: int, *, broken: bool) -> MetricsSnapshot:
-    counters = {name: float(videos) for name in FLEET_COUNTERS} | {name: float(wrong) for name in WRONG}
+    counters = {name: float(videos) for name in SERVICE_COUNTERS} | {name: float(wrong) for name in WRONG}
     state = state_of(gates(videos), {"": videos, SLICE: videos}, **counters)
     state.last_inference = time.time() - (60 if broken else 0)
-    of_slice = tuple(kind for kind in ALARM_KINDS if kind not in ("stale", "loss"))
+    of_slice = tuple(kind for kind in DETECTORS if kind not in ("stale", "loss"))
     readings = all_readings() + [replace(one, window=200) for one in all_readings()]
     seen = detection(
-        [alarm(ALARM_KINDS), alarm(of_slice, SLICE, "unknown")] if broken else [],
+        [alarm(tuple(DETECTORS)), alarm(of_slice, SLICE, "unknown")] if broken else [],
         {"": readings, SLICE: readings},
         slices=(SLICE,),
         filled={"": 25, SLICE: 25},

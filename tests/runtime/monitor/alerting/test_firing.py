@@ -11,7 +11,7 @@ import pytest
 
 from gatescope.runtime.monitor.alerting.rules import Timing, alert_rules
 from gatescope.runtime.monitor.metrics.server import MetricsServer
-from gatescope.runtime.monitor.metrics.snapshot import MetricsSnapshot
+from gatescope.runtime.monitor.metrics.state import MetricsSnapshot
 
 from .prometheus import INTERVAL, Prometheus, free_port, needs_prometheus
 from .subjects import SLICE, SUBJECT, broken, calm

@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 
 from gatescope.runtime.cli.main import main
-from gatescope.runtime.monitor.alarm import ALARM_KINDS
 from gatescope.runtime.monitor.alerting.dashboard import DASHBOARD_FILE
 from gatescope.runtime.monitor.alerting.rules import (
     RULES_FILE,
     TESTS_FILE,
+    AlertSubject,
     Timing,
     alert_rules,
     alert_rules_test,
 )
-from gatescope.runtime.monitor.alerting.subject import AlertSubject
 from gatescope.runtime.monitor.baseline.baseline import make_baseline
 from gatescope.runtime.monitor.baseline.stored import save_baseline
 from gatescope.runtime.monitor.baseline.videos import BaselineVideos
+from gatescope.runtime.monitor.detectors import DETECTORS
 from gatescope.runtime.monitor.metrics.server import exposition
 
 from ....torture import population
@@ -69,7 +69,7 @@ def test_every_detector_has_an_alert() -> None:
     expressions = " ".join(rule["expr"] for rule in rules_of(alert_rules(SUBJECT)))
     # Stale traffic and losses of the log have rules that do not need the watcher.
     told = set(re.findall(r'kind="(\w+)"', expressions))
-    assert told == set(ALARM_KINDS) - {"stale", "loss"}
+    assert told == set(DETECTORS) - {"stale", "loss"}
     assert "last_inference_timestamp_seconds" in expressions and "log_lost_videos_total" in expressions
 
 

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 
-from gatescope.runtime.monitor.baseline.statistics import additive, continuous, flagged, levels
 from gatescope.runtime.monitor.baseline.thresholds import (
     Thresholds,
     flag_threshold,
@@ -16,6 +15,7 @@ from gatescope.runtime.monitor.baseline.thresholds import (
 )
 from gatescope.runtime.monitor.counting.layout import COUNTED_BINS, GateLayout
 from gatescope.runtime.monitor.counting.videos import count_gates
+from gatescope.runtime.monitor.detectors import FLAGS, additive, distances, levels
 
 from ....torture.population import LAYOUT, population
 
@@ -27,7 +27,7 @@ def test_drift_is_the_wasserstein_distance_over_bins() -> None:
     rng = np.random.default_rng(2)
     one, other = (rng.uniform(-1, 1, (4, 1, 9, 1)).astype(np.float32) for _ in range(2))
     a, b = (count_gates(layout, {"attention": gates}) for gates in (one, other))
-    found = continuous(layout, additive(a).sum(axis=0), additive(b).sum(axis=0))
+    found = distances(layout, additive(a).sum(axis=0), additive(b).sum(axis=0))
     edges = np.linspace(-1, 1, COUNTED_BINS + 1)
     shares = [np.histogram(gates, edges)[0] / gates.size for gates in (one, other)]
     distance = np.abs(np.cumsum(shares[0]) - np.cumsum(shares[1])).sum() * (2 / COUNTED_BINS)
@@ -42,8 +42,8 @@ def test_a_row_without_numbers_has_no_distance() -> None:
     layout = GateLayout.of([("attention", 0, -1.0, 1.0)])
     nan = count_gates(layout, {"attention": np.full((2, 1, 3, 1), np.nan, np.float32)})
     some = count_gates(layout, {"attention": np.full((2, 1, 3, 1), 0.5, np.float32)})
-    assert np.array_equal(continuous(layout, additive(nan).sum(0), additive(some).sum(0)), np.zeros((2, 1)))
-    assert flagged(nan, "nan").all()
+    assert np.array_equal(distances(layout, additive(nan).sum(0), additive(some).sum(0)), np.zeros((2, 1)))
+    assert FLAGS["nan"].of(nan).all()
 
 
 def test_flag_threshold_is_the_beta_binomial_quantile() -> None:
@@ -65,7 +65,7 @@ def test_windows_of_the_baseline_stay_below() -> None:
     held = thresholds(LAYOUT, own, 0, 50, 0.01)
     baseline = additive(own).sum(axis=0)
     beyond = [
-        bool((standing(held.centre, held.spread, continuous(LAYOUT, drawn, baseline)) >= held.factor).any())
+        bool((standing(held.centre, held.spread, distances(LAYOUT, drawn, baseline)) >= held.factor).any())
         for drawn in (additive(POPULATION[rng.integers(0, 3000, 50)]).sum(axis=0) for _ in range(400))
     ]
     assert np.mean(beyond) <= 0.02
@@ -85,7 +85,7 @@ def test_rarer_false_alarms_need_higher_thresholds() -> None:
 
 def test_silent_videos_of_the_baseline_are_allowed_in_a_window() -> None:
     held = thresholds(LAYOUT, POPULATION[:1000], 0, 50, 0.01)
-    share = flagged(POPULATION[:1000], "collapse").mean(axis=0)
+    share = FLAGS["collapse"].of(POPULATION[:1000]).mean(axis=0)
     assert (held.flags["collapse"] > 50 * share + 1).all()
     assert (held.flags["collapse"] < 25).all()
 
@@ -112,5 +112,5 @@ def test_videos_that_are_all_alike_leave_room_for_themselves() -> None:
     alike = POPULATION[np.zeros(200, np.int64)]
     held = thresholds(LAYOUT, alike, 0, 25, 0.01)
     assert held.factor > 3
-    found = continuous(LAYOUT, additive(alike[:25]).sum(axis=0), additive(alike).sum(axis=0))
+    found = distances(LAYOUT, additive(alike[:25]).sum(axis=0), additive(alike).sum(axis=0))
     assert (standing(held.centre, held.spread, found) < held.factor).all()

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-from gatescope.runtime.monitor.alarm import ALARM_KINDS, Alarm, AlarmKind, Diagnosis, Example, WindowReading
+from gatescope.runtime.monitor.alarm import Alarm, AlarmKind, Diagnosis, Example, WindowReading
 from gatescope.runtime.monitor.counting.layout import GateLayout
 from gatescope.runtime.monitor.counting.totals import GateTotals
 from gatescope.runtime.monitor.counting.videos import count_gates
-from gatescope.runtime.monitor.metrics.snapshot import Detection, MetricsSnapshot
-from gatescope.runtime.monitor.metrics.state import FleetState, WorkerState
+from gatescope.runtime.monitor.detectors import DETECTORS
+from gatescope.runtime.monitor.metrics.state import Detection, FleetState, MetricsSnapshot, WorkerState
 from gatescope.runtime.monitor.model import WatchedModel
 
 RANGES = {("attention", "0"): (-1.0, 1.0), ("attention", "1"): (0.0, 1.0), ("ffn", "0"): (-0.3, 0.7)}
@@ -101,7 +101,7 @@ def detection(
     """What a watcher of all traffic and of the slice ``ko`` sees."""
     usual: dict[str, Any] = {
         "filled": {"": 25, "ko": 7},
-        "raised": {kind: number for number, kind in enumerate(ALARM_KINDS)},
+        "raised": {kind: number for number, kind in enumerate(DETECTORS)},
         "slices": ("ko",),
         "watched": 41,
         "baseline_videos": 300,

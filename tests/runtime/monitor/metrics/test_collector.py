@@ -12,11 +12,11 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
-from gatescope.runtime.monitor.alarm import ALARM_KINDS
+from gatescope.runtime.monitor.detectors import DETECTORS
 from gatescope.runtime.monitor.metrics.collector import GateCollector
+from gatescope.runtime.monitor.metrics.definitions import SERVICE_COUNTERS
 from gatescope.runtime.monitor.metrics.server import exposition
-from gatescope.runtime.monitor.metrics.snapshot import MetricsSnapshot
-from gatescope.runtime.monitor.metrics.state import FLEET_COUNTERS, FleetState
+from gatescope.runtime.monitor.metrics.state import FleetState, MetricsSnapshot
 
 from .snapshots import (
     MODEL,
@@ -118,7 +118,7 @@ def test_videos_are_counted_that_are_constant_at_zero_or_saturated() -> None:
 
 
 def test_every_counter_of_a_process_is_shown() -> None:
-    told = {name: 0.25 + number for number, name in enumerate(FLEET_COUNTERS)}
+    told = {name: 0.25 + number for number, name in enumerate(SERVICE_COUNTERS)}
     found = samples(exposition(snapshot_of(state_of(GATES, **told))))
     shown = list(found.values())
     assert [name for name, number in told.items() if shown.count(number) != 1] == []
@@ -182,11 +182,11 @@ def test_what_fires_and_what_it_looks_like(found: Samples) -> None:
         if number
     }
     assert firing == {("", "collapse"), ("", "level"), ("ko", "drift")}
-    assert len(series(found, "alarm_firing", slice="")) == len(ALARM_KINDS)
+    assert len(series(found, "alarm_firing", slice="")) == len(DETECTORS)
     assert series(found, "alarm_firing", slice="ko", kind="stale") == {}
     named = {(dict(own)["slice"], dict(own)["diagnosis"]) for own in series(found, "alarm_diagnosis")}
     assert named == {("", "silent audio"), ("ko", "unknown")}
-    for number, kind in enumerate(ALARM_KINDS):
+    for number, kind in enumerate(DETECTORS):
         assert value(found, "alarms_total", kind=kind) == number
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from gatescope.runtime.errors import MissingExtraError, MonitorError
 from gatescope.runtime.monitor.metrics.server import MetricsServer, exposition, write_textfile
-from gatescope.runtime.monitor.metrics.snapshot import MetricsSnapshot
+from gatescope.runtime.monitor.metrics.state import MetricsSnapshot
 from gatescope.runtime.monitor.serving.monitor import Monitor
 
 from ....waiting import PATIENCE, until
