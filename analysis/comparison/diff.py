@@ -149,7 +149,7 @@ def _samples(one: Run, other: Run, faults: list[str]) -> tuple[int, tuple[str, .
 def _knows_clips(run: Run) -> bool:
     """False for an imported log of global gates: nothing in it says how long a video is."""
     recipe = run.manifest.preprocessing
-    return recipe.clip_length > 0 or any("clip" in gate.axes for gate in run.manifest.gates)
+    return recipe.clip_length > 0 or any(gate.per_clip for gate in run.manifest.gates)
 
 
 def _comparable(one: Run, other: Run, faults: list[str]) -> bool:

@@ -42,7 +42,7 @@ class EventRecovery:
 
 def why_no_recovery(run: Run, events: Mapping[str, frozenset[int]]) -> str | None:
     """Why events that were named cannot be compared, in a sentence; None where they can."""
-    if all(gate.axes[2] == "1" for gate in run.manifest.gates):
+    if not any(gate.per_clip for gate in run.manifest.gates):
         return f"A {run.manifest.gating} gate has one value a video and no clips to compare with event clips."
     if not _compared(run, events):
         return "None of the run's queries has event clips in the annotations."

@@ -30,9 +30,7 @@ _SCHEMA: dict[str, Any] = {
 
 def has_clips(run: Run) -> bool:
     """Whether gates have a value a clip, and when a clip is is known, as :func:`gate_agreement` needs."""
-    return run.manifest.preprocessing.clip_length > 0 and any(
-        gate.axes[2] != "1" for gate in run.manifest.gates
-    )
+    return run.manifest.preprocessing.clip_length > 0 and any(gate.per_clip for gate in run.manifest.gates)
 
 
 def gate_agreement(run: Run, truth: GroundTruth) -> pl.DataFrame:

@@ -146,7 +146,7 @@ def clip_statistics(
 
 
 def _is_global(run: Run, key: GateKey) -> bool:
-    return any(gate.kind == key.kind and gate.axes[2] == "1" for gate in run.manifest.gates)
+    return any(gate.kind == key.kind and not gate.per_clip for gate in run.manifest.gates)
 
 
 def _matrix(series: Sequence[GateSeries], column_of: Mapping[GateKey, int]) -> Float64s:

@@ -7,11 +7,12 @@ import sys
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from ...runtime.cli.command import Command
 from ...runtime.cli.values import expanded, file_path, positive
 from ...runtime.errors import UsageError
+from ...runtime.gates.vocabulary import Gating
 
 if TYPE_CHECKING:
     from ...runtime.gates.certificate import Certificate
@@ -28,7 +29,7 @@ def add_model_options(parser: ArgumentParser) -> None:
     model = parser.add_argument_group("the model (what is left out comes from the checkpoint)")
     model.add_argument(
         "--gating",
-        choices=("global", "clipwise", "elementwise", "global_diagstrip_ssm"),
+        choices=get_args(Gating),
         metavar="TYPE",
         help="global, clipwise, elementwise or global_diagstrip_ssm; refused where the weights contradict it",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...runtime.errors import UnsupportedModelError, UsageError
-from ...runtime.gates.vocabulary import GATE_KINDS
+from ...runtime.gates.shape import GATING_BY_SHAPE, GateShape, gating_name, gatings_with_channels
+from ...runtime.gates.vocabulary import GATE_KINDS, Gating
 from ...runtime.runs.info import FileRef
 from ...runtime.tracking.batch import TrackedBatch
 from ...runtime.tracking.ids import BatchIds
@@ -104,9 +105,8 @@ class LiveGates:
         if found.stream.clips == 1 and gate.shape[2] == 1:
             # Global and clipwise gates of a single clip look alike.
             return self.gating or (self._facts.gating if self._facts else "global")
-        seen = "global" if gate.shape[1] == 1 < found.stream.clips else "clipwise"
-        if gate.shape[2] > 1 and seen == "clipwise":
-            seen = "elementwise"
+        per_clip = gate.shape[1] > 1 or found.stream.clips == 1
+        seen = gating_name([GateShape(GATE_KINDS[0], per_clip, gate.shape[2], ())])
         if told not in (None, seen):
             raise UsageError(
                 f"gating_type '{self.gating}' contradicts the gates of this model",
@@ -202,18 +202,19 @@ def check_gating(gating: str | None, fusion: GatedFusion) -> None:
     """See that ``gating`` is a known word and fits the channels of the gates."""
     if gating is None:
         return
-    if gating not in ("global", "clipwise", "elementwise", "global_diagstrip_ssm"):
+    if gating not in get_args(Gating):
         raise UsageError(
             f"unknown gating_type {gating!r}",
-            expected="global, clipwise, elementwise or global_diagstrip_ssm; None goes by the gates' shapes",
+            expected=f"{', '.join(get_args(Gating))}; None goes by the gates' shapes",
         )
     channels = set(fusion.channels)
     wide = min(channels) > 1
-    if (gating == "elementwise") != wide and len(channels) == 1:
+    fitting = [name for name in GATING_BY_SHAPE.values() if (name in gatings_with_channels()) == wide]
+    if (gating in gatings_with_channels()) != wide and len(channels) == 1:
         raise UnsupportedModelError(
             f"gating_type '{gating}' contradicts the model's parameters",
             received=f"gates of {channels.pop()} channel{'s' if wide else ''} in {fusion}",
-            expected="gating_type 'elementwise'" if wide else "gating_type 'global' or 'clipwise'",
+            expected=f"gating_type {' or '.join(f'{name!r}' for name in fitting)}",
             fix="leave gating_type out: the gates' shapes tell",
         )
 

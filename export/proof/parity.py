@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 
@@ -90,14 +89,7 @@ def _batches(
         batch = random_batch(manifest.preprocessing, zip(shape.clips, shape.words, strict=True), rng)
         yield shape, batch
         if manifest.overrides:
-            lengths = {
-                "batch": len(shape.clips),
-                "layer": manifest.layers,
-                "clip": max(shape.clips),
-                "channel": int(cast(int, manifest.facts["hidden_dim"].value)),
-                "1": 1,
-            }
-            size = [lengths[axis] for axis in manifest.gates[0].axes]
+            size = manifest.shapes[manifest.gate_kinds[0]].size_in(len(shape.clips), max(shape.clips))
             changed = {
                 tensor.name: rng.uniform(0, 1, size).astype(np.float32)
                 for tensor in manifest.inputs

@@ -172,17 +172,22 @@ class Manifest:
         }
 
     @property
+    def hidden_dim(self) -> int | None:
+        """Channels of the stream that the gates act on; None where that is not known."""
+        fact = self.facts.get("hidden_dim")
+        return fact.value if fact is not None and isinstance(fact.value, int) else None
+
+    @property
     def shapes(self) -> dict[str, GateShape]:
         """By kind, what its gates look like, whether or not they are among the outputs."""
         widths = {tensor.name: tensor.axes[-1] for tensor in self.outputs}
-        known = self.facts.get("hidden_dim")
-        stream = known.value if known is not None and isinstance(known.value, int) else 1
         found: dict[str, GateShape] = {}
         for kind in self.gate_kinds:
             rows = sorted((gate for gate in self.gates if gate.kind == kind), key=lambda gate: gate.index)
             *_, clip, channel = rows[0].axes
-            width = widths.get(rows[0].output, stream)
-            width = width if isinstance(width, int) and channel != "1" else 1
+            width = widths.get(rows[0].output)
+            width = width if isinstance(width, int) else self.hidden_dim or 1
+            width = 1 if channel == "1" else width
             layers = (LayerGate(one.layer, one.range, one.acts_as, one.activation) for one in rows)
             found[kind] = GateShape(kind, clip != "1", width, tuple(layers))
         return found

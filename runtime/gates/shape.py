@@ -52,6 +52,11 @@ class Gate:
     activation: Activation | None = None
     source: GateOrigin | None = None
 
+    @property
+    def per_clip(self) -> bool:
+        """Whether it has a value per clip; if not, one per video."""
+        return self.axes[2] != "1"
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -167,6 +172,11 @@ def gating_name(shapes: Collection[GateShape]) -> str:
 def gatings_with_clips() -> frozenset[str]:
     """Names of gatings with a gate per clip."""
     return frozenset(name for (per_clip, _), name in GATING_BY_SHAPE.items() if per_clip)
+
+
+def gatings_with_channels() -> frozenset[str]:
+    """Names of gatings whose gates have channels."""
+    return frozenset(name for (_, wide), name in GATING_BY_SHAPE.items() if wide)
 
 
 @dataclass

@@ -12,7 +12,7 @@ import polars as pl
 from ..files import local
 from ..gates.manifest import Fact, Manifest
 from ..gates.preprocessing import Preprocessing
-from ..gates.shape import rows_of
+from ..gates.shape import gatings_with_channels, rows_of
 from ..progress import progress
 from .folder import claim_new, earlier_run, writing
 from .gate_log import LogFacts, check_log, read_gate_log
@@ -156,9 +156,9 @@ def _warnings(facts: LogFacts) -> list[str]:
                 f"The log holds one number for the {kind} gate of a layer, though the gating is "
                 f"{facts.gating}: most likely means over clips. The statistics are of these means."
             )
-        if facts.gating == "elementwise" and seen.per_clip and seen.channels == 1:
+        if facts.gating in gatings_with_channels() and seen.per_clip and seen.channels == 1:
             told.append(
-                f"The log holds one number a clip for the {kind} gate, though gating is elementwise: most "
+                f"The log holds one number a clip for the {kind} gate, though gating is {facts.gating}: most "
                 "likely means over channels. The statistics are of these means."
             )
     return told

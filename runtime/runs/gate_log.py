@@ -29,7 +29,7 @@ from ..data.json_lines import (
     lines_of,
 )
 from ..errors import DatasetError
-from ..gates.shape import SeenGates
+from ..gates.shape import SeenGates, gatings_with_channels
 from .schema import MOST_CLIPS
 
 #: By the log's name of a gate, its kind.
@@ -199,7 +199,7 @@ def _array(value: Any, gating: str, where: str) -> NDArray[np.float32]:
         raise BadLineError(f"{where} is empty")
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
-    elif array.ndim == 2 and array.shape[0] == 1 and gating != "elementwise":
+    elif array.ndim == 2 and array.shape[0] == 1 and gating not in gatings_with_channels():
         array = array[0]  # (1, L); an elementwise gate's is one clip with its channels
     if array.ndim > 2:
         raise BadLineError(

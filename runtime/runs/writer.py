@@ -38,24 +38,17 @@ _PART_BYTES = 32 * 2**20
 _MOST_SAMPLES_PER_PART = 256
 # One row without its channels: id, layer, gate, clip and value as Polars holds them.
 _ROW_BYTES = 32
-_HIDDEN_DIM = 256
 
 
 def samples_per_part(manifest: Manifest, batch_size: int) -> int:
     """How many samples a part holds: a multiple of the batch size, so that parts end between batches."""
     row_bytes = 0
+    shapes = manifest.shapes
     for kind in manifest.tracked_kinds:
-        *_, clip, channel = next(gate.axes for gate in manifest.gates if gate.kind == kind)
-        rows = manifest.layers * (1 if clip == "1" else manifest.preprocessing.max_v_l)
-        row_bytes += rows * (_ROW_BYTES + (0 if channel == "1" else 4 * _channels(manifest, kind)))
+        _, layers, clips, channels = shapes[kind].size_in(1, manifest.preprocessing.max_v_l)
+        row_bytes += layers * clips * (_ROW_BYTES + (4 * channels if channels > 1 else 0))
     fitting = min(_MOST_SAMPLES_PER_PART, _PART_BYTES // max(row_bytes, 1))
     return max(fitting // batch_size, 1) * batch_size
-
-
-def _channels(manifest: Manifest, kind: str) -> int:
-    output = manifest.gate_output(kind)
-    last = next((tensor.axes[-1] for tensor in manifest.outputs if tensor.name == output), None)
-    return last if isinstance(last, int) else _HIDDEN_DIM
 
 
 class RunWriter:

@@ -49,6 +49,11 @@ def override_inputs(
         if (kind, how) in given:
             raise InputError(f"the {how} of the {kind} gates is given twice", expected="it in one place")
         given[kind, how] = value
+    if undescribed := [kind for kind in manifest.overrides if kind not in manifest.shapes]:
+        raise InputError(
+            f"this model has overrides of gates that it does not describe: {', '.join(undescribed)}",
+            fix=_EXPORT_AGAIN,
+        )
     return {
         name: _checked(manifest, kind, how, given.get((kind, how)), samples, clips)
         for name, (kind, how) in names.items()
@@ -57,8 +62,7 @@ def override_inputs(
 
 def shut_values(manifest: Manifest, kind: str) -> Float32s:
     """The value at which each layer's gate of ``kind`` takes its branch away, (layers, 1, 1)."""
-    gates = sorted((gate for gate in manifest.gates if gate.kind == kind), key=lambda gate: gate.index)
-    values = [-1.0 if gate.acts_as == "1+g" else 0.0 for gate in gates]
+    values = [-1.0 if gate.acts_as == "1+g" else 0.0 for gate in manifest.shapes[kind].layers]
     return np.array(values, np.float32)[:, None, None]
 
 
@@ -69,14 +73,13 @@ def _shutting(manifest: Manifest, kind: str) -> dict[str, ArrayLike]:
             received="a file of an earlier version, which does not say whether they act as g or as 1 + g",
             fix=_EXPORT_AGAIN,
         )
-    values = shut_values(manifest, kind)
-    if not len(values):
+    if kind not in manifest.shapes:
         raise InputError(
             f"what shuts the {kind} gates of this model is not known",
             received="a file that does not describe them",
             expected="a scale, an offset or both",
         )
-    return {"scale": 0.0, "offset": values}
+    return {"scale": 0.0, "offset": shut_values(manifest, kind)}
 
 
 def _asked(manifest: Manifest, overrides: Overrides) -> dict[tuple[str, str], ArrayLike]:

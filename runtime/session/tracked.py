@@ -72,7 +72,6 @@ def session_batch(
         [array.shape[2] for array in gates.values()]
         + [int(np.shape(batch[name])[1]) for name in _FEATURES if name in batch]
     )
-    hidden = manifest.facts.get("hidden_dim")
     return TrackedBatch(
         gates={
             kind: tuple(array[:, layer].copy() for layer in range(array.shape[1]))
@@ -81,7 +80,7 @@ def session_batch(
         clips=_clips(batch, samples, length),
         length=length,
         gating=manifest.gating,
-        hidden_dim=hidden.value if hidden is not None and isinstance(hidden.value, int) else None,
+        hidden_dim=manifest.hidden_dim,
     )
 
 

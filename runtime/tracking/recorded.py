@@ -52,13 +52,12 @@ class RunHistory(Mapping[str, dict[str, Any]]):
             self._part = number, self._read(number)
         clips = self._clips[sample_id]
         manifest = self._run.manifest
-        hidden = manifest.facts.get("hidden_dim")
         return TrackedBatch(
             gates=_layers(self._part[1][sample_id], manifest.tracked_kinds),
             clips=(clips,),
             length=clips,
             gating=manifest.gating,
-            hidden_dim=hidden.value if hidden is not None and isinstance(hidden.value, int) else None,
+            hidden_dim=manifest.hidden_dim,
         ).entry()
 
     def __iter__(self) -> Iterator[str]:
