@@ -12,27 +12,12 @@ from ..report.chapter import chapter
 from ..report.context import Context
 from ..report.markdown import counted, number, percent, plain, table
 from ..report.section import Section
+from ..statistics.statistic import GROUPS, STATISTICS, Statistic
 from ..statistics.summary import GateSummary
 
 OVERALL_FIGURE = "overall_statistics.png"
-_HEADS = (
-    "gate",
-    "layer",
-    "mean",
-    "mean \\|g\\|",
-    "std",
-    "between videos",
-    "within",
-    "min",
-    "25%",
-    "median",
-    "75%",
-    "95%",
-    "max",
-    "positive",
-    "saturated",
-    "near 0",
-)
+# How far a gate's spread lies between and within videos follows the other columns of spread.
+_AFTER = "spread"
 
 
 @chapter("The gates in numbers")
@@ -62,17 +47,26 @@ def _text(summary: GateSummary, spread: pl.DataFrame) -> str:
     )
     if film := [plain(kind) for kind in summary.kinds if kind in summary.film]:
         note += f" The {' and '.join(film)} gate multiplies by 1 + g: near 0, its branch enters as it is."
-    return f"{table(_HEADS, rows)}\n\n{note}"
+    return f"{table(_heads(), rows)}\n\n{note}"
+
+
+def _in_groups() -> list[list[Statistic]]:
+    shown = [one for one in STATISTICS if one.heading]
+    return [[one for one in shown if one.group == group] for group in GROUPS]
+
+
+def _heads() -> list[str]:
+    heads = ["gate", "layer"]
+    for group, statistics in zip(GROUPS, _in_groups(), strict=True):
+        heads += [plain(one.heading) for one in statistics]
+        heads += ["between videos", "within"] if group == _AFTER else []
+    return heads
 
 
 def _row(kind: str, layer: str, row: dict[str, Any], spread: dict[str, Any] | None) -> list[str]:
-    measured = [
-        row["mean"],
-        row["mean_abs"],
-        row["std"],
-        spread["between"] if spread else None,
-        spread["within"] if spread else None,
-        *(row[name] for name in ("min", "p25", "median", "p75", "p95", "max")),
-    ]
-    shares = [row["share_positive"], row["share_saturated"], row["share_near_zero"]]
-    return [plain(kind), layer, *(number(value) for value in measured), *(percent(share) for share in shares)]
+    cells = [plain(kind), layer]
+    for group, statistics in zip(GROUPS, _in_groups(), strict=True):
+        cells += [(percent if one.group == "share" else number)(row[one.name]) for one in statistics]
+        if group == _AFTER:
+            cells += [number(spread[name] if spread else None) for name in ("between", "within")]
+    return cells

@@ -94,7 +94,7 @@ def figure(name: str, frame: FrameName = "samples") -> Callable[[_F], _F]:
     What it is given:
 
     - ``samples``: one row a sample, layer and gate: ``sample_id, vid, layer, gate, clips, channels, count,
-      mean, std, …`` (the columns of :data:`~gatescope.analysis.statistics.summary.STATISTICS`).
+      mean, std, …`` (the columns of :data:`~gatescope.analysis.statistics.statistic.STATISTICS`).
     - ``layers``: one row a layer and gate, the same statistics over all samples.
     - ``statistics``: one row a sample: ``sample_id, vid``, and a column for every value of the user's own
       statistics, ``name`` or ``name.key``.

@@ -9,25 +9,11 @@ from typing import Any, cast
 
 import polars as pl
 
+from ..statistics.statistic import STATISTICS, Statistic
 from ..statistics.summary import GateSummary
 
-_PERCENTILES = {"25": "p25", "75": "p75", "95": "p95"}
-_PLAIN = (
-    "mean",
-    "std",
-    "min",
-    "max",
-    "median",
-    "mean_abs",
-    "share_positive",
-    "share_saturated",
-    "share_near_zero",
-    "share_rails",
-    "entropy",
-    "count",
-    "nan_count",
-    "inf_count",
-)
+# The keys that the earlier analyser wrote, in its order; the others follow.
+_EARLIER = ("mean", "std", "min", "max", "median")
 
 
 def statistics_document(
@@ -81,8 +67,20 @@ def to_json(document: dict[str, Any]) -> str:
 
 def statistics_block(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of statistics under the keys that users' scripts read."""
-    numbers = {name: row[name] for name in _PLAIN}
-    return {**numbers, "percentiles": {name: row[column] for name, column in _PERCENTILES.items()}}
+    plain = sorted((one for one in STATISTICS if not _nested(one)), key=_place)
+    nested = [one for one in STATISTICS if _nested(one)]
+    percentiles = {f"{one.percentile:g}": row[one.name] for one in nested}
+    return {**{one.name: row[one.name] for one in plain}, "percentiles": percentiles}
+
+
+def _nested(statistic: Statistic) -> bool:
+    return statistic.percentile is not None and statistic.name not in _EARLIER
+
+
+def _place(statistic: Statistic) -> tuple[int, bool]:
+    """The earlier keys first, counts last."""
+    earlier = statistic.name in _EARLIER
+    return _EARLIER.index(statistic.name) if earlier else len(_EARLIER), statistic.group == "count"
 
 
 def _without_nan(value: Any) -> Any:

@@ -19,29 +19,9 @@ from ...runtime.statistics.moments import Moments, MomentSummary
 from ..gate_table import GateSeries, gate_series
 from .quantiles import BinCounts, RankCounts, percentiles_of, streamed_percentiles
 from .rows import Rows
+from .statistic import PERCENTILES, STATISTICS, Measured
 
-_PERCENTILES = (25.0, 50.0, 75.0, 95.0)
-
-#: The columns that every frame of statistics has after its keys.
-STATISTICS: dict[str, Any] = {
-    "count": pl.Int64,
-    "mean": pl.Float64,
-    "std": pl.Float64,
-    "min": pl.Float64,
-    "p25": pl.Float64,
-    "median": pl.Float64,
-    "p75": pl.Float64,
-    "p95": pl.Float64,
-    "max": pl.Float64,
-    "mean_abs": pl.Float64,
-    "share_positive": pl.Float64,
-    "share_saturated": pl.Float64,
-    "share_near_zero": pl.Float64,
-    "share_rails": pl.Float64,
-    "entropy": pl.Float64,
-    "nan_count": pl.Int64,
-    "inf_count": pl.Int64,
-}
+_COLUMNS: dict[str, Any] = {one.name: pl.Int64 if one.group == "count" else pl.Float64 for one in STATISTICS}
 _LAYER_KEY: dict[str, Any] = {"layer": pl.UInt8, "gate": pl.String}
 _SAMPLE_KEY: dict[str, Any] = {
     "sample_id": pl.String,
@@ -94,7 +74,7 @@ def summarise(run: Run, *, progress: Callable[[], object] | None = None) -> Gate
     pass. Raises :class:`~gatescope.runtime.errors.RunFolderError` for a run without gates.
     """
     streams: dict[tuple[int, str], _Stream] = {}
-    rows = Rows({**_SAMPLE_KEY, **STATISTICS})
+    rows = Rows({**_SAMPLE_KEY, **_COLUMNS})
     for series in _told(gate_series(run), progress):
         key = series.layer, series.kind
         if key not in streams:
@@ -115,13 +95,13 @@ def summarise(run: Run, *, progress: Callable[[], object] | None = None) -> Gate
     for series in _told(gate_series(run), progress):
         ranks[series.layer, series.kind].update(series.values)
 
-    by_layer = Rows({**_LAYER_KEY, **STATISTICS})
+    by_layer = Rows({**_LAYER_KEY, **_COLUMNS})
     distribution = Rows(_BIN)
     for key in sorted(streams, key=lambda key: (key[0], kinds.index(key[1]))):
         by_layer.append((*key, *streams[key].statistics(ranks[key])))
         for low, high, count in streams[key].histogram.bins():
             distribution.append((*key, low, high, count))
-    overall = Rows({"gate": pl.String, **STATISTICS})
+    overall = Rows({"gate": pl.String, **_COLUMNS})
     for kind, stream in whole.items():
         counts = RankCounts(stream.wanted_bins)
         for (_, of), of_layer in ranks.items():
@@ -174,7 +154,7 @@ class _Stream:
 
     @property
     def wanted_bins(self) -> frozenset[int]:
-        return self.bins.bins_for(_PERCENTILES)
+        return self.bins.bins_for(PERCENTILES)
 
     def first_pass(self, series: GateSeries) -> tuple[Any, ...]:
         """Add one sample's gate; gives that sample's own row."""
@@ -189,19 +169,18 @@ class _Stream:
             series.values if own.count == series.values.size else series.values[np.isfinite(series.values)]
         )
         key = (series.sample_id, series.layer, series.kind, clips, channels)
-        percentiles = percentiles_of(values, _PERCENTILES)
+        percentiles = percentiles_of(values, PERCENTILES)
         return key + _statistics(own.finalise(), percentiles, shape.entropy)
 
     def statistics(self, ranks: RankCounts) -> tuple[Any, ...]:
-        percentiles = streamed_percentiles(self.bins, ranks, _PERCENTILES)
+        percentiles = streamed_percentiles(self.bins, ranks, PERCENTILES)
         return _statistics(self.moments.finalise(), percentiles, self.histogram.entropy)
 
 
 def _statistics(moments: MomentSummary, percentiles: tuple[float, ...], entropy: float) -> tuple[Any, ...]:
-    """The values of the ``STATISTICS`` columns, in their order."""
-    p25, median, p75, p95 = percentiles
-    named = {"p25": p25, "median": median, "p75": p75, "p95": p95, "entropy": entropy}
-    return tuple(named[name] if name in named else getattr(moments, name) for name in STATISTICS)
+    """The values of the columns of ``STATISTICS``, in their order."""
+    found = Measured(moments, dict(zip(PERCENTILES, percentiles, strict=True)), entropy)
+    return tuple(one.of(found) for one in STATISTICS)
 
 
 def _told(series: Iterator[GateSeries], progress: Callable[[], object] | None) -> Iterator[GateSeries]:

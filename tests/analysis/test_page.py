@@ -125,10 +125,10 @@ def test_search_and_sort(page: Page) -> None:
     assert shown.inner_text() == f"1–50 of {SAMPLES}"
     page.locator("#next").click()
     assert shown.inner_text() == f"51–{SAMPLES} of {SAMPLES}"
-    page.get_by_role("button", name="attention mean").click()
+    page.get_by_role("button", name="attention mean", exact=True).click()
     assert means() == sorted(means(), reverse=True)
     assert page.locator('th[aria-sort="descending"]').inner_text() == "attention mean ↓"
-    page.get_by_role("button", name="attention mean").click()
+    page.get_by_role("button", name="attention mean", exact=True).click()
     assert means() == sorted(means())
     page.locator("#search").fill("<IMG")
     assert shown.inner_text() == f"1–1 of 1 found among {SAMPLES}"

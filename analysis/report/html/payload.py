@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from ...statistics.statistic import STATISTICS
 from ...statistics.summary import GateSummary
 from ...timelines.timeline import Timeline
 
@@ -74,6 +75,7 @@ def payload(
     data: dict[str, Any] = {
         "kinds": [{"id": kind, "range": list(summary.ranges[kind])} for kind in summary.kinds],
         "layers": list(summary.layers),
+        "statistics": [{"id": one.name, "heading": one.heading} for one in STATISTICS if one.on_page],
         "levels": [[_value(value) for value in row] for row in _level_rows(levels)],
         "qid": [_cut(qid, _LONGEST_ID) for qid in qids],
         "vid": [_cut(vid, _LONGEST_ID) for vid in shown["vid"].to_list()],
@@ -137,9 +139,10 @@ def _gates(summary: GateSummary, shown: pl.DataFrame, by_layer: bool) -> dict[st
     """By kind and statistic, columns by query: first over all layers, then of each layer."""
     finite = summary.per_sample.filter(pl.col("count") > 0)
     gates: dict[str, dict[str, list[Any]]] = {}
+    names = [one.name for one in STATISTICS if one.on_page]
     for kind in summary.kinds:
         of_kind = finite.filter(pl.col("gate") == kind)
-        parts = [of_kind.group_by("sample_id").agg(pl.col("mean").mean(), pl.col("mean_abs").mean())]
+        parts = [of_kind.group_by("sample_id").agg(pl.col(names).mean())]
         if by_layer:
             parts += [of_kind.filter(pl.col("layer") == layer) for layer in summary.layers]
         placed = [
@@ -147,8 +150,7 @@ def _gates(summary: GateSummary, shown: pl.DataFrame, by_layer: bool) -> dict[st
             for part in parts
         ]
         gates[kind] = {
-            of: [[shown_number(value) for value in part[of].to_list()] for part in placed]
-            for of in ("mean", "mean_abs")
+            of: [[shown_number(value) for value in part[of].to_list()] for part in placed] for of in names
         }
     return gates
 

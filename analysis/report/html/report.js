@@ -153,6 +153,8 @@
   // --- every sample ---------------------------------------------------------------------------------------
   let chosen = -1;
   const layerChoice = byId("chart-layer"), valueChoice = byId("chart-value");
+  valueChoice.append(...data.statistics.map((of) => make("option", { value: of.id }, of.heading)));
+  const chosenStatistic = () => data.statistics.find((of) => of.id === valueChoice.value);
   const layered = kinds.length > 0 && data.gates[kinds[0]].mean.length > 1;
   layerChoice.append(make("option", { value: 0 }, "all"),
     ...(layered ? data.layers.map((layer, at) => make("option", { value: at + 1 }, String(layer))) : []));
@@ -160,18 +162,18 @@
   function axes() {
     const at = Number(layerChoice.value);
     const axis = (kind, of) => {
-      const columns = data.gates[kind][of];
+      const columns = data.gates[kind][of.id];
       // Single layers are on one scale, so that they can be compared.
-      return { label: `${kindName(kind)}, ${of === "mean" ? "mean" : "mean |g|"}`, values: columns[at], compared: at === 0 ? [columns[0]] : columns.slice(1) };
+      return { label: `${kindName(kind)}, ${of.heading}`, values: columns[at], compared: at === 0 ? [columns[0]] : columns.slice(1) };
     };
     // With two kinds of gate one is set against the other, with one kind its mean against its size.
-    return kinds.length > 1 ? [axis(kinds[0], valueChoice.value), axis(kinds[1], valueChoice.value)] : [axis(kinds[0], "mean"), axis(kinds[0], "mean_abs")];
+    return kinds.length > 1 ? [axis(kinds[0], chosenStatistic()), axis(kinds[1], chosenStatistic())] : [axis(kinds[0], data.statistics[0]), axis(kinds[0], data.statistics[1])];
   }
   function sampleLines(row) {
     const at = Number(layerChoice.value);
     const where = at === 0 ? "all layers" : `layer ${data.layers[at - 1]}`;
     return [data.vid[row], ...kinds.map((kind) =>
-      `${kindName(kind)}, ${where}: mean ${number(data.gates[kind].mean[at][row])}, mean |g| ${number(data.gates[kind].mean_abs[at][row])}`)];
+      `${kindName(kind)}, ${where}: ${data.statistics.map((of) => `${of.heading} ${number(data.gates[kind][of.id][at][row])}`).join(", ")}`)];
   }
   function paintSamples(host, width) {
     const left = 46, right = 10, top = 20, bottom = 40;
@@ -381,8 +383,8 @@
   const columns = [
     column("query", data.qid, null, "id"), column("video", data.vid, null, "id"), column("text", data.query, null, "words"),
     column("clips", data.clips, count, "number"),
-    ...kinds.flatMap((kind) => [column(`${kind} mean`, data.gates[kind].mean[0], number, "number"),
-      column(`${kind} |g|`, data.gates[kind].mean_abs[0], number, "number")]),
+    ...kinds.flatMap((kind) => data.statistics.map((of) =>
+      column(`${kind} ${of.heading}`, data.gates[kind][of.id][0], number, "number"))),
     ...data.metrics.map((metric) => column(metric.name, metric.values, percent, "number")),
   ];
   const haystack = data.qid.map((qid, row) => `${qid}\n${data.vid[row]}\n${data.query[row]}`.toLowerCase());
