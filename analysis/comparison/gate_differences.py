@@ -5,17 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ...runtime.errors import RunFolderError
+from ...runtime.runs.gates import ROW_KEYS, read_gates, values_of
 from ...runtime.runs.reader import Run
-from ...runtime.runs.schema import part_path
-
-_KEYS = ["sample_id", "layer", "gate", "clip"]
 
 
 @dataclass(frozen=True)
@@ -64,13 +60,13 @@ def gate_differences(one: Run, other: Run, *, advance: Callable[[int], object]) 
     that cannot be read.
     """
     tallies: dict[tuple[int, str], _Tally] = {}
-    places = _parts_of_samples(other)
+    places = other.parts_of_samples()
     for number in range(one.parts):
-        left = _read(part_path(one.path, number))
+        left = read_gates(one.path, number)
         ids = left["sample_id"].unique(maintain_order=True)
         both = ids.filter(ids.is_in(list(places)))
         parts = sorted({places[sample_id] for sample_id in both})
-        tables = [_read(part_path(other.path, part), both) for part in parts]
+        tables = [read_gates(other.path, part, samples=both.to_list()) for part in parts]
         if tables:
             _compare(left.filter(pl.col("sample_id").is_in(both.implode())), pl.concat(tables), tallies)
         advance(len(ids))
@@ -79,32 +75,11 @@ def gate_differences(one: Run, other: Run, *, advance: Callable[[int], object]) 
     return [tallies[key].difference(*key) for key in order]
 
 
-def _parts_of_samples(run: Run) -> dict[str, int]:
-    """In which part every sample's gates lie."""
-    ids = run.samples.select("sample_id").collect()["sample_id"].unique(maintain_order=True)
-    return {sample_id: place // run.record.samples_per_part for place, sample_id in enumerate(ids)}
-
-
-def _read(path: Path, samples: pl.Series | None = None) -> pl.DataFrame:
-    try:
-        lazy = pl.scan_parquet(path, glob=False)
-        wide = "values" in lazy.collect_schema()
-        rows = lazy if samples is None else lazy.filter(pl.col("sample_id").is_in(samples.implode()))
-        return rows.select(*_KEYS, "value", *(["values"] if wide else [])).collect()
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise RunFolderError(
-            f"{path} cannot be read",
-            received=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            expected="a part of a run's gate table",
-            fix="run the model again into a fresh folder",
-        ) from error
-
-
 def _compare(left: pl.DataFrame, right: pl.DataFrame, tallies: dict[tuple[int, str], _Tally]) -> None:
     left, right = _paired(left, right, tallies)
     gap, unlike = _gaps(left, right)
     width = gap.shape[1]
-    rows = left.select(_KEYS).with_columns(
+    rows = left.select(ROW_KEYS).with_columns(
         largest=pl.Series(np.where(unlike.any(axis=1), np.inf, gap.max(axis=1, initial=0.0))),
         total=pl.Series(gap.sum(axis=1)),
         unlike=pl.Series(unlike.sum(axis=1)),
@@ -133,10 +108,10 @@ def _paired(
     left: pl.DataFrame, right: pl.DataFrame, tallies: dict[tuple[int, str], _Tally]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows that both tables have, in one order; gates and clips of only one are counted."""
-    if left.height == right.height and left.select(_KEYS).equals(right.select(_KEYS)):
+    if left.height == right.height and left.select(ROW_KEYS).equals(right.select(ROW_KEYS)):
         return left, right
-    rows = left.select(_KEYS).with_row_index("left")
-    pairs = rows.join(right.select(_KEYS).with_row_index("right"), on=_KEYS, how="full", coalesce=True)
+    rows = left.select(ROW_KEYS).with_row_index("left")
+    pairs = rows.join(right.select(ROW_KEYS).with_row_index("right"), on=ROW_KEYS, how="full", coalesce=True)
     lacking = pl.col("left").is_null() | pl.col("right").is_null()
     gates = set(left.select("layer", "gate").iter_rows()) & set(right.select("layer", "gate").iter_rows())
     for layer, kind, count in pairs.filter(lacking).group_by("layer", "gate").len().iter_rows():
@@ -148,18 +123,12 @@ def _paired(
 
 def _gaps(left: pl.DataFrame, right: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Absolute differences (rows, channels), 0 where none can be taken, and which values are unlike."""
-    one, other = _values(left), _values(right)
+    one, other = values_of(left), values_of(right)
     with np.errstate(invalid="ignore"):
         gap = np.abs(one.astype(np.float64) - other)
     same = (one == other) | (np.isnan(one) & np.isnan(other))
     unlike = ~np.isfinite(gap) & ~same
     return np.where(same | unlike, 0.0, gap), unlike
-
-
-def _values(table: pl.DataFrame) -> NDArray[np.float32]:
-    name = "values" if "values" in table.columns and table["values"].null_count() == 0 else "value"
-    values = table[name].to_numpy()
-    return values.reshape(len(table), -1)
 
 
 def channels_of(runs: Sequence[Run]) -> list[int]:

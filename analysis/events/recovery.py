@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...runtime.errors import DatasetError
 from ...runtime.runs.reader import Run
-from ..gate_table import gate_series
+from ...runtime.runs.series import gate_series
 from .planted import KEY
 
 #: Points of a drawn curve; a line 4 inches long shows no more.

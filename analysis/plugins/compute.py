@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ...runtime.runs.reader import Run
+from ...runtime.runs.series import gate_series
 from ..figures.style import png
-from ..gate_table import gate_series
 from .registry import Plugin
 
 # More keys are most likely ids: a column for each would be as large as the table of samples, squared.

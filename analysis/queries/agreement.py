@@ -10,9 +10,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ...runtime.array_types import Float64s
+from ...runtime.runs.gates import GateSeries
 from ...runtime.runs.reader import Run
+from ...runtime.runs.series import gate_series
 from ..evaluation.ground_truth import CLIP_SECONDS, GroundTruth
-from ..gate_table import GateSeries, gate_series
 from ..statistics.bootstrap import VideoBootstrap
 from ..statistics.rows import Rows
 from ..statistics.subsets import columns_of

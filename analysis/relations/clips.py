@@ -18,8 +18,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ...runtime.array_types import Float64s
+from ...runtime.runs.gates import GateSeries
 from ...runtime.runs.reader import Run
-from ..gate_table import GateSeries, sample_series
+from ...runtime.runs.series import sample_series
 from ..report.context import Context
 from .strength import AudioStrength, strength_of
 

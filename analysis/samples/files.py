@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ...runtime.runs.gates import GateSeries
+from ...runtime.runs.series import sample_series
 from ..evaluation.known import evaluation_of
 from ..figures.sample import Course, SamplePicture
 from ..figures.style import png, short
-from ..gate_table import GateSeries, sample_series
 from ..relations.clips import ClipStatistics, clips_of
 from ..report.context import Context
 from ..report.document import statistics_block, to_json

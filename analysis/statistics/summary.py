@@ -12,11 +12,12 @@ import polars as pl
 from ...runtime.brief import brief
 from ...runtime.errors import RunFolderError
 from ...runtime.gates.manifest import Manifest
+from ...runtime.runs.gates import GateSeries
 from ...runtime.runs.reader import Run
+from ...runtime.runs.series import gate_series
 from ...runtime.statistics.histogram import Histogram
 from ...runtime.statistics.limits import GateLimits, limits_of
 from ...runtime.statistics.moments import Moments, MomentSummary
-from ..gate_table import GateSeries, gate_series
 from .quantiles import BinCounts, RankCounts, percentiles_of, streamed_percentiles
 from .rows import Rows
 from .statistic import PERCENTILES, STATISTICS, Measured

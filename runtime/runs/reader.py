@@ -19,6 +19,7 @@ from ..brief import counted, one_line
 from ..errors import RunFolderError
 from ..files import local
 from ..gates.manifest import Manifest
+from .gates import read_gates, stacked, unreadable_part
 from .info import RunInfo, read_info
 from .schema import (
     PREDICTIONS_FILE,
@@ -160,22 +161,16 @@ class Run:
                 expected=f"one of {', '.join(kinds)}" if kinds else None,
             )
         sample_id, part = self._place(str(sample))
-        path = part_path(self.path, part)
-        try:
-            rows = (
-                pl.scan_parquet(path, glob=False)
-                .filter(pl.col("sample_id") == sample_id, pl.col("gate") == kind)
-                .sort("layer", "clip")
-                .collect()
-            )
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise _damaged(path, error) from error
+        rows = read_gates(self.path, part, samples=[sample_id], kind=kind)
         if rows.is_empty():
-            raise _damaged(path, ValueError(f"it has no {kind} gates of the sample '{sample_id}'"))
-        wide = "values" in rows.columns and rows["values"].null_count() == 0
-        values: NDArray[np.float32] = rows["values" if wide else "value"].to_numpy()
-        layers = rows["layer"].n_unique()
-        return np.array(values, np.float32).reshape(layers, len(rows) // layers, -1)
+            missing = ValueError(f"it has no {kind} gates of the sample '{sample_id}'")
+            raise unreadable_part(part_path(self.path, part), missing)
+        return stacked(rows)
+
+    def parts_of_samples(self) -> dict[str, int]:
+        """By sample_id, the part that holds the sample's gates."""
+        ids = self.samples.select("sample_id").collect()["sample_id"].unique(maintain_order=True)
+        return {sample_id: place // self.record.samples_per_part for place, sample_id in enumerate(ids)}
 
     def _place(self, name: str) -> tuple[str, int]:
         """The sample_id behind ``name``, and the part that holds its gates."""

@@ -6,13 +6,10 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from ..errors import RunFolderError
+from ..runs.gates import read_gates, stacked
 from ..runs.reader import Run
-from ..runs.schema import part_path
 from .batch import TrackedBatch
 
 
@@ -50,10 +47,13 @@ class RunHistory(Mapping[str, dict[str, Any]]):
         number = self._place[sample_id] // self._run.record.samples_per_part
         if self._part[0] != number:
             self._part = number, self._read(number)
-        clips = self._clips[sample_id]
+        clips, rows = self._clips[sample_id], self._part[1][sample_id]
         manifest = self._run.manifest
         return TrackedBatch(
-            gates=_layers(self._part[1][sample_id], manifest.tracked_kinds),
+            gates={
+                kind: tuple(stacked(rows.filter(pl.col("gate") == kind))[:, None])
+                for kind in manifest.tracked_kinds
+            },
             clips=(clips,),
             length=clips,
             gating=manifest.gating,
@@ -67,26 +67,5 @@ class RunHistory(Mapping[str, dict[str, Any]]):
         return len(self._clips)
 
     def _read(self, number: int) -> dict[str, pl.DataFrame]:
-        path = part_path(self._run.path, number)
-        try:
-            table = pl.read_parquet(path, glob=False).sort("layer", "clip")
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise RunFolderError(
-                f"{path} cannot be read",
-                received=(str(error) or type(error).__name__).splitlines()[0],
-                fix="run the model again into a fresh folder",
-            ) from error
+        table = read_gates(self._run.path, number)
         return {str(key[0]): rows for key, rows in table.partition_by("sample_id", as_dict=True).items()}
-
-
-def _layers(rows: pl.DataFrame, kinds: tuple[str, ...]) -> dict[str, tuple[NDArray[np.float32], ...]]:
-    gates: dict[str, tuple[NDArray[np.float32], ...]] = {}
-    for kind in kinds:
-        own = rows.filter(pl.col("gate") == kind)
-        wide = "values" in own.columns and own["values"].null_count() == 0
-        values: NDArray[np.float32] = own["values" if wide else "value"].to_numpy()
-        layers = own["layer"].n_unique()
-        # Copies: what polars lends is read-only, and a tracker's arrays are not.
-        stacked = np.array(values, np.float32).reshape(layers, 1, len(own) // max(layers, 1), -1)
-        gates[kind] = tuple(stacked)
-    return gates

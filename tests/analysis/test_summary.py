@@ -11,12 +11,13 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from gatescope.analysis import gate_table as gate_table_module
 from gatescope.analysis import summarise
-from gatescope.analysis.gate_table import gate_series
 from gatescope.analysis.statistics.patterns import sample_patterns
 from gatescope.analysis.statistics.videos import spread_over_videos, videos_of
 from gatescope.runtime.errors import RunFolderError
+from gatescope.runtime.runs import series as series_module
+from gatescope.runtime.runs.gates import read_gates
+from gatescope.runtime.runs.series import gate_series
 
 from .runs import Gates, manifest_of, random_gates, write_run
 
@@ -115,21 +116,20 @@ def test_rows_in_any_order_are_put_together(tmp_path: Path) -> None:
 def test_no_more_than_the_next_part_is_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gates = random_gates(6, 1, clips=3)
     run = write_run(tmp_path / "run", gates, per_part=2)
-    read: list[str] = []
-    original = gate_table_module._read  # pyright: ignore[reportPrivateUsage]
+    read: list[int] = []
 
-    def spy(part: Path, channels: bool) -> pl.DataFrame:
-        read.append(part.name)
-        return original(part, channels)
+    def spy(folder: Path, part: int, **options: Any) -> pl.DataFrame:
+        read.append(part)
+        return read_gates(folder, part, **options)
 
-    monkeypatch.setattr(gate_table_module, "_read", spy)
+    monkeypatch.setattr(series_module, "read_gates", spy)
     for number, series in enumerate(gate_series(run)):
         part = number // 4
         assert series.sample_id in list(gates)[2 * part : 2 * part + 2]
         assert part < len(read) <= part + 2  # this part and at most the next
     read.clear()
     summarise(run)
-    assert read == [f"part-0000{number}.parquet" for number in range(3)] * 2
+    assert read == [0, 1, 2] * 2
 
 
 def test_nan_and_infinity_are_counted_and_left_out(tmp_path: Path) -> None:

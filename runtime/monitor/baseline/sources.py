@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ...errors import BaselineError, RunFolderError
+from ...errors import BaselineError
 from ...gates.vocabulary import SUMMARY_FIELDS
+from ...runs.gates import read_gates, read_summaries, values_of
 from ...runs.reader import Run
-from ...runs.schema import SUMMARY_FOLDER, part_path
 from ..counting.layout import GateLayout
 from ..counting.observed import ObservedVideo
 from ..counting.videos import VideoCounts, count_gates, count_summaries
@@ -59,18 +59,11 @@ def videos_of_run(run: Run) -> BaselineVideos:
 def samples_of_run(run: Run) -> Iterator[tuple[list[str], VideoCounts]]:
     """The samples of ``run`` with their counts, in blocks; within a part those of one length together."""
     layout = model_of_run(run).layout
-    number = 0
-    try:
-        for number in range(run.parts):
-            if run.record.gates:
-                table = pl.read_parquet(part_path(run.path, number), glob=False)
-                yield from _count_gate_rows(layout, table)
-            elif run.record.summaries:
-                yield _count_summary_rows(
-                    layout, pl.read_parquet(part_path(run.path, number, SUMMARY_FOLDER), glob=False)
-                )
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise RunFolderError(f"{run.path}: part {number} cannot be read", received=str(error)) from error
+    for number in range(run.parts):
+        if run.record.gates:
+            yield from _count_gate_rows(layout, read_gates(run.path, number))
+        elif run.record.summaries:
+            yield _count_summary_rows(layout, read_summaries(run.path, number))
 
 
 def videos_of_log(layout: GateLayout, videos: Iterator[ObservedVideo]) -> BaselineVideos:
@@ -124,11 +117,7 @@ class _Rows:
         rows_of = runs["len"].to_numpy().astype(np.int64)
         self.lengths = rows_of // self._layers
         self._starts = np.concatenate([[0], rows_of.cumsum()])
-        if "values" in table.columns and table["values"].null_count() == 0:
-            values = table["values"].to_numpy()
-        else:
-            values = table["value"].to_numpy()[:, None]
-        self._values: NDArray[np.float32] = np.asarray(values, np.float32)
+        self._values = values_of(table)
 
     def stacked(self, numbers: list[int], length: int) -> NDArray[np.float32]:
         """(N, layers, length, channels)."""
