@@ -19,16 +19,15 @@ import polars as pl
 
 from ..runtime.errors import InputError
 from ..runtime.forks import remove_with
+from ..runtime.gates.gatings import GATINGS, PLAIN_GATINGS, GatingForm
 from ..runtime.gates.manifest import Manifest
 from ..runtime.gates.preprocessing import Preprocessing
 from ..runtime.gates.shape import (
-    GATING_BY_SHAPE,
     GateShape,
     LayerGate,
     Range,
     SeenGates,
     gating_name,
-    gatings_with_clips,
     rows_of,
 )
 from ..runtime.runs.folder import claim_new
@@ -225,10 +224,10 @@ def _manifest(
     kinds: Mapping[str, GateShape], declared: Collection[str], gating: str | None, longest: int
 ) -> Manifest:
     """What the table says; ``declared``: kinds whose range the caller knows."""
-    gatings = tuple(GATING_BY_SHAPE.values())
-    if gating not in (None, *gatings):
-        raise InputError(f"there is no gating '{gating}'", expected=f"one of {', '.join(gatings)}")
-    over_clips = gating in gatings_with_clips()
+    forms: dict[str, GatingForm] = {name: GATINGS[name] for name in PLAIN_GATINGS}
+    if gating is not None and gating not in forms:
+        raise InputError(f"there is no gating '{gating}'", expected=f"one of {', '.join(forms)}")
+    over_clips = gating is not None and forms[gating].per_clip
     shapes = [replace(shape, per_clip=shape.per_clip or over_clips) for shape in kinds.values()]
     notes = [
         f"Nothing says the range of the {shape.kind} gate: {shape.range[0]:.4g} to {shape.range[1]:.4g} is "

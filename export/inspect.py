@@ -14,27 +14,21 @@ from ..runtime.brief import counted
 from ..runtime.errors import CheckpointError, GatescopeError, UnknownFactError
 from ..runtime.files import local
 from ..runtime.gates.manifest import Fact
-from ..runtime.gates.vocabulary import Family
+from ..runtime.gates.vocabulary import Gating
 from ..runtime.inspection.inspection import InspectedRow, InspectedSection, Inspection, rows_of, size_of
 from .choices import Choices
+from .families.family import FAMILIES, FusionFamily
 from .families.qd_detr import GatedQDDETR
 from .reading.checkpoint import Checkpoint, load_checkpoint
-from .reading.facts import FLAG_OF_FACT, Description, describe
-from .reading.families import recognise
+from .reading.facts import Description, describe
 from .reading.left_behind import find_predictions
+from .reading.open_facts import fitting_gatings, flag_of_fact, stand_in
 from .reading.options import TrainingOptions
 from .reading.rebuild import TRAINING_ONLY, misfits
-from .reading.weights import WeightShapes
+from .reading.weights import WeightShapes, recognise
 
 UNKNOWN = "unknown"
 
-FAMILIES: dict[Family, str] = {
-    "avigate_custom": "AVIGATEFusionCustom (tanh gates)",
-    "sigmoid": "later AVIGATEFusionCustom (sigmoid attention gate)",
-    "base_avigate": "base AVIGATE (cross-attention)",
-    "ssm": "diagonal-strip SSM gate",
-}
-_FIXED_GATING: tuple[Family, ...] = ("base_avigate", "ssm")
 _MODEL = (
     ("gating", "gating"),
     ("attention_activation", "attention gate"),
@@ -55,7 +49,7 @@ _SIZES = (
     ("at most", "", (("max_v_l", "clips"), ("max_q_l", "words"))),
 )
 # For facts recorded nowhere, so that everything else is told.
-_PLACEHOLDERS: dict[str, Any] = {"gating": "clipwise", "heads": 8, "fusion_heads": 4}
+_PLACEHOLDERS: dict[str, Any] = {"heads": 8, "fusion_heads": 4}
 _SHOWN = 8
 
 
@@ -84,17 +78,18 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
             path, "checkpoint", "cannot be read", problems=(str(error),), details={"bytes": size}
         )
     try:
-        family = recognise(checkpoint.weights, path)
+        family = FAMILIES[recognise(checkpoint.weights, path)]
     except CheckpointError as error:
         return _foreign(checkpoint, error)
-    description, unknown, problem = _describe(checkpoint)
+    gatings = _fitting_gatings(family, checkpoint)
+    description, unknown, problem = _describe(checkpoint, gatings)
     if description is None:
         facts, warnings, wrong = _facts_apart(checkpoint), (), dict[str, list[str]]()
     else:
         facts, warnings = dict(description.facts), description.warnings
         wrong = _misfits(checkpoint, description)
     facts |= {fact: Fact(None, UNKNOWN) for fact in unknown}
-    undecided = _open_questions(family, facts)
+    undecided = _open_questions(family, gatings, facts)
     problems = [str(problem)] if problem is not None else []
     problems += [_misfit(kind, names) for kind, names in wrong.items()]
     gating = facts.get("gating", Fact(None, UNKNOWN))
@@ -102,23 +97,25 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
     return Inspection(
         path,
         "checkpoint",
-        f"{FAMILIES[family]}, {gating.value or 'unknown'} gating"
+        f"{family.title}, {gating.value or 'unknown'} gating"
         + (f", {counted(int(layers.value), 'fusion layer')}" if layers.value else ""),
         sections=(
-            InspectedSection("Model", (InspectedRow("family", family, "weights"), *rows_of(facts, _MODEL))),
+            InspectedSection(
+                "Model", (InspectedRow("family", family.name, "weights"), *rows_of(facts, _MODEL))
+            ),
             InspectedSection("Sizes", _sizes(facts)),
             InspectedSection("File", _file(checkpoint)),
             InspectedSection("Not visible in the weights", tuple(_question(one) for one in undecided)),
         ),
         problems=tuple(problems),
         warnings=warnings,
-        commands=_next(path, unknown, problem, wrong),
+        commands=_next(path, [flag_of_fact(fact, gatings) for fact in unknown], problem, wrong),
         details={
             **_details(checkpoint),
-            "family": family,
+            "family": family.name,
             "gating": gating.value,
             "facts": {name: {"value": fact.value, "source": fact.source} for name, fact in facts.items()},
-            "unknown": [{"fact": fact, "flag": FLAG_OF_FACT[fact]} for fact in unknown],
+            "unknown": [{"fact": fact, "flag": flag_of_fact(fact, gatings)} for fact in unknown],
             "ambiguous": [
                 {"fact": one.fact, "why": one.text, "flag": one.flag, "decided_by": one.source}
                 for one in undecided
@@ -128,15 +125,25 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
     )
 
 
+def _fitting_gatings(family: FusionFamily, checkpoint: Checkpoint) -> tuple[Gating, ...]:
+    """The gatings that the weights fit; none where the weights do not say how many channels a gate has."""
+    options = TrainingOptions(checkpoint.path, checkpoint.options, checkpoint.options_source)
+    try:
+        return fitting_gatings(family, WeightShapes(checkpoint, options))
+    except GatescopeError:
+        return ()
+
+
 def _describe(
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint, gatings: tuple[Gating, ...]
 ) -> tuple[Description | None, list[str], GatescopeError | None]:
     """The model, with placeholders for facts recorded nowhere; which facts these are; what else is wrong."""
     try:
         return describe(checkpoint, Choices()), [], None
     except UnknownFactError as error:
         unknown = list(error.facts)
-        placeholders = {fact: _PLACEHOLDERS[fact] for fact in unknown}
+        known = _PLACEHOLDERS | ({"gating": stand_in(gatings)} if gatings else {})
+        placeholders = {fact: known[fact] for fact in unknown}
         try:
             return describe(checkpoint, replace(Choices(), **placeholders)), unknown, None
         except GatescopeError as other:
@@ -196,19 +203,17 @@ def _sizes(facts: Mapping[str, Fact]) -> tuple[InspectedRow, ...]:
     return tuple(rows)
 
 
-def _open_questions(family: Family, facts: Mapping[str, Fact]) -> list[_Open]:
+def _open_questions(
+    family: FusionFamily, gatings: tuple[Gating, ...], facts: Mapping[str, Fact]
+) -> list[_Open]:
     """What weights of this family cannot show."""
     gating, activation = facts.get("gating"), facts.get("attention_activation")
     found: list[_Open] = []
-    if family not in _FIXED_GATING and gating is not None and gating.value != "elementwise":
-        text = "global and clipwise have the same weights"
-        found.append(_Open("gating", text, FLAG_OF_FACT["gating"], gating.source))
-    if (
-        family == "avigate_custom"
-        and activation is not None
-        and gating is not None
-        and gating.value == "global"
-    ):
+    if len(gatings) > 1 and gating is not None:
+        text = f"{' and '.join(gatings)} have the same weights"
+        found.append(_Open("gating", text, flag_of_fact("gating", gatings), gating.source))
+    doubtful = gating is not None and gating.value in family.sigmoid_elsewhere and family.open_activation
+    if activation is not None and doubtful:
         text = "a tanh and a sigmoid attention gate have the same weights"
         flag = "--attention-activation tanh|sigmoid"
         found.append(_Open("attention_activation", text, flag, activation.source))
@@ -216,7 +221,7 @@ def _open_questions(family: Family, facts: Mapping[str, Fact]) -> list[_Open]:
         fact = facts.get(name)
         if fact is not None and fact.source != "family":
             text = "any number that divides the channels fits the weights"
-            found.append(_Open(name, text, FLAG_OF_FACT[name], fact.source))
+            found.append(_Open(name, text, flag_of_fact(name, gatings), fact.source))
     positions = facts.get("text_positions")
     if positions is not None:
         text = "positions of words have a table in the weights, used or not"
@@ -299,13 +304,13 @@ def _foreign(checkpoint: Checkpoint, error: CheckpointError) -> Inspection:
 
 
 def _next(
-    path: Path, unknown: list[str], problem: GatescopeError | None, wrong: Mapping[str, list[str]]
+    path: Path, flags: list[str], problem: GatescopeError | None, wrong: Mapping[str, list[str]]
 ) -> tuple[str, ...]:
     if problem is None and not wrong:
         words = [
             "gatescope export --checkpoint",
             shlex.quote(str(path)),
-            *(FLAG_OF_FACT[fact] for fact in unknown),
+            *flags,
         ]
         if left := find_predictions(path):
             words += ["--verify", shlex.quote(str(left)), "--annotations val.jsonl --features features/"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...runtime.gates.certificate import Certificate
+from ...runtime.gates.gatings import GatingForm
 from ...runtime.gates.manifest import Manifest
 from ..report.chapter import chapter
 from ..report.context import Context
@@ -29,7 +30,7 @@ def provenance_chapter(context: Context) -> Section:
         ("Annotations", plain(shared_name(record.annotations.path))),
         ("Model", f"{plain(shared_name(record.model.path))} (SHA-256 {plain(record.model.sha256[:12])}…)"),
         ("Family", plain(manifest.family)),
-        ("Gating", f"{plain(manifest.gating)}: {_gating(manifest.gating)}"),
+        ("Gating", f"{plain(manifest.gating)}: {_gating(manifest)}"),
         ("Gates", _gates(manifest, summary)),
         ("Checkpoint", f"SHA-256 {plain(manifest.checkpoint_sha256[:12])}…"),
         ("Facts of the checkpoint", _facts(manifest)),
@@ -41,13 +42,9 @@ def provenance_chapter(context: Context) -> Section:
     return Section(provenance_chapter.heading, "\n".join(f"- **{name}:** {text}" for name, text in lines))
 
 
-def _gating(gating: str) -> str:
-    meanings = {
-        "global": "one value for the whole video",
-        "clipwise": "one value a clip",
-        "elementwise": "one value a clip and channel",
-    }
-    return meanings.get(gating, "as the model defines it")
+def _gating(manifest: Manifest) -> str:
+    forms = {GatingForm(gate.axes[2] != "1", gate.axes[3] != "1") for gate in manifest.gates}
+    return forms.pop().in_words if len(forms) == 1 else "as the model defines it"
 
 
 def _gates(manifest: Manifest, summary: GateSummary) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ...runtime.gates.gatings import is_plain_global
 from ..statistics.summary import GateSummary
 
 # The earlier name of the attention gate; the others kept theirs.
@@ -28,7 +29,7 @@ def earlier_weighting(summary: GateSummary, samples: pl.DataFrame) -> dict[str, 
 
     ``samples``: ``sample_id, clips`` of the run, one row a query or more.
     """
-    if summary.gating != "global":
+    if not is_plain_global(summary.gating):
         return None
     lengths = samples.select("sample_id", weight="clips").unique("sample_id", maintain_order=True)
     values = summary.per_sample.join(lengths, on="sample_id", how="left", maintain_order="left")

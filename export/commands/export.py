@@ -7,12 +7,12 @@ import sys
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from ...runtime.cli.command import Command
 from ...runtime.cli.values import expanded, file_path, positive
 from ...runtime.errors import UsageError
-from ...runtime.gates.vocabulary import Gating
+from ...runtime.gates.gatings import GATINGS, one_of
 
 if TYPE_CHECKING:
     from ...runtime.gates.certificate import Certificate
@@ -29,9 +29,9 @@ def add_model_options(parser: ArgumentParser) -> None:
     model = parser.add_argument_group("the model (what is left out comes from the checkpoint)")
     model.add_argument(
         "--gating",
-        choices=get_args(Gating),
+        choices=tuple(GATINGS),
         metavar="TYPE",
-        help="global, clipwise, elementwise or global_diagstrip_ssm; refused where the weights contradict it",
+        help=f"{one_of(GATINGS)}; refused where the weights contradict it",
     )
     model.add_argument("--heads", type=positive, metavar="N", help="attention heads of the transformer")
     model.add_argument("--fusion-heads", type=positive, metavar="N", help="attention heads of the fusion")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...runtime.gates.gatings import GATINGS
 from ...runtime.gates.vocabulary import Activation, Batching, Family, Gating
 
 # The decoder's reference points are encoded by 128 channels for the centre and 128 for the width.
@@ -32,9 +33,9 @@ class ModelConfig:
     """Shape of a QD-DETR model with a gated audio-video fusion.
 
     - ``family``: which training code's fusion it has.
-    - ``gating``: one gate a layer (``global``), a clip (``clipwise``), a clip and channel (``elementwise``).
+    - ``gating``: over which axes its gates have values of their own.
     - ``attention_activation``: what bounds the attention gate; the FFN gate is always tanh.
-    - ``gate_temperature``, ``film``: of the sigmoid family. ``ssm``: of the SSM family, else None.
+    - ``gate_temperature``, ``film``, ``ssm``: of families whose gates have them.
     - ``batching``: ``exact`` makes a sample's outputs independent of its batch; ``reference`` repeats what
       the reference does to padded batches (mean over padding, tiled text mask).
     - widths are channels of the raw inputs, TEF included; ``*_layers``, ``*_heads`` are counts.
@@ -69,22 +70,9 @@ class ModelConfig:
     @property
     def pooled(self) -> bool:
         """Whether a layer has one gate for the whole video."""
-        return self.gating not in ("clipwise", "elementwise")
+        return not GATINGS[self.gating].per_clip
 
     @property
-    def reads_audio_mask(self) -> bool:
-        """Whether anything depends on which audio clips are valid."""
-        if self.family in ("base_avigate", "ssm"):
-            return True
-        return self.pooled and self.batching == "exact"
-
-    @property
-    def gates_read_video_mask(self) -> bool:
-        """Whether gates depend on which clips are valid: through attention, pooling or the SSM's mean."""
-        return self.fusion_layers > 1 or self.family == "ssm" or (self.pooled and self.batching == "exact")
-
-    @property
-    def gates_read_audio_mask(self) -> bool:
-        """Whether gates depend on which audio clips are valid."""
-        through_layers = self.fusion_layers > 1 or self.batching == "exact" or self.family == "ssm"
-        return self.reads_audio_mask and through_layers
+    def gate_channels(self) -> int:
+        """Channels of a gate: 1, or ``hidden_dim``."""
+        return self.hidden_dim if GATINGS[self.gating].per_channel else 1

@@ -17,9 +17,9 @@ from ...runtime.gates.shape import GateShape, LayerGate
 from ...runtime.gates.vocabulary import GATE_KINDS
 from .attention import MultiheadAttention, add_mask, allow_keys
 from .config import ModelConfig
-from .gating import Gates, GatingFunction, ScaledGatingFunction
+from .family import FAMILIES
+from .gating import Gates, GatingFunction
 from .layers import two_layers
-from .ssm import SsmGatingFunction
 
 # By kind, (scale, offset) with axes (batch | 1, layer, clip | 1, channel | 1): g' = scale · g + offset.
 GateReplacements = Mapping[str, tuple[Tensor, Tensor]]
@@ -48,8 +48,9 @@ class FusionLayer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         d, hidden = config.hidden_dim, config.fusion_feedforward
-        self.gating_function = _gating_function(config)
-        if config.family == "base_avigate":
+        family = FAMILIES[config.family]
+        self.gating_function = family.gating_function(config)
+        if family.attends_audio:
             self.cross_attention = MultiheadAttention(d, config.fusion_heads)
         else:
             self.a_proj = nn.Linear(d, d)
@@ -61,13 +62,14 @@ class FusionLayer(nn.Module):
         self.norm2 = nn.LayerNorm(d)
         self.norm3 = nn.LayerNorm(d)
         self.norm4 = nn.LayerNorm(d)
-        if config.family == "sigmoid":
+        if family.norms_branches:
             self.delta_norm_mha = nn.LayerNorm(d)
             self.delta_norm_ffn = nn.LayerNorm(d)
         # Set by a rewrite: the two projections of the audio and the affine part of norm1, as one product.
         self.audio_projection: nn.Module | None = None
-        self.family = config.family
-        self.added_masks = config.family == "base_avigate" and config.batching == "reference"
+        self.attends_audio, self.norms_branches = family.attends_audio, family.norms_branches
+        # In the reference such a family adds its masks to the scores.
+        self.added_masks = family.attends_audio and config.batching == "reference"
 
     def forward(
         self,
@@ -89,7 +91,7 @@ class FusionLayer(nn.Module):
         attention_share = _share(moved, video)
         x = video + moved
         thought = self.ffn1(self.norm2(x))
-        if self.family == "sigmoid":
+        if self.norms_branches:
             thought = self.delta_norm_ffn(thought)
         moved = ffn_gate * thought
         if gates.shift is not None:  # FiLM keeps the whole branch: 1 + g multiplies it
@@ -103,7 +105,7 @@ class FusionLayer(nn.Module):
 
     def _hear(self, video: Tensor, audio: Tensor, audio_mask: Tensor) -> Tensor:
         """What the audio says to each clip, before the gate: (B, L, d)."""
-        if self.family == "base_avigate":
+        if self.attends_audio:
             audio = self.norm1(audio)
             return self.cross_attention(self.norm1(video), audio, audio, self._mask(audio_mask))
         # With an identity score matrix the audio "attention" is these two projections alone.
@@ -112,7 +114,7 @@ class FusionLayer(nn.Module):
             if self.audio_projection is None
             else self.audio_projection(audio)
         )
-        return self.delta_norm_mha(heard) if self.family == "sigmoid" else heard
+        return self.delta_norm_mha(heard) if self.norms_branches else heard
 
     def _mask(self, mask: Tensor) -> Tensor:
         return add_mask(mask) if self.added_masks else allow_keys(mask)
@@ -123,10 +125,10 @@ class Fusion(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        if config.family == "base_avigate":
+        self.projects = FAMILIES[config.family].projects_inputs
+        if self.projects:
             self.video_proj = nn.Linear(config.video_width, config.hidden_dim)
             self.audio_proj = nn.Linear(config.audio_width, config.hidden_dim)
-        self.projects = config.family == "base_avigate"
         # What layers normalise alike, before their own affine parts; a rewrite puts it here, once for all.
         self.audio_norm: nn.Module = nn.Identity()
         self.fusion_layers = nn.ModuleList(FusionLayer(config) for _ in range(config.fusion_layers))
@@ -139,7 +141,7 @@ class Fusion(nn.Module):
         audio_mask: Tensor,
         overrides: GateReplacements | None = None,
     ) -> Fused:
-        """Fuse video and audio (B, L, d); base AVIGATE takes raw features and projects them itself."""
+        """Fuse video and audio (B, L, d); where the family projects them itself, raw features."""
         if self.projects:
             video, audio = self.video_proj(video), self.audio_proj(audio)
         normed_audio = self.audio_norm(audio)
@@ -179,12 +181,6 @@ class Fusion(nn.Module):
         """Each layer's gating function."""
         layers = cast(Iterable[FusionLayer], self.fusion_layers)
         return [cast(GatingFunction, layer.gating_function) for layer in layers]
-
-
-def _gating_function(config: ModelConfig) -> nn.Module:
-    if config.ssm is not None:
-        return SsmGatingFunction(config, config.ssm)
-    return ScaledGatingFunction(config) if config.family == "sigmoid" else GatingFunction(config)
 
 
 def _overridden(gate: Tensor, override: tuple[Tensor, Tensor] | None) -> Tensor:

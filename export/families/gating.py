@@ -1,8 +1,8 @@
 """The gating functions: from video and audio to the attention gate and the FFN gate of one layer.
 
-One class a family of training code; all take (video, audio, video mask, audio mask) and return
-:class:`Gates`. Formulas are those of the reference; where it averages over padding, exact batching averages
-over valid clips instead.
+One class per way of computing gates, which families of training code share; all take (video, audio, video
+mask, audio mask) and return :class:`Gates`. Formulas are those of the reference; where it averages over
+padding, exact batching averages over valid clips instead.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ class GatingFunction(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         d = config.hidden_dim
-        self.per_clip = not config.pooled
-        self.channels = d if config.gating == "elementwise" else 1
+        self.per_clip, self.channels = not config.pooled, config.gate_channels
         self.mlp_mha = two_layers(2 * d, config.gate_hidden, self.channels)
         self.mlp_ffn = two_layers(2 * d, config.gate_hidden, self.channels)
         self.average_padding = config.batching == "reference"

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .config import ModelConfig
 from .decoder import Decoder, inverse_sigmoid
 from .encoder import Encoder, T2VEncoder
+from .family import FAMILIES
 from .fusion import Fused, Fusion, GateReplacements
 from .layers import InputProjection, Perceptron
 from .positions import WordPositions, clip_positions
@@ -62,7 +63,8 @@ class GatedQDDETR(nn.Module):
         self.global_rep_token = nn.Parameter(torch.empty(d))
         self.global_rep_pos = nn.Parameter(torch.empty(d))
         self.input_txt_proj = InputProjection(config.text_width, d, config.input_projections)
-        if config.family != "base_avigate":
+        self.projects = not FAMILIES[config.family].projects_inputs
+        if self.projects:
             self.input_vid_proj = InputProjection(config.video_width, d, config.input_projections)
             self.input_aud_proj = InputProjection(config.audio_width, d, config.input_projections)
         self.txt_position_embed = WordPositions(config.max_words, d) if config.text_positions else None
@@ -100,7 +102,7 @@ class GatedQDDETR(nn.Module):
         overrides: GateReplacements | None = None,
     ) -> Fused:
         """The model up to its last gate; the query has no part in it."""
-        if self.config.family != "base_avigate":
+        if self.projects:
             src_vid, src_aud = self.input_vid_proj(src_vid), self.input_aud_proj(src_aud)
         return self.fusion(src_vid, src_aud, src_vid_mask, src_aud_mask, overrides)
 

@@ -85,9 +85,10 @@ class SsmGate(nn.Module):
 class SsmGatingFunction(nn.Module):
     """``gating_function`` of the SSM family: its parameters lie one level deeper."""
 
-    def __init__(self, config: ModelConfig, ssm: SsmConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.ssm_gate = SsmGate(config, ssm)
+        assert config.ssm is not None
+        self.ssm_gate = SsmGate(config, config.ssm)
         self.per_clip, self.channels = False, 1
 
     def forward(self, video: Tensor, audio: Tensor, video_mask: Tensor, audio_mask: Tensor) -> Gates:

@@ -20,6 +20,7 @@ from ...runtime.errors import UsageError
 from ...runtime.gates.manifest import Override, Summary
 from ...runtime.gates.shape import GateShape
 from ...runtime.gates.vocabulary import GATE_KINDS, SUMMARY_FIELDS, OutputsKind, Precision
+from ..families.family import FAMILIES
 from ..families.fusion import Fused
 from ..families.qd_detr import GatedQDDETR
 from ..families.summary import summary_of_gates
@@ -73,15 +74,16 @@ class VariantGraph(nn.Module):
     @property
     def input_axes(self) -> dict[str, Axes]:
         """Axes of every input the graph needs, by name, in order."""
-        config = self.model.config
+        config, family = self.model.config, FAMILIES[self.model.config.family]
         axes: dict[str, Axes] = {}
         if self.variant.predicts:
             axes |= {"src_txt": ("batch", "word", config.text_width), "src_txt_mask": ("batch", "word")}
         axes["src_vid"] = "batch", "clip", config.video_width
-        if self.variant.predicts or config.gates_read_video_mask:
+        if self.variant.predicts or family.gates_read_video_mask(config):
             axes["src_vid_mask"] = "batch", "clip"
         axes["src_aud"] = "batch", "clip", config.audio_width
-        if config.reads_audio_mask if self.variant.predicts else config.gates_read_audio_mask:
+        reads = family.reads_audio_mask if self.variant.predicts else family.gates_read_audio_mask
+        if reads(config):
             axes["src_aud_mask"] = ("batch", "clip")
         if self.variant.overridable:
             for shape in self.gate_shapes:

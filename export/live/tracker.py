@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable
-from typing import Any, get_args
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...runtime.errors import UnsupportedModelError, UsageError
-from ...runtime.gates.shape import GATING_BY_SHAPE, GateShape, gating_name, gatings_with_channels
+from ...runtime.gates.gatings import GATINGS, PLAIN_GATINGS, gating_of_form, one_of
 from ...runtime.gates.vocabulary import GATE_KINDS, Gating
 from ...runtime.runs.info import FileRef
 from ...runtime.tracking.batch import TrackedBatch
@@ -101,13 +101,14 @@ class LiveGates:
 
     def _gating(self, found: FusionGates) -> str:
         gate = found.gates[GATE_KINDS[0]][0]
-        told = None if self.gating is None else self.gating.split("_")[0]
         if found.stream.clips == 1 and gate.shape[2] == 1:
             # Global and clipwise gates of a single clip look alike.
-            return self.gating or (self._facts.gating if self._facts else "global")
-        per_clip = gate.shape[1] > 1 or found.stream.clips == 1
-        seen = gating_name([GateShape(GATE_KINDS[0], per_clip, gate.shape[2], ())])
-        if told not in (None, seen):
+            return self.gating or (
+                self._facts.gating if self._facts else gating_of_form(per_clip=False, per_channel=False)
+            )
+        per_clip = not gate.shape[1] == 1 < found.stream.clips
+        seen = gating_of_form(per_clip=per_clip, per_channel=gate.shape[2] > 1)
+        if self.gating is not None and GATINGS[cast(Gating, self.gating)] != GATINGS[seen]:
             raise UsageError(
                 f"gating_type '{self.gating}' contradicts the gates of this model",
                 received=f"gates {tuple(gate.shape)} for a batch of {found.stream.samples} with "
@@ -202,19 +203,20 @@ def check_gating(gating: str | None, fusion: GatedFusion) -> None:
     """See that ``gating`` is a known word and fits the channels of the gates."""
     if gating is None:
         return
-    if gating not in get_args(Gating):
+    form = GATINGS.get(cast(Gating, gating))
+    if form is None:
         raise UsageError(
             f"unknown gating_type {gating!r}",
-            expected=f"{', '.join(get_args(Gating))}; None goes by the gates' shapes",
+            expected=f"{one_of(GATINGS)}; None goes by the gates' shapes",
         )
     channels = set(fusion.channels)
     wide = min(channels) > 1
-    fitting = [name for name in GATING_BY_SHAPE.values() if (name in gatings_with_channels()) == wide]
-    if (gating in gatings_with_channels()) != wide and len(channels) == 1:
+    if form.per_channel != wide and len(channels) == 1:
+        fitting = [f"'{one}'" for one in PLAIN_GATINGS if GATINGS[one].per_channel == wide]
         raise UnsupportedModelError(
             f"gating_type '{gating}' contradicts the model's parameters",
             received=f"gates of {channels.pop()} channel{'s' if wide else ''} in {fusion}",
-            expected=f"gating_type {' or '.join(f'{name!r}' for name in fitting)}",
+            expected=f"gating_type {one_of(fitting)}",
             fix="leave gating_type out: the gates' shapes tell",
         )
 

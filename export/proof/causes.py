@@ -10,6 +10,8 @@ from pathlib import Path
 from ...runtime.gates.preprocessing import Preprocessing
 from ..choices import Choices
 from ..families.config import ModelConfig
+from ..families.family import FAMILIES
+from ..reading.open_facts import alike_gatings
 
 # Head counts in use; all divide 256 channels.
 _HEAD_COUNTS = (1, 2, 4, 8, 16)
@@ -29,8 +31,10 @@ class DifferenceCause:
 def rebuilding_causes(choices: Choices, config: ModelConfig) -> list[DifferenceCause]:
     """Every single change to ``choices`` that the weights allow, given what they now describe."""
     found: list[DifferenceCause] = []
-    if config.family in ("avigate_custom", "sigmoid") and config.gating != "elementwise":
-        other = "clipwise" if config.gating == "global" else "global"
+    family = FAMILIES[config.family]
+    for other in alike_gatings(family, per_channel=config.gate_channels > 1):
+        if other == config.gating:
+            continue
         found.append(
             DifferenceCause(
                 f"{other} gating instead of {config.gating}",
@@ -38,8 +42,9 @@ def rebuilding_causes(choices: Choices, config: ModelConfig) -> list[DifferenceC
                 replace(choices, gating=other),
             )
         )
-    if config.family in ("avigate_custom", "base_avigate"):
-        activation = "sigmoid" if config.attention_activation == "tanh" else "tanh"
+    for activation in family.activations:
+        if activation == config.attention_activation:
+            continue
         found.append(
             DifferenceCause(
                 f"a {activation} attention gate instead of {config.attention_activation}",

@@ -23,8 +23,7 @@ from ...runtime.brief import one_line
 from ...runtime.errors import CheckpointError, UnsafeCheckpointError
 from ...runtime.files import local
 from ...runtime.session.model_file import file_sha256
-from .copying import AVERAGES, STATES, advice
-from .mistaken import mistaken, refuse_folder
+from .refusals import AVERAGES, STATES, advice, mistaken, refuse_folder
 from .standins import STAND_INS, UnreadableValueError, without_standins
 from .wrappers import unwrap
 

@@ -9,7 +9,6 @@ from ...runtime.gates.preprocessing import InputSource, Preprocessing
 from ...runtime.gates.vocabulary import TEF_CHANNELS
 from ..choices import Choices
 from .options import DEFAULT, FLAG, TrainingOptions
-from .windows import window_steps
 
 # Channels of the extractors this field uses, by a word in the folder's name. Only believed where the
 # widths add up to what the weights have.
@@ -31,6 +30,22 @@ _DEFAULT_VIDEO = ("slowfast_features", "clip_features")
 _DEFAULT_AUDIO = "pann_features"
 _DEFAULT_TEXT = "clip_text_features"
 
+# From the post-processing of the published training scripts (QD-DETR, lighthouse): the latest end of a window
+# in seconds, None where windows are rounded but not clamped. Case and punctuation of names do not matter.
+_CLAMPED: dict[str, float | None] = {
+    "hl": 150.0,
+    "qvhighlight": 150.0,
+    "charades": 150.0,
+    "clothomoment": 150.0,
+    "unav100": 150.0,
+    "tut2017": 150.0,
+    "castella": 300.0,
+    "tacos": None,
+    "activitynet": None,
+    "anet": None,
+    "youtube": None,
+}
+
 
 def find_preprocessing(
     options: TrainingOptions, choices: Choices, *, widths: tuple[int, int, int], max_words: int
@@ -50,7 +65,7 @@ def find_preprocessing(
         options.record("video_sources", ", ".join(folders), FLAG)
     extra = TEF_CHANNELS if tef else 0
     clip_length = options.seconds("clip_length", "clip_length", 2)
-    round_to, clamp_seconds, known = window_steps(dset_name, clip_length)
+    round_to, clamp_seconds, known = _window_steps(dset_name, clip_length)
     if not known:
         options.warnings.append(
             f"training's data set {dset_name!r} is not one whose windows we know: they are rounded to clips "
@@ -122,3 +137,19 @@ def _sources(folders: Sequence[str], total: int) -> tuple[InputSource, ...]:
 def _usual_width(folder: str) -> int | None:
     name = PurePath(folder).name.lower()
     return next((width for word, width in _USUAL_WIDTHS if word in name), None)
+
+
+def _window_steps(dset_name: str, clip_length: float) -> tuple[float | None, float | None, bool]:
+    """``round_to`` and ``clamp_seconds`` in seconds, and whether the data set is one we know.
+
+    For TVSum no training script writes windows, and its durations count clips: neither is done. An unknown
+    data set gets what the scripts do for QVHighlights.
+    """
+    name = "".join(letter for letter in dset_name.lower() if letter.isalnum())
+    if name.startswith("tvsum"):
+        return None, None, True
+    for known, clamp in _CLAMPED.items():
+        # "hl" is a whole name: others may begin with it.
+        if name == known or (len(known) > 2 and name.startswith(known)):
+            return clip_length, clamp, True
+    return clip_length, 150.0, False

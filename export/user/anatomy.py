@@ -69,7 +69,7 @@ def study(
 
 
 def gating_of(anatomy: Anatomy) -> str:
-    """``global``, ``clipwise`` or ``elementwise``, by the shape of the attention gate."""
+    """What the gating is called, by the shape of the attention gate."""
     return gating_name([anatomy.shapes[GATE_KINDS[0]]])
 
 

@@ -9,16 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..array_types import Float32s
+from .gatings import gating_of_form
 from .vocabulary import Activation, ActsAs, GateOrigin, gate_name, gate_output
 
 Range = tuple[float, float]
 
-#: How a gating is called, by whether a layer has a gate per clip, and whether a gate has channels.
-GATING_BY_SHAPE = {
-    (False, False): "global",
-    (True, False): "clipwise",
-    (True, True): "elementwise",
-}
 # Float32 rounds a tanh's 1 at most this far up.
 _ROUNDING = 1e-6
 
@@ -163,20 +158,10 @@ def rows_of(shapes: Iterable[GateShape], source: GateOrigin | None = None) -> tu
 
 
 def gating_name(shapes: Collection[GateShape]) -> str:
-    """``global``, ``clipwise`` or ``elementwise``: as much as any kind of gate has."""
+    """What gates are called that have a value per clip, or per channel, where any kind of them has."""
     wide = any(shape.channels > 1 for shape in shapes)
     per_clip = any(shape.per_clip for shape in shapes)
-    return GATING_BY_SHAPE.get((per_clip, wide), GATING_BY_SHAPE[per_clip, False])
-
-
-def gatings_with_clips() -> frozenset[str]:
-    """Names of gatings with a gate per clip."""
-    return frozenset(name for (per_clip, _), name in GATING_BY_SHAPE.items() if per_clip)
-
-
-def gatings_with_channels() -> frozenset[str]:
-    """Names of gatings whose gates have channels."""
-    return frozenset(name for (_, wide), name in GATING_BY_SHAPE.items() if wide)
+    return gating_of_form(per_clip=per_clip, per_channel=wide)
 
 
 @dataclass

@@ -10,9 +10,10 @@ from pathlib import Path
 import polars as pl
 
 from ..files import local
+from ..gates.gatings import has_channels, is_plain_global
 from ..gates.manifest import Fact, Manifest
 from ..gates.preprocessing import Preprocessing
-from ..gates.shape import gatings_with_channels, rows_of
+from ..gates.shape import rows_of
 from ..progress import progress
 from .folder import claim_new, earlier_run, writing
 from .gate_log import LogFacts, check_log, read_gate_log
@@ -151,12 +152,12 @@ def _warnings(facts: LogFacts) -> list[str]:
                 "What counts as saturated is relative to it."
             )
         single = not seen.per_clip and seen.channels == 1
-        if facts.gating != "global" and single and max(facts.clips) == 1:
+        if not is_plain_global(facts.gating) and single and max(facts.clips) == 1:
             told.append(
                 f"The log holds one number for the {kind} gate of a layer, though the gating is "
                 f"{facts.gating}: most likely means over clips. The statistics are of these means."
             )
-        if facts.gating in gatings_with_channels() and seen.per_clip and seen.channels == 1:
+        if has_channels(facts.gating) and seen.per_clip and seen.channels == 1:
             told.append(
                 f"The log holds one number a clip for the {kind} gate, though gating is {facts.gating}: most "
                 "likely means over channels. The statistics are of these means."

@@ -29,7 +29,8 @@ from ..data.json_lines import (
     lines_of,
 )
 from ..errors import DatasetError
-from ..gates.shape import SeenGates, gatings_with_channels
+from ..gates.gatings import has_channels, is_plain_global
+from ..gates.shape import SeenGates
 from .schema import MOST_CLIPS
 
 #: By the log's name of a gate, its kind.
@@ -199,7 +200,7 @@ def _array(value: Any, gating: str, where: str) -> NDArray[np.float32]:
         raise BadLineError(f"{where} is empty")
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
-    elif array.ndim == 2 and array.shape[0] == 1 and gating not in gatings_with_channels():
+    elif array.ndim == 2 and array.shape[0] == 1 and not has_channels(gating):
         array = array[0]  # (1, L); an elementwise gate's is one clip with its channels
     if array.ndim > 2:
         raise BadLineError(
@@ -207,7 +208,7 @@ def _array(value: Any, gating: str, where: str) -> NDArray[np.float32]:
         )
     if array.ndim < 2:
         array = array.reshape(-1, 1)
-    if gating == "global" and array.size > 1:
+    if is_plain_global(gating) and array.size > 1:
         raise BadLineError(f"{where} has the shape {array.shape}, though a global gate is one number")
     if len(array) > MOST_CLIPS:
         raise BadLineError(f"{where} has {len(array)} clips, more than {MOST_CLIPS}")

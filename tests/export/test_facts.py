@@ -11,7 +11,8 @@ import torch
 
 from gatescope.export import Checkpoint, Choices, load_checkpoint
 from gatescope.export.families.config import SsmConfig
-from gatescope.export.reading.facts import FLAG_OF_FACT, Description, describe
+from gatescope.export.reading.facts import Description, describe
+from gatescope.export.reading.open_facts import flag_of_fact
 from gatescope.export.reading.rebuild import rebuild
 from gatescope.runtime.errors import (
     CheckpointError,
@@ -111,7 +112,9 @@ def test_all_that_weights_cannot_tell_is_asked_for_at_once(described) -> None:
     with pytest.raises(UnknownFactError) as caught:
         described(gating_type=..., nheads=..., fusion_n_heads=...)
     assert caught.value.facts == ("gating", "heads", "fusion_heads")
-    assert all(flag in str(caught.value.fix) for flag in FLAG_OF_FACT.values())
+    assert all(
+        flag_of_fact(fact, ("global", "clipwise")) in str(caught.value.fix) for fact in caught.value.facts
+    )
     with pytest.raises(UnknownFactError) as caught:
         described(nheads=..., fusion_n_heads=..., choices=Choices(heads=8))
     assert caught.value.facts == ("fusion_heads",)

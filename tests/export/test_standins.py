@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from gatescope.export import Checkpoint, Choices, load_checkpoint
-from gatescope.export.reading import copying
+from gatescope.export.reading import refusals
 from gatescope.export.reading.facts import describe
-from gatescope.export.reading.optimizer import never_trained
+from gatescope.export.reading.open_facts import never_trained
 from gatescope.runtime.errors import CheckpointError, UnsafeCheckpointError
 from tests.export import small
 
@@ -187,18 +187,18 @@ def test_the_advice_loses_no_option(tmp_path, kind) -> None:
 def copied(path: Path, content: dict[str, Any]) -> Checkpoint:
     """What is read of the copy that the advice makes of ``content``."""
     torch.save(content, path)
-    exec(copying.script(path), {})
+    exec(refusals.script(path), {})
     return load_checkpoint(path.with_name(f"{path.stem}_plain{path.suffix}"))
 
 
-@pytest.mark.parametrize("key", [*copying.STATES, *copying.AVERAGES])
+@pytest.mark.parametrize("key", [*refusals.STATES, *refusals.AVERAGES])
 @pytest.mark.parametrize("opt", [argparse.Namespace(strange=Unknown()), [Unknown()], None])
 def test_the_copy_holds_the_weights_wherever_they_were(tmp_path, key: str, opt: object) -> None:
     content = {"model": None, key: {"a.weight": torch.ones(2)}, "opt": opt, "other": Unknown()}
     read = copied(tmp_path / "m.ckpt", content)
     assert torch.equal(read.weights["a.weight"], torch.ones(2))
     assert read.options == ({"strange": "unknown"} if isinstance(opt, argparse.Namespace) else {})
-    assert bool(read.notes) is (key in copying.AVERAGES)  # averages are still said to be some
+    assert bool(read.notes) is (key in refusals.AVERAGES)  # averages are still said to be some
 
 
 def test_the_copy_still_tells_which_parameters_were_trained(tmp_path) -> None:
