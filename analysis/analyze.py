@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..runtime.brief import one_line
+from ..runtime.data.subsets import read_subsets
 from ..runtime.errors import UsageError
 from ..runtime.files import local
 from ..runtime.runs.reader import Run, open_run
@@ -32,7 +33,6 @@ from .report.report import TITLE, report
 from .report.section import Section
 from .report.steps import Progress, Steps, reading_steps
 from .statistics.summary import GateSummary
-from .subsets.selection import read_subsets
 from .timelines.timeline import timelines_of
 
 REPORT = "ANALYSIS_REPORT.md"
@@ -93,7 +93,7 @@ def analyze_run(
 
     - ``annotations``: a JSONL file; where its lines have ``gatescope_events`` (indices of the clips in which
       an audio event is known to be), the report says how well the gates find them.
-    - ``subsets``: specifications NAME=FILE, see :func:`~gatescope.analysis.subsets.selection.read_subsets`.
+    - ``subsets``: specifications NAME=FILE, see :func:`~gatescope.runtime.data.subsets.read_subsets`.
     - ``training_predictions``: the file training left, whose metrics then stand next to the run's.
       ``ablation``: the folder of a finished ablation of the same model, whose verdicts the report then has.
     - ``options``: in place of these four, with more to choose; with one of them it is refused.

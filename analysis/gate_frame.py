@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ..runtime.data.dataset import Selection
 from ..runtime.errors import InputError
 from ..runtime.forks import remove_with
 from ..runtime.gates.gatings import GATINGS, PLAIN_GATINGS, GatingForm
@@ -31,7 +32,7 @@ from ..runtime.gates.shape import (
     rows_of,
 )
 from ..runtime.runs.folder import claim_new
-from ..runtime.runs.info import FeatureRef, FileRef, RunInfo, Selection, Timings
+from ..runtime.runs.info import FeatureRef, FileRef, RunInfo, Timings
 from ..runtime.runs.reader import Run, open_run
 from ..runtime.runs.schema import SAMPLES_SCHEMA, gate_schema
 from ..runtime.runs.writer import RunWriter, samples_per_part

@@ -16,19 +16,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..runtime import plugins
-from ..runtime.data.annotations import read_annotations
+from ..runtime.data.dataset import BATCH_SIZE, Dataset
 from ..runtime.errors import UsageError
 from ..runtime.files import local
 from ..runtime.gates.manifest import Manifest
 from ..runtime.progress import steps_progress
-from ..runtime.running.pipeline import RunResult, run_model
+from ..runtime.running.pipeline import RunResult, run_dataset
+from ..runtime.running.settings import RunSettings
 from ..runtime.session.model_file import file_sha256, read_model_file
 from .choices import Choices
 from .export import ExportResult, export_checkpoint
@@ -39,8 +40,6 @@ from .reading.facts import describe
 from .user.export import export_with_factory
 
 MODEL, RUN, ABLATION, REPORT = "model.onnx", "run", "ablation", "report"
-# Samples in a batch where that does not change their numbers.
-BATCH_SIZE = 32
 # What an ablation ends with.
 _ABLATED = "ablation.json"
 
@@ -97,33 +96,27 @@ class ReportResult:
 
 def report_checkpoint(
     checkpoint: str | Path,
-    annotations: str | Path,
-    features: str | Path | None,
+    dataset: Dataset,
     output: str | Path,
     choices: Choices | None = None,
+    settings: RunSettings | None = None,
     *,
     factory: str | None = None,
     verification: VerifyRequest | None = None,
-    video_features: Collection[Path] | None = None,
-    audio_features: Path | None = None,
-    text_features: Path | None = None,
-    device: str = "auto",
-    batch_size: int | None = None,
-    max_samples: int | None = None,
-    skip_bad: bool = False,
     subsets: Sequence[str] = (),
     ablate: bool = False,
     others: Collection[str] = (),
     tell: Callable[[str], None] = lambda _: None,
 ) -> ReportResult:
-    """Export ``checkpoint``, run it on the dataset and analyse its gates, all into the folder ``output``.
+    """Export ``checkpoint``, run it on ``dataset`` and analyse its gates, all into the folder ``output``.
 
     Arguments are those of :func:`~gatescope.export.export.export_checkpoint` and
-    :func:`~gatescope.runtime.running.pipeline.run_model`. The model gives predictions, gates and
+    :func:`~gatescope.runtime.running.pipeline.run_dataset`. The model gives predictions, gates and
     contributions, and takes overrides; one that ``factory`` (``package.module:function``) builds from
     the user's own code gives predictions and gates.
 
-    - ``batch_size``: None takes what training evaluated with for a model in reference batching, else 32.
+    - ``settings``: a ``batch_size`` of None takes what training evaluated with for a model in reference
+      batching, else 32. An earlier run in ``output`` is always resumed.
     - ``subsets``: specifications NAME=FILE; the report and the ablation set each against the rest.
     - ``ablate``: also run the model with its gates and audio changed. The verdicts stand in the report; those
       of an ablation that an earlier report finished stand there too.
@@ -146,7 +139,7 @@ def report_checkpoint(
     folder, wanted = local(output), choices or Choices()
     _refuse_foreign(folder, {MODEL, RUN, REPORT, ABLATION, *others})
     # Better now than after the export.
-    read_annotations(annotations)
+    dataset.queries()
     model = folder / MODEL
     graph = Variant(contribution=True, overridable=True) if factory is None else Variant()
     exported = (
@@ -160,29 +153,22 @@ def report_checkpoint(
     export = exported or build(
         checkpoint, output=model, choices=wanted, variant=graph, verification=verification, tell=tell
     )
-    samples: dict[str, Any] = {
-        "video_features": None if video_features is None else list(video_features),
-        "audio_features": audio_features,
-        "text_features": text_features,
-        "device": device,
-        "batch_size": batch_size or default_batch_size(export.manifest),
-        "max_samples": max_samples,
-        "skip_bad": skip_bad,
-        "resume": True,
-    }
+    wanted_run = settings or RunSettings()
+    batch_size = wanted_run.batch_size or default_batch_size(export.manifest)
+    how = replace(wanted_run, batch_size=batch_size, resume=True)
     caused: Ablation | None = None
     try:
         tell("running the model on the dataset")
-        run = run_model(model, annotations, features, folder / RUN, **samples)
+        run = run_dataset(model, dataset, folder / RUN, how)
         if ablation is not None:
             tell("changing gates and audio, to see what they cause")
-            caused = ablation(model, annotations, features, folder / ABLATION, subsets=subsets, **samples)
+            caused = ablation(model, dataset, folder / ABLATION, how, subsets=subsets)
         tell("analysing the gates")
         with steps_progress("analysing") as show:
             analysis: Analysis = analyze(
                 folder / RUN,
                 folder / REPORT,
-                annotations=annotations,
+                annotations=dataset.annotations,
                 subsets=subsets,
                 training_predictions=_training_predictions(verification, export.manifest),
                 ablation=folder / ABLATION if (folder / ABLATION / _ABLATED).exists() else None,

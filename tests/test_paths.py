@@ -11,7 +11,7 @@ import pytest
 
 from gatescope.runtime import plugins
 from gatescope.runtime.cli.main import command_names, command_parser
-from gatescope.runtime.cli.values import expanded, file_path
+from gatescope.runtime.cli.options import expanded, file_path
 from gatescope.runtime.files import local
 from tests.runtime.tiny_case import TinyCase
 from tests.undrawn import undrawn
@@ -82,7 +82,7 @@ def test_local_expands_the_home_and_nothing_else(monkeypatch, tmp_path) -> None:
 
 
 def test_a_subset_s_file_expands_the_home(monkeypatch, tmp_path) -> None:
-    from gatescope.analysis.subsets.selection import read_subsets
+    from gatescope.runtime.data.subsets import read_subsets
 
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "qids.txt").write_text("1\n2\n", encoding="utf-8")

@@ -6,61 +6,29 @@ import sys
 from argparse import ArgumentParser, Namespace
 
 from ...runtime.cli.command import Command
-from ...runtime.cli.options import add_device_option, add_feature_options
-from ...runtime.cli.values import file_path, positive
-from ..subsets.selection import add_subset_option
-
-INTERRUPTED = 130
+from ...runtime.cli.interrupt import INTERRUPTED
+from ...runtime.cli.options import DatasetGroup, RunGroup, SubsetGroup, file_path
 
 
 def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("model", type=file_path, help="a file that 'gatescope export --overridable' wrote")
-    parser.add_argument(
-        "--annotations",
-        type=file_path,
-        required=True,
-        metavar="FILE",
-        help="queries with their ground truth, JSONL",
-    )
     parser.add_argument("--output", type=file_path, required=True, metavar="DIR", help="the folder to write")
-    add_feature_options(parser)
-    add_subset_option(parser)
-    add_device_option(parser)
-    parser.add_argument(
-        "--batch-size", type=positive, default=32, metavar="N", help="samples in a batch (default: 32)"
+    DatasetGroup.add(parser, required=True)
+    RunGroup.add(
+        parser,
+        resume="go on with the ablation in --output, or judge a finished one again with other subsets",
     )
-    parser.add_argument("--max-samples", type=positive, metavar="N", help="only the first N queries")
-    parser.add_argument(
-        "--skip-bad", action="store_true", help="leave out samples whose features cannot be used"
-    )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on with the ablation in --output, or judge a finished one again with other subsets",
-    )
+    SubsetGroup.add(parser)
     parser.add_argument("--json", action="store_true", help="print ablation.json, and nothing else")
 
 
 def _run(args: Namespace) -> int:
-    from ..causes.ablation.ablate import ablate
+    from ..causes.ablation.ablate import ablate_dataset
     from ..report.document import to_json
 
     try:
-        result = ablate(
-            args.model,
-            args.annotations,
-            args.features,
-            args.output,
-            video_features=args.video_features,
-            audio_features=args.audio_features,
-            text_features=args.text_features,
-            subsets=args.subset,
-            device=args.device or "auto",
-            batch_size=args.batch_size,
-            max_samples=args.max_samples,
-            skip_bad=args.skip_bad,
-            resume=args.resume,
-        )
+        dataset, settings = DatasetGroup.build(args), RunGroup.build(args)
+        result = ablate_dataset(args.model, dataset, args.output, settings, subsets=args.subset)
     except KeyboardInterrupt:
         print("gatescope: interrupted; the same command with --resume goes on", file=sys.stderr)
         return INTERRUPTED

@@ -6,9 +6,8 @@ import sys
 from argparse import ArgumentParser, Namespace
 
 from ...runtime.cli.command import Command
-from ...runtime.cli.values import file_path
+from ...runtime.cli.options import SubsetGroup, file_path
 from ...runtime.cli.written import written
-from ..subsets.selection import add_subset_option
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -29,7 +28,7 @@ def _configure(parser: ArgumentParser) -> None:
         help="JSONL with the ground truth: the report then joins gates and results, query by query; where "
         "lines name the clips of an audio event in gatescope_events, it says how well the gates find them",
     )
-    add_subset_option(parser)
+    SubsetGroup.add(parser)
     parser.add_argument(
         "--training-predictions",
         type=file_path,
@@ -79,12 +78,11 @@ def _run(options: Namespace) -> int:
     from ..report.context import AnalysisOptions
     from ..report.document import to_json
     from ..report.markdown import counted
-    from ..subsets.selection import read_subsets
 
     given = [named_run(text) for text in options.run]
     runs = [open_run(path) for _, path in given]
     qids = [qid for run in runs for qid in run.samples.select("qid").collect()["qid"]]
-    subsets = read_subsets(options.subset, qids)
+    subsets = SubsetGroup.build(options, qids)
     chosen = AnalysisOptions(
         annotations=options.annotations,
         subsets=subsets,

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...runtime.cli.command import Command
-from ...runtime.cli.values import file_path
-from ..subsets.selection import add_subset_option
+from ...runtime.cli.options import SubsetGroup, file_path
 
 if TYPE_CHECKING:
     from ..evaluation.evaluate import Evaluation
@@ -27,7 +26,7 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--annotations", type=file_path, required=True, metavar="FILE", help="JSONL with the ground truth"
     )
-    add_subset_option(parser)
+    SubsetGroup.add(parser)
     parser.add_argument(
         "--allow-missing",
         action="store_true",
@@ -46,7 +45,6 @@ def _run(options: Namespace) -> int:
     from ...runtime.files import new_file
     from ..evaluation.document import evaluation_document, evaluation_text
     from ..report.document import to_json
-    from ..subsets.selection import read_subsets
 
     output: Path | None = options.output
     if output is not None and output.suffix.lower() not in _SUFFIXES:
@@ -54,7 +52,7 @@ def _run(options: Namespace) -> int:
             f"--output {output} is neither CSV nor Parquet", expected="a name that ends in .csv or .parquet"
         )
     evaluation = _evaluation(options.predictions, options.annotations, options.allow_missing)
-    subsets = read_subsets(options.subset, evaluation.per_query["qid"])
+    subsets = SubsetGroup.build(options, evaluation.per_query["qid"])
     for note in evaluation.notes:
         print(f"gatescope: note: {note}", file=sys.stderr)
     if output is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...runtime.cli.command import Command
-from ...runtime.cli.values import file_path
+from ...runtime.cli.options import file_path
 from ...runtime.cli.written import written
 from .export import describe_result, tell
 

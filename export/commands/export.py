@@ -6,11 +6,10 @@ import json
 import sys
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...runtime.cli.command import Command
-from ...runtime.cli.values import expanded, file_path, positive
+from ...runtime.cli.options import DataGroup, FeatureGroup, file_path, positive
 from ...runtime.errors import UsageError
 from ...runtime.gates.gatings import GATINGS, one_of
 
@@ -64,34 +63,6 @@ def add_factory_option(parser: ArgumentParser) -> None:
     )
 
 
-def add_feature_options(parser: ArgumentParser) -> None:
-    """Where the features lie, as in ``gatescope run``."""
-    data = parser.add_argument_group("the data")
-    data.add_argument("--annotations", type=file_path, metavar="FILE", help="queries, one JSON object a line")
-    data.add_argument(
-        "--features", type=file_path, metavar="ROOT", help="folder that holds the features' folders"
-    )
-    data.add_argument(
-        "--video-features",
-        type=expanded,
-        action="append",
-        metavar="DIR",
-        help="a folder of video features; repeat it in the order training concatenated them",
-    )
-    data.add_argument(
-        "--audio-features",
-        type=file_path,
-        metavar="DIR",
-        help="the folder of audio features, where it is not found under --features",
-    )
-    data.add_argument(
-        "--text-features",
-        type=file_path,
-        metavar="DIR",
-        help="the folder of text features, where it is not found under --features",
-    )
-
-
 def add_verify_options(parser: ArgumentParser) -> None:
     """Predictions to compare with."""
     real = parser.add_argument_group("is it really the trained model?")
@@ -139,10 +110,7 @@ def verification_from(args: Namespace) -> VerifyRequest | None:
     return VerifyRequest(
         predictions=args.verify,
         annotations=args.annotations,
-        features=args.features,
-        video_features=tuple(map(Path, args.video_features)) if args.video_features else None,
-        audio_features=args.audio_features,
-        text_features=args.text_features,
+        sources=FeatureGroup.build(args),
         batch_size=args.verify_batch_size,
     )
 
@@ -248,7 +216,7 @@ def _configure(parser: ArgumentParser) -> None:
         help="default: the checkpoint's name with the format's suffix",
     )
     add_verify_options(parser)
-    add_feature_options(parser)
+    DataGroup.add(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.cli.command import Command
-from ...runtime.cli.values import file_path, positive
+from ...runtime.cli.options import DatasetGroup, RunGroup, SubsetGroup, file_path
 from ...runtime.cli.written import written
-from ...runtime.errors import UsageError
 from .export import (
     add_factory_option,
-    add_feature_options,
     add_model_options,
     add_verify_options,
     choices_from,
@@ -86,7 +83,9 @@ def report_json(result: ReportResult) -> dict[str, Any]:
 def _configure(parser: ArgumentParser) -> None:
     add_model_options(parser)
     add_factory_option(parser)
-    add_feature_options(parser)
+    DatasetGroup.add(parser)
+    RunGroup.add(parser, default_batch="32; in reference batching what training evaluated with")
+    SubsetGroup.add(parser)
     add_verify_options(parser)
     parser.add_argument(
         "--output",
@@ -100,31 +99,11 @@ def _configure(parser: ArgumentParser) -> None:
         action="store_true",
         help="also run the model with its gates and its audio changed; what that causes stands in the report",
     )
-    parser.add_argument(
-        "--subset",
-        action="append",
-        default=[],
-        metavar="NAME=FILE",
-        help="compare these queries with the rest, such as audio=audio_val.jsonl: annotation lines, or a "
-        "list of qids; may be repeated",
-    )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
-    parser.add_argument(
-        "--batch-size",
-        type=positive,
-        metavar="N",
-        help="samples in a batch (default: 32; in reference batching what training evaluated with)",
-    )
-    parser.add_argument("--max-samples", type=positive, metavar="N", help="only the first N queries")
-    parser.add_argument(
-        "--skip-bad", action="store_true", help="leave out samples whose features cannot be used"
-    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
 
 
 def _run(args: Namespace) -> int:
-    if args.annotations is None:
-        raise UsageError("nothing says which queries to run", fix="give --annotations FILE")
+    dataset = DatasetGroup.build(args)
     verification = verification_from(args)
     if args.model is not None:
         refuse_rebuilding_flags(args)
@@ -132,21 +111,14 @@ def _run(args: Namespace) -> int:
 
     result = report_checkpoint(
         args.checkpoint,
-        args.annotations,
-        args.features,
+        dataset,
         args.output,
         choices_from(args),
-        verification=verification,
-        video_features=[Path(folder) for folder in args.video_features] if args.video_features else None,
-        audio_features=args.audio_features,
-        text_features=args.text_features,
-        device=args.device,
-        batch_size=args.batch_size,
+        RunGroup.build(args),
         factory=args.model,
+        verification=verification,
         subsets=args.subset,
         ablate=args.ablate,
-        max_samples=args.max_samples,
-        skip_bad=args.skip_bad,
         tell=tell,
     )
     if args.json:

@@ -25,6 +25,7 @@ import polars as pl
 
 from ...runtime import plugins
 from ...runtime.cli.main import main
+from ...runtime.data.dataset import Dataset, FeatureSources
 from ...runtime.errors import GatescopeError, UsageError
 from ...runtime.files import local
 from ...runtime.running.pipeline import run_model
@@ -87,14 +88,13 @@ def make_demo(
     write_dataset(plan, folder / DATA)
     tell("making a trained model, and its predictions with PyTorch")
     write_training(plan, folder / TRAINING)
-    checkpoint, annotations = folder / TRAINING / CHECKPOINT, folder / DATA / ANNOTATIONS
-    features = folder / DATA / FEATURES
+    checkpoint = folder / TRAINING / CHECKPOINT
+    dataset = Dataset(folder / DATA / ANNOTATIONS, FeatureSources(folder / DATA / FEATURES))
     report = report_checkpoint(
         checkpoint,
-        annotations,
-        features,
+        dataset,
         folder,
-        verification=VerifyRequest(folder / TRAINING / SUBMISSION, annotations, features),
+        verification=VerifyRequest(folder / TRAINING / SUBMISSION, dataset.annotations, dataset.sources),
         subsets=[f"{SUBSET}={folder / DATA / AUDIO_QUERIES}"],
         ablate=True,
         others=[path.name for path in folder.iterdir()],

@@ -9,12 +9,13 @@ disagreement every likely cause is tried, and the flag that mends it is named.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from ...runtime.data.annotations import Annotation, read_annotations
+from ...runtime.data.dataset import FeatureSources
 from ...runtime.data.features import FeatureReader
 from ...runtime.data.folders import FeatureFolders
 from ...runtime.data.prepare import Sample, collate, prepare
@@ -43,16 +44,13 @@ class VerifyRequest:
     """Real predictions and the data they were made from.
 
     - ``predictions``: a submission file of the training run. ``annotations``: the JSONL it was made for.
-    - ``features``: the folder under which the sources lie; the others override it per source.
+    - ``sources``: where the features lie.
     - ``batch_size``: what training evaluated with; None takes it from the checkpoint's options.
     """
 
     predictions: Path
     annotations: Path
-    features: Path | None = None
-    video_features: tuple[Path, ...] | None = None
-    audio_features: Path | None = None
-    text_features: Path | None = None
+    sources: FeatureSources = field(default_factory=FeatureSources)
     batch_size: int | None = None
 
 
@@ -244,24 +242,14 @@ class _Trial:
             yield rows, [prepare(recipe, video=r.video, audio=r.audio, text=r.text) for r in raw]
 
     def _folders(self, recipe: Manifest) -> FeatureFolders:
-        request = self._request
-        return FeatureFolders.find(
-            recipe,
-            request.features,
-            video=self._video_folders(recipe),
-            audio=request.audio_features,
-            text=request.text_features,
-        )
-
-    def _video_folders(self, recipe: Manifest) -> list[Path] | None:
-        """The folders given by hand, in the order of the recipe's sources."""
-        given = self._request.video_features
-        if given is None:
-            return None
-        by_path = dict(
-            zip((source.path for source in self._manifest.preprocessing.video), given, strict=True)
-        )
-        return [by_path[source.path] for source in recipe.preprocessing.video]
+        """Folders of video features that were given by hand are put in the order of the recipe's sources."""
+        sources = self._request.sources
+        if sources.video:
+            paths = [source.path for source in self._manifest.preprocessing.video]
+            given = dict(zip(paths, sources.video, strict=True))
+            video = tuple(given[source.path] for source in recipe.preprocessing.video)
+            sources = replace(sources, video=video)
+        return sources.find(recipe)
 
 
 def _disagreement(

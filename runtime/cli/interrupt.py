@@ -13,6 +13,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
+#: The exit code of a command that was interrupted.
+INTERRUPTED = 130
 # How long after it was dropped the interrupt is raised again: long enough to be out of that callback.
 _AGAIN_SECONDS = 0.02
 

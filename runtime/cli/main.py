@@ -16,7 +16,7 @@ from .. import plugins
 from ..errors import GatescopeError
 from ..extras import missing_extra
 from .command import Command
-from .interrupt import interrupts_are_kept
+from .interrupt import INTERRUPTED, interrupts_are_kept
 from .parser import Parser, nearest
 from .streams import write_any_sign
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with interrupts_are_kept():
             return _dispatch(arguments)
     except KeyboardInterrupt:
-        return _complain("interrupted", 130)
+        return _complain("interrupted", INTERRUPTED)
     except GatescopeError as error:
         if debug:
             raise

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cli.command import Command
-from ..cli.options import add_cuda_options, add_device_option
-from ..cli.values import file_path, positive
+from ..cli.options import DeviceGroup, file_path, positive
 
 if TYPE_CHECKING:
     from ..profiling.results import Profile
@@ -62,14 +62,13 @@ def _configure(parser: ArgumentParser) -> None:
         metavar="N",
         help="threads that call the session at the same time (default: 1)",
     )
-    add_device_option(parser)
+    DeviceGroup.add(parser)
     parser.add_argument(
         "--threads",
         type=positive,
         metavar="N",
         help="CPUs the model may use (default: all that this process may use)",
     )
-    add_cuda_options(parser)
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--seconds",
@@ -109,15 +108,12 @@ def _run(args: Namespace) -> int:
     from ..profiling.request import BATCH_SIZES, ProfileRequest, refuse_output
     from ..profiling.table import to_text
     from ..profiling.timing import Budget
-    from ..session.device import DeviceOptions
 
     if args.output is not None:
         refuse_output(args.output)
     request = ProfileRequest(
         model=args.model,
-        wanted=DeviceOptions(
-            args.device or "auto", args.threads, tf32=args.tf32, cuda_graphs=args.cuda_graphs
-        ),
+        wanted=replace(DeviceGroup.build(args), threads=args.threads),
         batch_sizes=tuple(args.batch_size or BATCH_SIZES),
         clips=tuple(args.clips or ()),
         words=args.words,

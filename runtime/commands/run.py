@@ -13,24 +13,19 @@ from typing import TYPE_CHECKING
 
 from ..brief import counted
 from ..cli.command import Command
-from ..cli.options import add_cuda_options, add_device_option, add_feature_options
-from ..cli.values import file_path, positive
+from ..cli.interrupt import INTERRUPTED
+from ..cli.options import DatasetGroup, RunGroup, file_path
 from ..errors import UsageError
 
 if TYPE_CHECKING:
     from ..running.pipeline import RunResult
 
-INTERRUPTED = 130
-_BATCH_SIZE = 32
 # What an import of a log goes by; everything else is for a model.
 _WITH_LOG = frozenset({"from_log", "output", "resume", "json", "debug"})
 
 
 def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("model", type=file_path, nargs="?", help="the file 'gatescope export' wrote")
-    parser.add_argument(
-        "--annotations", type=file_path, metavar="FILE", help="queries, one JSON object a line"
-    )
     parser.add_argument(
         "--from-log",
         type=file_path,
@@ -40,29 +35,15 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=file_path, required=True, metavar="DIR", help="the run folder to write"
     )
-    add_feature_options(parser)
-    add_device_option(parser)
-    add_cuda_options(parser)
-    parser.add_argument("--batch-size", type=positive, metavar="N", help="samples in a batch (default: 32)")
-    parser.add_argument("--max-samples", type=positive, metavar="N", help="only the first N queries")
-    parser.add_argument(
-        "--sample", action="append", metavar="ID", help="only the query with this qid; may be repeated"
-    )
-    parser.add_argument(
-        "--skip-bad", action="store_true", help="leave out samples whose features cannot be used"
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with the unfinished run in --output, if there is one"
-    )
+    DatasetGroup.add(parser)
+    RunGroup.add(parser, resume="go on with the unfinished run in --output, if there is one")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def _run(args: Namespace) -> int:
-    from ..running.pipeline import run_model, run_result
+    from ..running.pipeline import run_dataset, run_result
 
     _check_source(args)
-    args.device = args.device or "auto"
-    args.batch_size = args.batch_size or _BATCH_SIZE
     try:
         with _termination_interrupts():
             if args.from_log is not None:
@@ -72,23 +53,7 @@ def _run(args: Namespace) -> int:
                 run = import_log(args.from_log, args.output, resume=args.resume)
                 _report(run_result(run.path, run.record, was_finished=finished), as_json=args.json)
                 return 0
-            result = run_model(
-                args.model,
-                args.annotations,
-                args.features,
-                args.output,
-                video_features=args.video_features,
-                audio_features=args.audio_features,
-                text_features=args.text_features,
-                device=args.device,
-                tf32=args.tf32,
-                cuda_graphs=args.cuda_graphs,
-                batch_size=args.batch_size,
-                max_samples=args.max_samples,
-                sample_ids=args.sample,
-                skip_bad=args.skip_bad,
-                resume=args.resume,
-            )
+            result = run_dataset(args.model, DatasetGroup.build(args), args.output, RunGroup.build(args))
     except KeyboardInterrupt:
         return _interrupted(args)
     _report(result, as_json=args.json)
@@ -177,16 +142,8 @@ def _resume_command(args: Namespace) -> str:
     if args.from_log is not None:
         log, output = str(args.from_log), str(args.output)
         return shlex.join(["gatescope", "run", "--from-log", log, "--output", output, "--resume"])
-    words = ["gatescope", "run", str(args.model)]
-    single = ("annotations", "features", "output", "audio_features", "text_features", "max_samples")
-    for name in (*single, "video_features", "sample"):
-        value = getattr(args, name)
-        for item in value if isinstance(value, list) else [value]:
-            if item is not None:
-                words += [f"--{name.replace('_', '-')}", str(item)]
-    words += [f"--{name.replace('_', '-')}" for name in ("tf32", "cuda_graphs") if getattr(args, name)]
-    words += ["--device", args.device, "--batch-size", str(args.batch_size), "--resume"]
-    return shlex.join(words)
+    words = ["gatescope", "run", str(args.model), *DatasetGroup.build(args).words()]
+    return shlex.join([*words, "--output", str(args.output), *RunGroup.build(args).words(), "--resume"])
 
 
 @contextmanager

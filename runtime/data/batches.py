@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from ..gates.manifest import Manifest
 from .annotations import Annotation, read_annotations
+from .dataset import BATCH_SIZE, AnyPath, FeatureSources, SourceOptions
 from .features import FeatureReader
-from .folders import FeatureFolders
 from .prepare import collate, prepare
 
 Batch = dict[str, NDArray[np.float32]]
@@ -22,32 +23,30 @@ def batches(
     manifest: Manifest,
     annotations: str | Path | Sequence[Annotation],
     *,
-    features: str | Path | None = None,
-    video_features: Sequence[str | Path] | None = None,
-    audio_features: str | Path | None = None,
-    text_features: str | Path | None = None,
-    batch_size: int = 32,
+    features: AnyPath | FeatureSources | None = None,
+    batch_size: int = BATCH_SIZE,
     skip: Collection[str | int] = (),
+    **folders: Unpack[SourceOptions],
 ) -> Iterator[tuple[list[str], Batch]]:
     """Yield (ids, batch): the qids as text, and the model's full set of inputs as ``collate`` pads them.
 
     - ``annotations``: an annotation file, or queries read from one; their order is kept.
-    - ``features``: the folder that holds one folder per source; the explicit folders override it.
+    - ``features``: the folder that holds one folder per source; ``video_features``, ``audio_features`` and
+      ``text_features`` override it. Or the :class:`FeatureSources` that say all of this.
     - ``skip``: qids to leave out. Batches form over the queries that remain.
 
     Folders and annotations are looked up at once, features as the batches are drawn. Raises
     :class:`~gatescope.runtime.errors.DatasetError` and
     :class:`~gatescope.runtime.errors.UsageError`.
     """
-    folders = FeatureFolders.find(
-        manifest, features, video=video_features, audio=audio_features, text=text_features
-    )
+    sources = features if isinstance(features, FeatureSources) else FeatureSources.of(features, **folders)
+    found = sources.find(manifest)
     if isinstance(annotations, str | Path):
         annotations = read_annotations(annotations)
     left_out = frozenset(map(str, skip))
     chosen = [annotation for annotation in annotations if annotation.qid not in left_out]
     groups = grouped(chosen, batch_size)
-    reader = FeatureReader(folders)
+    reader = FeatureReader(found)
     return (([a.qid for a in group], read_batch(manifest, reader, group)) for group in groups)
 
 

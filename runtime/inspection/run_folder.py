@@ -7,10 +7,13 @@ from pathlib import Path
 
 from ..brief import counted
 from ..causes import brief_names, find_causes
+from ..data.dataset import Dataset
 from ..errors import RunFolderError
+from ..running.settings import RunSettings
 from ..runs.info import FileRef, RunInfo, Timings, read_info
 from ..runs.reader import open_run
 from ..runs.writer import finished_gate_parts
+from ..session.device import DeviceOptions
 from ..session.model_file import file_sha256
 from .inspection import InspectedRow, InspectedSection, Inspection
 
@@ -131,22 +134,7 @@ def _next(path: Path, info: RunInfo) -> tuple[str, ...]:
 
 
 def _resume(path: Path, info: RunInfo) -> str:
-    words = ["gatescope", "run", info.model.path, "--annotations", info.annotations.path]
-    for folder in info.features.video:
-        words += ["--video-features", folder]
-    words += ["--audio-features", info.features.audio]
-    words += ["--text-features", info.features.text] if info.features.text else []
-    if info.selection.max_samples is not None:
-        words += ["--max-samples", str(info.selection.max_samples)]
-    for sample in info.selection.samples or ():
-        words += ["--sample", sample]
-    words += [
-        "--output",
-        str(path),
-        "--device",
-        info.device,
-        "--batch-size",
-        str(info.batch_size),
-        "--resume",
-    ]
-    return shlex.join(words)
+    dataset = Dataset(Path(info.annotations.path), info.features.sources, info.selection)
+    settings = RunSettings(DeviceOptions(info.device, tf32=info.tf32), info.batch_size)
+    words = ["gatescope", "run", info.model.path, *dataset.words(), "--output", str(path), *settings.words()]
+    return shlex.join([*words, "--resume"])

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Unpack
 
-from ..data.annotations import read_annotations
+from ..data.dataset import AnyPath, Dataset
 from ..data.folders import FeatureFolders
-from ..data.selection import select
 from ..errors import UsageError
 from ..files import local
+from ..gates.vocabulary import PREDICTIONS
 from ..runs.coverage import shortfall_texts
 from ..runs.folder import earlier_run, writing
-from ..runs.info import FileRef, RunInfo, Selection, Skipped
+from ..runs.info import FileRef, RunInfo, Skipped
 from ..runs.provenance import feature_ref, file_ref
 from ..runs.stopwatch import RunClock
 from ..runs.writer import samples_per_part
 from ..session.model_file import read_manifest
-from ..session.session import GateSession
 from .loop import run_parts
 from .opening import Opening
 from .plan import begin_run, resume_run
+from .settings import RunOptions, RunSettings, split_options
 
 _log = logging.getLogger("gatescope")
-
-_PREDICTIONS = ("pred_logits", "pred_spans", "saliency_scores")
 
 
 @dataclass(frozen=True)
@@ -56,147 +54,48 @@ class RunResult:
 
 
 def run_model(
-    model: str | Path,
-    annotations: str | Path,
-    features: str | Path | None,
-    output: str | Path,
-    *,
-    video_features: Sequence[str | Path] | None = None,
-    audio_features: str | Path | None = None,
-    text_features: str | Path | None = None,
-    device: str = "auto",
-    tf32: bool = False,
-    cuda_graphs: bool = False,
-    batch_size: int = 32,
-    max_samples: int | None = None,
-    sample_ids: Sequence[str] | None = None,
-    skip_bad: bool = False,
-    resume: bool = False,
+    model: AnyPath,
+    annotations: AnyPath,
+    features: AnyPath | None,
+    output: AnyPath,
+    **options: Unpack[RunOptions],
 ) -> RunResult:
-    """Open the exported ``model`` on ``device`` and run it on a dataset; the rest as :func:`run_dataset`.
-
-    ``device``, ``tf32`` and ``cuda_graphs`` are those of
-    :class:`~gatescope.runtime.session.session.GateSession`.
-    """
-    path = local(model)
-    with ExitStack() as stack:
-
-        def open_session() -> GateSession:
-            session = GateSession(path, device=device, tf32=tf32, cuda_graphs=cuda_graphs)
-            return stack.enter_context(session)
-
-        return _run(
-            Opening(path, read_manifest(path), open_session),
-            annotations,
-            features,
-            output,
-            video_features=video_features,
-            audio_features=audio_features,
-            text_features=text_features,
-            batch_size=batch_size,
-            max_samples=max_samples,
-            sample_ids=sample_ids,
-            skip_bad=skip_bad,
-            resume=resume,
-        )
+    """:func:`run_dataset` with keywords in place of objects: ``device``, ``max_samples``, …"""
+    dataset, settings = split_options(annotations, features, options)
+    return run_dataset(model, dataset, output, settings)
 
 
 def run_dataset(
-    session: GateSession,
-    annotations: str | Path,
-    features: str | Path | None,
-    output: str | Path,
-    *,
-    video_features: Sequence[str | Path] | None = None,
-    audio_features: str | Path | None = None,
-    text_features: str | Path | None = None,
-    batch_size: int = 32,
-    max_samples: int | None = None,
-    sample_ids: Sequence[str] | None = None,
-    skip_bad: bool = False,
-    resume: bool = False,
+    model: AnyPath, dataset: Dataset, output: AnyPath, settings: RunSettings | None = None
 ) -> RunResult:
-    """Run every query of ``annotations`` and write the run folder ``output``.
+    """Run the exported ``model`` on every query of ``dataset`` and write the run folder ``output``.
 
     What the model gives is stored: predictions, gates, in-graph statistics. Where it ends at gates that
     depend on the video alone, each video is computed once for all its queries, in the order in which they
-    first name it; no text features are looked for.
-
-    - ``features``: the folder that holds one folder per source; explicit folders override it.
-    - ``sample_ids``, ``max_samples``: only these qids, only the first so many. Batches form over the queries
-      chosen, in file order; a model in reference batching gives the numbers of exactly these batches.
-    - ``skip_bad``: leave out samples whose features cannot be used instead of stopping before anything is
-      written. ``resume``: go on with the unfinished run in ``output``; where there is none, start one.
+    first name it; no text features are looked for. Batches form over the queries chosen, in file order; a
+    model in reference batching gives the numbers of exactly these batches.
 
     Features are read ahead, and finished parts written, while the model computes. Memory is bounded by a few
-    batches, three parts of the gate table, and less than a kilobyte a query. An interruption, and whatever
-    goes wrong on the way, leaves a run that can be resumed. Raises what :func:`read_annotations`,
-    :meth:`FeatureFolders.find` and :func:`earlier_run` raise,
+    batches, three parts of the gate table, and less than a kilobyte per query. An interruption, and whatever
+    goes wrong on the way, leaves a run that can be resumed. Raises what :meth:`Dataset.queries`,
+    :meth:`FeatureSources.find` and :func:`earlier_run` raise,
     :class:`~gatescope.runtime.errors.BadSamplesError`, :class:`~gatescope.runtime.errors.DatasetError` where
     features change meanwhile, and :class:`~gatescope.runtime.errors.RunFolderError` where the folder cannot
     be written.
     """
-    return _run(
-        Opening(session.path, session.manifest, lambda: session),
-        annotations,
-        features,
-        output,
-        video_features=video_features,
-        audio_features=audio_features,
-        text_features=text_features,
-        batch_size=batch_size,
-        max_samples=max_samples,
-        sample_ids=sample_ids,
-        skip_bad=skip_bad,
-        resume=resume,
-    )
-
-
-def _run(
-    opening: Opening,
-    annotations: str | Path,
-    features: str | Path | None,
-    output: str | Path,
-    *,
-    video_features: Sequence[str | Path] | None,
-    audio_features: str | Path | None,
-    text_features: str | Path | None,
-    batch_size: int,
-    max_samples: int | None,
-    sample_ids: Sequence[str] | None,
-    skip_bad: bool,
-    resume: bool,
-) -> RunResult:
-    if batch_size < 1:
-        raise UsageError("--batch-size must be at least 1", received=str(batch_size))
-    folder, clock = local(output), RunClock()
+    path, folder, wanted, clock = local(model), local(output), settings or RunSettings(), RunClock()
     with ExitStack() as stack:
+        manifest = read_manifest(path)
+        opening = Opening(path, manifest, lambda: stack.enter_context(wanted.open(path)))
         with writing(folder):
-            earlier = earlier_run(folder, stack, resume=resume)
-        manifest = opening.manifest
-        queries = select(read_annotations(annotations), max_samples=max_samples, sample_ids=sample_ids)
-        folders = FeatureFolders.find(
-            manifest, features, video=video_features, audio=audio_features, text=text_features
-        )
-        draft = RunInfo(
-            model=FileRef(str(opening.path), ""),
-            manifest=manifest,
-            annotations=file_ref(local(annotations)),
-            features=feature_ref(folders),
-            selection=Selection(max_samples, None if sample_ids is None else tuple(sorted(set(sample_ids)))),
-            batch_size=batch_size,
-            device="",
-            samples=len(queries),
-            samples_per_part=samples_per_part(manifest, batch_size),
-            predictions=set(_PREDICTIONS) <= set(manifest.output_names),
-            versions={},
-            gates=bool(manifest.tracked_kinds),
-            summaries=bool(manifest.summaries),
-        )
-        draft = replace(draft, per_video=not draft.predictions and not manifest.depends_on_text)
+            earlier = earlier_run(folder, stack, resume=wanted.resume)
+        queries = dataset.queries()
+        folders = dataset.sources.find(manifest)
+        draft = _draft(opening, dataset, folders, wanted, len(queries))
         _refuse_nothing(draft)
         _warn_of_batching(draft)
         if earlier is None:
+            skip_bad = dataset.skip_bad
             plan = begin_run(folder, stack, draft, opening, folders, queries, clock, skip_bad=skip_bad)
         else:
             opening.work()
@@ -210,12 +109,35 @@ def _run(
             return run_result(folder, plan.writer.finish(clock.timings(len(plan.samples))))
 
 
+def _draft(
+    opening: Opening, dataset: Dataset, folders: FeatureFolders, settings: RunSettings, queries: int
+) -> RunInfo:
+    """``run.json`` as far as it is known before the model is open."""
+    manifest, batch_size = opening.manifest, settings.samples_per_batch
+    draft = RunInfo(
+        model=FileRef(str(opening.path), ""),
+        manifest=manifest,
+        annotations=file_ref(dataset.annotations),
+        features=feature_ref(folders),
+        selection=dataset.selection,
+        batch_size=batch_size,
+        device="",
+        samples=queries,
+        samples_per_part=samples_per_part(manifest, batch_size),
+        predictions=set(PREDICTIONS) <= set(manifest.output_names),
+        versions={},
+        gates=bool(manifest.tracked_kinds),
+        summaries=bool(manifest.summaries),
+    )
+    return replace(draft, per_video=not draft.predictions and not manifest.depends_on_text)
+
+
 def _refuse_nothing(info: RunInfo) -> None:
     if not (info.predictions or info.gates or info.summaries):
         raise UsageError(
             f"{info.model.path} gives nothing that a run could store",
             received=f"outputs {', '.join(info.manifest.output_names)}",
-            expected=f"gates, gate statistics, or {', '.join(_PREDICTIONS)}",
+            expected=f"gates, gate statistics, or {', '.join(PREDICTIONS)}",
         )
 
 

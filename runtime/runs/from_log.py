@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from ..data.dataset import Selection
 from ..files import local
 from ..gates.gatings import has_channels, is_plain_global
 from ..gates.manifest import Fact, Manifest
@@ -17,7 +18,7 @@ from ..gates.shape import rows_of
 from ..progress import progress
 from .folder import claim_new, earlier_run, writing
 from .gate_log import LogFacts, check_log, read_gate_log
-from .info import FeatureRef, FileRef, RunInfo, Selection
+from .info import FeatureRef, FileRef, RunInfo
 from .provenance import run_versions
 from .reader import Run, open_run
 from .schema import SAMPLES_SCHEMA

@@ -11,6 +11,7 @@ from typing import Any, cast
 import msgspec
 
 from ..causes import told_causes
+from ..data.dataset import FeatureSources, Selection
 from ..errors import ManifestError, RunFolderError, RunMismatchError
 from ..gates.manifest import Manifest
 from .coverage import Shortfall
@@ -35,13 +36,12 @@ class FeatureRef:
     audio: str
     text: str | None
 
-
-@dataclass(frozen=True)
-class Selection:
-    """Which queries of the annotation file were asked for: the first ``max_samples``, or ``samples``."""
-
-    max_samples: int | None = None
-    samples: tuple[str, ...] | None = None
+    @property
+    def sources(self) -> FeatureSources:
+        """The same folders, for another run on them."""
+        return FeatureSources.of(
+            None, video_features=self.video, audio_features=self.audio, text_features=self.text
+        )
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,7 @@ class RunInfo:
             ("model (SHA-256)", earlier.model.sha256, self.model.sha256),
             ("annotations (SHA-256)", earlier.annotations.sha256, self.annotations.sha256),
             ("feature folders", _folders(earlier), _folders(self)),
-            ("--max-samples", earlier.selection.max_samples, self.selection.max_samples),
-            ("--sample", earlier.selection.samples, self.selection.samples),
+            *((flag, was, self.selection.flags()[flag]) for flag, was in earlier.selection.flags().items()),
             ("--batch-size", earlier.batch_size, self.batch_size),
             ("device", earlier.device, self.device),
             ("TF32", earlier.tf32, self.tf32),

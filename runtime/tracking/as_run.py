@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from ..data.dataset import Selection
 from ..errors import GatescopeError
 from ..runs.folder import claim_new, earlier_run, writing
-from ..runs.info import FeatureRef, FileRef, RunInfo, Selection, Timings
+from ..runs.info import FeatureRef, FileRef, RunInfo, Timings
 from ..runs.reader import Run, open_run
 from ..runs.schema import SAMPLES_SCHEMA
 from ..runs.table import SampleGates, cut_sample

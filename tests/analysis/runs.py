@@ -12,8 +12,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from gatescope.runtime.data.dataset import Selection
 from gatescope.runtime.gates.manifest import Manifest
-from gatescope.runtime.runs.info import FeatureRef, FileRef, RunInfo, Selection, Skipped
+from gatescope.runtime.runs.info import FeatureRef, FileRef, RunInfo, Skipped
 from gatescope.runtime.runs.reader import Run, open_run
 from gatescope.runtime.runs.schema import SAMPLES_SCHEMA
 from gatescope.runtime.runs.table import SampleGates

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gatescope.analysis.subsets.selection import read_subsets
+from gatescope.runtime.data.subsets import read_subsets
 from gatescope.runtime.errors import DatasetError, UsageError
 
 KNOWN = ["1", "2", "3", "a b"]

@@ -23,6 +23,7 @@ from gatescope.export import Choices, VerifyRequest
 from gatescope.export import report as report_module
 from gatescope.export.report import _training_predictions, report_checkpoint
 from gatescope.runtime.cli.main import main
+from gatescope.runtime.data.dataset import Dataset, FeatureSources
 from gatescope.runtime.errors import (
     BadSamplesError,
     DatasetError,
@@ -32,6 +33,7 @@ from gatescope.runtime.errors import (
     UsageError,
 )
 from gatescope.runtime.gates.certificate import Certificate, Verification
+from gatescope.runtime.running.settings import split_options
 from gatescope.runtime.runs.reader import open_run
 from gatescope.runtime.session.model_file import file_sha256, read_manifest
 from tests.export import small
@@ -98,8 +100,12 @@ def begun(tmp_path: Path, made: Told) -> Path:
 def make(checkpoint: Path, dataset: tuple[Case, Path]) -> Callable[..., Any]:
     def report(output: Path, choices: Choices | None = None, **options: Any) -> Any:
         _, annotations = dataset
-        arguments = {"annotations": annotations, "features": annotations.parent} | options
-        return report_checkpoint(checkpoint, output=output, choices=choices, **arguments)
+        others = ("factory", "verification", "subsets", "ablate", "tell")
+        own = {name: options.pop(name) for name in others if name in options}
+        data, settings = split_options(
+            options.pop("annotations", annotations), options.pop("features", annotations.parent), options
+        )
+        return report_checkpoint(checkpoint, data, output, choices, settings, **own)
 
     return report
 
@@ -208,7 +214,7 @@ def test_an_interrupted_run_is_gone_on_with(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(report_module, "run_model", interrupted)
+        patch.setattr(report_module, "run_dataset", interrupted)
         with pytest.raises(KeyboardInterrupt):
             make(begun, tell=said.append)
     assert "the same command goes on from there" in said[-1]
@@ -238,7 +244,7 @@ def test_a_model_that_was_not_verified_with_these_predictions_is_refused(
     _, annotations = dataset
     predictions = tmp_path / "predictions.jsonl"
     predictions.write_text("{}\n")
-    request = VerifyRequest(predictions, annotations, annotations.parent)
+    request = VerifyRequest(predictions, annotations, FeatureSources(annotations.parent))
     with pytest.raises(UsageError, match="differs in verification"):
         make(begun, verification=request)
 
@@ -249,7 +255,7 @@ def test_another_checkpoints_model_is_refused(
     _, annotations = dataset
     other = small.save(tmp_path / "other.ckpt", small.weights(seed=1))
     with pytest.raises(UsageError, match="differs in checkpoint"):
-        report_checkpoint(other, annotations, annotations.parent, begun)
+        report_checkpoint(other, Dataset.of(annotations, annotations.parent), begun)
 
 
 def test_a_run_of_other_samples_is_refused_and_kept(begun: Path, make: Callable[..., Any]) -> None:

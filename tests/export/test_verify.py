@@ -17,6 +17,7 @@ from gatescope.export.reading.facts import describe
 from gatescope.export.reading.rebuild import rebuild
 from gatescope.runtime import read_manifest
 from gatescope.runtime.data.batches import batches
+from gatescope.runtime.data.dataset import FeatureSources
 from gatescope.runtime.errors import DatasetError, UsageError, VerificationError
 from gatescope.runtime.gates.certificate import BatchingEffect, Verification
 from gatescope.runtime.inspection.batching import effect_in_words
@@ -52,7 +53,7 @@ def try_verify(tmp_path, dataset, exported, effects):
         checkpoint = load_checkpoint(changed.save_checkpoint(tmp_path / "m.pth"))
         wanted = choices or Choices()
         description = describe(checkpoint, wanted)
-        request = VerifyRequest(predictions, annotations, dataset[1].parent, batch_size=batch_size)
+        request = VerifyRequest(predictions, annotations, FeatureSources(dataset[1].parent), batch_size)
         recipe = replace(manifest, preprocessing=description.preprocessing, eval_batch_size=None)
         graph = VariantGraph(rebuild(description, checkpoint.weights), Variant())
         recipe = replace(recipe, batching=wanted.batching)

@@ -20,6 +20,7 @@ from gatescope.export.reading.facts import describe
 from gatescope.export.reading.rebuild import rebuild
 from gatescope.export.user.export import export_with_factory
 from gatescope.runtime import GateSession, read_manifest
+from gatescope.runtime.data.dataset import FeatureSources
 from gatescope.runtime.errors import GatescopeError
 from gatescope.runtime.profiling.samples import random_batch
 from tests.export import lab, small
@@ -43,7 +44,9 @@ def verified(folder: Path, suffix: str) -> None:
     """The model of the reference's dataset: exported, and verified with the reference's own submission."""
     case = load_case("dataset_clipwise")
     annotations = case.save_dataset(folder / "data")
-    request = VerifyRequest(FOLDER / "dataset_clipwise.jsonl", annotations, annotations.parent, batch_size=1)
+    request = VerifyRequest(
+        FOLDER / "dataset_clipwise.jsonl", annotations, FeatureSources(annotations.parent), batch_size=1
+    )
     result = export_checkpoint(
         case.save_checkpoint(folder / "m.ckpt"), folder / f"m{suffix}", verification=request
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gatescope.analysis.evaluation.ground_truth import read_ground_truth
 from gatescope.runtime.data.annotations import Annotation, read_annotations
-from gatescope.runtime.data.selection import select
+from gatescope.runtime.data.dataset import Selection
 from gatescope.runtime.errors import DatasetError, UsageError
 
 GOOD = {"qid": 7, "query": "a cat", "vid": "v_0.0_150.0", "duration": 150, "relevant_windows": [[0, 2]]}
@@ -145,19 +145,19 @@ def queries(*qids: str) -> list[Annotation]:
 
 def test_selection_keeps_file_order_and_counts_after_choosing() -> None:
     known = queries("a", "b", "c", "d")
-    assert select(known) == known
-    assert [a.qid for a in select(known, sample_ids=["d", "b", "d"])] == ["b", "d"]
-    assert [a.qid for a in select(known, sample_ids=["d", "b"], max_samples=1)] == ["b"]
-    assert [a.qid for a in select(known, max_samples=9)] == ["a", "b", "c", "d"]
+    assert Selection().of_queries(known) == known
+    assert [a.qid for a in Selection.of(sample_ids=["d", "b", "d"]).of_queries(known)] == ["b", "d"]
+    assert [a.qid for a in Selection.of(1, ["d", "b"]).of_queries(known)] == ["b"]
+    assert [a.qid for a in Selection(9).of_queries(known)] == ["a", "b", "c", "d"]
 
 
 def test_unknown_samples_are_listed_with_near_ones() -> None:
     with pytest.raises(DatasetError, match="no such sample") as caught:
-        select(queries("1000", "2000"), sample_ids=["1000", "1001", "x"])
+        Selection.of(sample_ids=["1000", "1001", "x"]).of_queries(queries("1000", "2000"))
     assert "1001, x" in str(caught.value) and "such as 1000" in str(caught.value)
 
 
 @pytest.mark.parametrize("number", [0, -3])
 def test_fewer_than_one_sample_is_bad_usage(number: int) -> None:
     with pytest.raises(UsageError, match="at least 1"):
-        select(queries("a"), max_samples=number)
+        Selection(number).of_queries(queries("a"))

@@ -17,7 +17,7 @@ from gatescope.runtime import open_run
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.data.crew import Crew
 from gatescope.runtime.errors import UsageError
-from gatescope.runtime.running import loop, pipeline, plan
+from gatescope.runtime.running import loop, plan, settings
 from gatescope.runtime.runs import writer
 from gatescope.runtime.session.session import GateSession
 
@@ -227,6 +227,6 @@ def test_flags_of_cuda_reach_the_session(case: TinyCase, monkeypatch: pytest.Mon
             asked.append(options)
             raise UsageError("seen")
 
-    monkeypatch.setattr(pipeline, "GateSession", Refusing)
-    assert main(command(case, "--tf32", "--cuda-graphs")) == 2
-    assert asked == [{"device": "cpu", "tf32": True, "cuda_graphs": True}]
+    monkeypatch.setattr(settings, "GateSession", Refusing)
+    assert main(command(case, "--device", "auto", "--tf32", "--cuda-graphs")) == 2
+    assert asked == [{"device": "auto", "threads": None, "tf32": True, "cuda_graphs": True}]

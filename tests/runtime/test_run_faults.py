@@ -22,7 +22,7 @@ from gatescope.runtime.data import check
 from gatescope.runtime.data.crew import Crew
 from gatescope.runtime.data.features import read_audio
 from gatescope.runtime.errors import DatasetError, DeviceError, ModelFileError, RunFolderError
-from gatescope.runtime.running import loop, pipeline
+from gatescope.runtime.running import loop, pipeline, settings
 from gatescope.runtime.running.ahead import ReadAhead
 from gatescope.runtime.running.behind import WriteBehind
 from gatescope.runtime.running.loader import SampleLoader
@@ -236,7 +236,7 @@ def test_a_model_that_cannot_be_opened_ends_the_check_at_once(
         raise DeviceError("CUDA was asked for and cannot be used")
 
     monkeypatch.setattr(check, "read_audio", reading)
-    monkeypatch.setattr(pipeline, "GateSession", refused)
+    monkeypatch.setattr(settings, "GateSession", refused)
     monkeypatch.setattr(Crew, "__enter__", lambda crew: crews.append(crew) or crew)
     with pytest.raises(DeviceError):
         case.run()

@@ -356,7 +356,7 @@ def test_the_command_says_what_it_wrote(
 def test_a_model_that_gives_nothing_to_store_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "_PREDICTIONS", ("other",))
+    monkeypatch.setattr(pipeline, "PREDICTIONS", ("other",))
     case = TinyCase(tmp_path, outputs_kind="plain")
     with pytest.raises(UsageError, match="nothing that a run could store"):
         case.run()

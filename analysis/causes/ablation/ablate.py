@@ -7,24 +7,26 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import polars as pl
 
 from ....runtime.brief import brief
 from ....runtime.causes import told_causes
-from ....runtime.data.annotations import Annotation, read_annotations
-from ....runtime.data.batches import batches
+from ....runtime.data.annotations import Annotation
+from ....runtime.data.batches import Batch, batches
 from ....runtime.data.check import check_samples
+from ....runtime.data.dataset import AnyPath, Dataset, FeatureSources
 from ....runtime.data.folders import FeatureFolders
 from ....runtime.data.mistaken import refuse_wrong_order
-from ....runtime.data.selection import select
-from ....runtime.errors import BadSamplesError, DatasetError, UsageError
+from ....runtime.data.subsets import read_subsets
+from ....runtime.errors import BadSamplesError, DatasetError
 from ....runtime.files import local, new_file
 from ....runtime.progress import progress
+from ....runtime.running.settings import RunOptions, RunSettings, split_options
 from ....runtime.runs.atomic import write_together
-from ....runtime.runs.info import RunInfo, Selection, Skipped
+from ....runtime.runs.info import RunInfo, Skipped
 from ....runtime.runs.provenance import feature_ref, file_ref, run_versions
 from ....runtime.session.session import GateSession
 from ...evaluation.evaluate import Evaluation, evaluate
@@ -34,11 +36,10 @@ from ...figures.ablation import ablation_figure
 from ...figures.style import png
 from ...report.document import to_json
 from ...report.markdown import counted
-from ...subsets.selection import read_subsets
 from .document import ablation_document
 from .donors import DONOR_SEED
 from .effects import Effects, judge
-from .execute import measure_gate_means, run_interventions
+from .execute import ReadBatches, measure_gate_means, run_interventions
 from .gate_means import GateMeans
 from .interventions import Intervention, check_ablatable, interventions
 from .parts import predictions_of
@@ -80,69 +81,72 @@ class AblationResult:
 
 
 def ablate(
-    model: str | Path,
-    annotations: str | Path,
-    features: str | Path | None,
-    output: str | Path,
+    model: AnyPath,
+    annotations: AnyPath,
+    features: AnyPath | None,
+    output: AnyPath,
     *,
-    video_features: Sequence[str | Path] | None = None,
-    audio_features: str | Path | None = None,
-    text_features: str | Path | None = None,
     subsets: Sequence[str] = (),
-    device: str = "auto",
-    batch_size: int = 32,
-    max_samples: int | None = None,
-    skip_bad: bool = False,
-    resume: bool = False,
+    **options: Unpack[RunOptions],
 ) -> AblationResult:
-    """Run ``model`` on a dataset with its gates and its audio changed, and write what that does to its
+    """:func:`ablate_dataset` with keywords in place of objects: ``device``, ``batch_size``, ``resume``, …"""
+    dataset, settings = split_options(annotations, features, options)
+    return ablate_dataset(model, dataset, output, settings, subsets=subsets)
+
+
+def ablate_dataset(
+    model: AnyPath,
+    dataset: Dataset,
+    output: AnyPath,
+    settings: RunSettings | None = None,
+    *,
+    subsets: Sequence[str] = (),
+) -> AblationResult:
+    """Run ``model`` on ``dataset`` with its gates and its audio changed, and write what that does to its
     metrics.
 
     The model must be exported with ``--overridable``. Every intervention of
     :func:`~gatescope.analysis.causes.ablation.interventions.interventions` runs on the same batches.
     In memory are one batch, the predictions of a few dozen queries and the judged metrics of all.
 
-    - ``features`` and the explicit folders as for :func:`~gatescope.runtime.running.pipeline.run_model`.
-    - ``subsets``: specifications NAME=FILE, see :func:`~gatescope.analysis.subsets.selection.read_subsets`.
-    - ``skip_bad``: leave out samples whose features cannot be used. ``resume``: go on with the ablation in
-      ``output``, or judge a finished one again with other ``subsets``.
+    - ``subsets``: specifications NAME=FILE, see :func:`~gatescope.runtime.data.subsets.read_subsets`.
+    - ``settings``: ``resume`` goes on with the ablation in ``output``, or judges a finished one again with
+      other ``subsets``.
 
     Raises :class:`~gatescope.runtime.errors.UsageError` for a model that cannot be changed or predicts
     nothing, :class:`~gatescope.runtime.errors.DatasetError` for annotations or features,
     :class:`~gatescope.runtime.errors.RunMismatchError` where ``output`` holds an ablation of something else,
     and :class:`~gatescope.runtime.errors.RunFolderError` where it cannot be written.
     """
-    if batch_size < 1:
-        raise UsageError("--batch-size must be at least 1", received=str(batch_size))
-    folder, truth = local(output), local(annotations)
+    folder, wanted = local(output), settings or RunSettings()
+    batch_size = wanted.samples_per_batch
     with ExitStack() as stack:
         with ablation_folder(folder):
-            earlier = earlier_plan(folder, stack, resume=resume)
-        session = stack.enter_context(GateSession(model, device=device))
+            earlier = earlier_plan(folder, stack, resume=wanted.resume)
+        session = stack.enter_context(wanted.open(local(model)))
         manifest = session.manifest
         check_ablatable(manifest, session.path)
-        right = read_ground_truth(truth)  # before hours of work, not after
-        queries = select(read_annotations(truth), max_samples=max_samples)
+        right = read_ground_truth(dataset.annotations)  # before hours of work, not after
+        queries = dataset.queries()
         members = read_subsets(subsets, [query.qid for query in queries])
-        folders = FeatureFolders.find(
-            manifest, features, video=video_features, audio=audio_features, text=text_features
-        )
-        skipped = _bad_samples(folders, queries, skip_bad) if earlier is None else earlier.run.skipped
+        folders = dataset.sources.find(manifest)
+        skipped = _bad_samples(folders, queries, dataset.skip_bad) if earlier is None else earlier.run.skipped
         left_out = {sample.sample_id for sample in skipped}
         queries = [query for query in queries if query.qid not in left_out]
         chosen = interventions(manifest, len({query.vid for query in queries}))
         run = RunInfo(
             model=file_ref(session.path),
             manifest=manifest,
-            annotations=file_ref(truth),
+            annotations=file_ref(dataset.annotations),
             features=feature_ref(folders),
-            selection=Selection(max_samples),
+            selection=dataset.selection,
             batch_size=batch_size,
             device=session.device,
             samples=len(queries),
             samples_per_part=queries_per_part(batch_size),
             predictions=True,
             versions=run_versions(session.versions),
+            tf32=session.tf32,
             skipped=skipped,
         )
         plan = AblationPlan(run, tuple(one.name for one in chosen), DONOR_SEED)
@@ -153,22 +157,16 @@ def ablate(
         else:
             check_continues(plan, earlier, folder)
             plan = earlier
-        read = partial(
-            _read,
-            session,
-            features=features,
-            video_features=video_features,
-            audio_features=audio_features,
-            text_features=text_features,
-            batch_size=batch_size,
-        )
+        read = partial(_read, session, dataset.sources, batch_size)
         plan = _complete(session, folder, plan, chosen, read, queries)
         session.close()
         return _judge(folder, plan, chosen, queries, right, members)
 
 
-def _read(session: GateSession, queries: Sequence[Annotation], **options: Any) -> Iterator[Any]:
-    return batches(session.manifest, queries, **options)
+def _read(
+    session: GateSession, sources: FeatureSources, batch_size: int, queries: Sequence[Annotation]
+) -> Iterator[tuple[list[str], Batch]]:
+    return batches(session.manifest, queries, features=sources, batch_size=batch_size)
 
 
 def _bad_samples(
@@ -194,7 +192,7 @@ def _complete(
     folder: Path,
     plan: AblationPlan,
     chosen: Sequence[Intervention],
-    read: Any,
+    read: ReadBatches,
     queries: Sequence[Annotation],
 ) -> AblationPlan:
     """Compute whatever the folder lacks; gives the plan with the gates' means."""

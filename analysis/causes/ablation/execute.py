@@ -19,14 +19,14 @@ from .parts import finished_query_parts, write_part
 from .plan import AblationPlan, ablation_folder
 
 #: Queries → their batches, (qids, the model's full set of inputs), features read as the batches are drawn.
-Batches = Callable[[Sequence[Annotation]], Iterator[tuple[list[str], ModelInputs]]]
+ReadBatches = Callable[[Sequence[Annotation]], Iterator[tuple[list[str], ModelInputs]]]
 
 
-def measure_gate_means(session: GateSession, batches: Batches, queries: Sequence[Annotation]) -> GateMeans:
+def measure_gate_means(session: GateSession, read: ReadBatches, queries: Sequence[Annotation]) -> GateMeans:
     """The mean of every gate that can be changed, over ``queries``; one pass of the unchanged model."""
     sums, kinds = GateSums(), ablatable_kinds(session.manifest)
     with progress("measuring mean gates", len(queries)) as advance:
-        for ids, batch in batches(queries):
+        for ids, batch in read(queries):
             gates = session.run(batch).gates
             sums.update({kind: gates[kind] for kind in kinds}, clip_counts(batch))
             advance(len(ids))
@@ -38,7 +38,7 @@ def run_interventions(
     folder: Path,
     plan: AblationPlan,
     chosen: Sequence[Intervention],
-    batches: Batches,
+    read: ReadBatches,
     queries: Sequence[Annotation],
     means: GateMeans,
 ) -> None:
@@ -52,11 +52,11 @@ def run_interventions(
     exchanged = any(one.treatment == "shuffled" for one in chosen)
     number = finished_query_parts(folder, plan.run.parts)
     left = queries[number * size :]
-    given = batches(donor_queries[number * size :]) if exchanged and left else iter(())
+    given = read(donor_queries[number * size :]) if exchanged and left else iter(())
     with progress(f"running {len(chosen)} models", len(queries), done=len(queries) - len(left)) as advance:
         part: dict[str, list[Prediction]] = {one.name: [] for one in chosen}
         place = first = number * size
-        for ids, batch in batches(left) if left else ():
+        for ids, batch in read(left) if left else ():
             group = queries[place : place + len(ids)]
             donated = next(given, (ids, None))[1]
             lent = None if donated is None else fit_donors(batch, donated, session.run(donated).gates)

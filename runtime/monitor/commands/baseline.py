@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...cli.command import Command
-from ...cli.values import file_path, positive
+from ...cli.options import file_path, positive
 from ...errors import BaselineError, MonitorError, UsageError
 from .options import add_thresholds
 

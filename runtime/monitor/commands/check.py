@@ -6,7 +6,7 @@ import json
 from argparse import ArgumentParser, Namespace
 
 from ...cli.command import Command
-from ...cli.values import file_path
+from ...cli.options import file_path
 from .options import add_baseline, share
 
 

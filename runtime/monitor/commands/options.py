@@ -6,7 +6,7 @@ import math
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING
 
-from ...cli.values import file_path
+from ...cli.options import file_path
 
 if TYPE_CHECKING:
     from ..detection.settings import WatchSettings

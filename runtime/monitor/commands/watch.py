@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from ...cli.command import Command
-from ...cli.values import file_path
+from ...cli.options import file_path
 from ...errors import MonitorError
 from .options import add_baseline, add_watching, seconds, watching
 

@@ -12,8 +12,8 @@ import numpy as np
 from ...array_types import Float64s
 from ...data.annotations import read_annotations
 from ...data.arrays import read_array
+from ...data.dataset import FeatureSources
 from ...data.features import FeatureReader, RawFeatures
-from ...data.folders import FeatureFolders
 from ...data.prepare import Sample, collate, prepare
 from ...errors import GatescopeError, MonitorError
 from ...gates.manifest import Manifest
@@ -194,13 +194,8 @@ def _read(
     run: Run, session: GateSession, annotations: Path | None, features: Path | None, most: int
 ) -> Iterator[RawFeatures]:
     info = run.record
-    folders = FeatureFolders.find(
-        session.manifest,
-        features,
-        video=None if features else info.features.video,
-        audio=None if features else info.features.audio,
-        text=None if features else info.features.text,
-    )
+    sources = FeatureSources(features) if features else info.features.sources
+    folders = sources.find(session.manifest)
     done = set(run.samples.select("qid").collect()["qid"].to_list())
     one_each = {
         one.vid: one

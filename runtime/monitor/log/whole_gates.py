@@ -16,7 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ...runs.info import FeatureRef, FileRef, RunInfo, Selection, Timings
+from ...data.dataset import Selection
+from ...runs.info import FeatureRef, FileRef, RunInfo, Timings
 from ...runs.reader import open_run
 from ...runs.schema import SAMPLES_SCHEMA
 from ...runs.table import SampleGates

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from ...runtime.errors import DatasetError, UsageError
-from ...runtime.files import local
+from ..errors import DatasetError, UsageError
+from ..files import local
 
 _SHOWN = 5
 _EXPECTED = "JSON lines with a qid, or a list of qids: one a line, or a JSON list"
@@ -17,18 +16,6 @@ _EXPECTED = "JSON lines with a qid, or a list of qids: one a line, or a JSON lis
 
 class _BadEntryError(ValueError):
     """Why something in the file is no qid."""
-
-
-def add_subset_option(parser: ArgumentParser) -> None:
-    """Adds ``--subset`` to a command; its values go through :func:`read_subsets`."""
-    parser.add_argument(
-        "--subset",
-        action="append",
-        default=[],
-        metavar="NAME=FILE",
-        help="compare these queries with the rest, such as audio=audio_val.jsonl: annotation lines, or a "
-        "list of qids; may be repeated",
-    )
 
 
 def read_subsets(specs: Sequence[str], known: Iterable[str]) -> dict[str, frozenset[str]]:
