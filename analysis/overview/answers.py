@@ -81,8 +81,8 @@ def _layers(own: pl.DataFrame, *, film: bool) -> str:
     )
     subtracted = [str(row["layer"]) for row in rows if row["mean_high"] < 0]
     if subtracted:
-        does = "weakens its branch" if film else "subtracts"
-        text += f" On average it is negative, so that it {does}, in {_listed(sorted(subtracted))}."
+        does = "it weakens its branch" if film else "the branch is subtracted"
+        text += f" On average it is negative, so that {does}, in {_listed(sorted(subtracted))}."
     if most["mean_abs_low"] <= second["mean_abs_high"]:
         text += f" The intervals of layers {most['layer']} and {second['layer']} overlap."
     return text

@@ -83,7 +83,8 @@ def _verification(certificate: Certificate | None) -> str:
     if verified is None:
         return (
             "**no**. The export was not compared with predictions that training left behind, so nothing here "
-            "proves that the rebuilt model is the trained one: `gatescope export --verify` does"
+            "shows that the rebuilt model computes what the trained one does: `gatescope export --verify` "
+            "compares them"
         )
     errors = ", ".join(f"{plain(name)} {error:.1e}" for name, error in verified.errors.items())
     predictions = plain(shared_name(verified.predictions))

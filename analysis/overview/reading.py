@@ -81,8 +81,10 @@ def meaning(summary: GateSummary) -> str:
     if plainly:
         which = "A" if not film else f"The {_names(plainly)} gate multiplies its branch by g: a"
         parts.append(
-            f"{which} positive gate adds what it scales, a negative one subtracts it, a gate at 0 leaves it "
-            "out."
+            f"{which} positive gate adds the branch that it scales, a negative one subtracts it, a gate at 0 "
+            "leaves it out. Whether a subtracted branch suppresses what it carries is not known: the sign is "
+            "not identifiable, since the branch's weights with the other sign and the gate with the other "
+            "sign are the same model."
         )
     if film:
         parts.append(
@@ -124,7 +126,7 @@ def _level(row: dict[str, Any], *, signed: bool, film: bool) -> str:
             text + "The mean is small because positive and negative values cancel; the gate itself is open."
         )
     return text + (
-        "On the whole it adds what it scales." if mean > 0 else "On the whole it subtracts what it scales."
+        "On the whole the branch is added." if mean > 0 else "On the whole the branch is subtracted."
     )
 
 

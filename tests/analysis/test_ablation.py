@@ -218,7 +218,7 @@ def test_planted_dependence_and_independence_are_told_apart(finished: AblationRe
             assert (row["effect"], row["family_low"], row["family_high"]) == (0, 0, 0), name
             assert verdict.startswith("cannot be told apart from no effect"), name
     text = (finished.output / "ABLATION.md").read_text()
-    assert "**Audio matters here**" in text
+    assert "**Removing or exchanging the audio changes the metrics of this checkpoint**" in text
     assert "1 of the 4 gates can be told apart from no effect by themselves: with layer 0, attention" in text
     assert "Subset first" in text
     assert "cannot be told apart from its effect on the rest" in text
@@ -375,7 +375,9 @@ def test_a_small_effect_on_many_videos_is_told_apart() -> None:
     assert rows["audio-zero"]["told_apart"]
     assert rows["audio-zero"]["effect"] == pytest.approx(-1, abs=0.3)
     assert not rows["audio-shuffled"]["told_apart"]
-    assert audio_verdict(found).startswith("**Audio matters here**")
+    assert audio_verdict(found).startswith(
+        "**Removing or exchanging the audio changes the metrics of this checkpoint**"
+    )
 
 
 def test_what_is_ruled_out_is_said() -> None:

@@ -26,7 +26,7 @@ from gatescope.runtime.runs.reader import Run
 from tests.analysis.runs import manifest_of, random_gates, write_run
 
 CLOSED = re.compile(
-    r"leaves it out|closed|most open|least open|widest open|subtracts what|adds what it scales"
+    r"leaves it out|closed|most open|least open|widest open|branch is subtracted|branch is added"
 )
 LEVELS = {"near 0": 0.01, "positive": 0.4, "negative": -0.4}
 

@@ -105,7 +105,7 @@ def test_markdown_of_a_section() -> None:
     ("name", "value", "expected"),
     [
         ("closed", 0.001, "audio hardly enters"),
-        ("open", -0.5, "so that it subtracts, in layers 0 and 1"),
+        ("open", -0.5, "so that the branch is subtracted, in layers 0 and 1"),
         ("saturated", 0.99, "of layer 1 is always 0.990"),
         ("broken", float("nan"), "No value of the attention gate is finite"),
     ],

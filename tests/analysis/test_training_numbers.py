@@ -108,7 +108,7 @@ def ablation(folder: Path, **changes: Any) -> Path:
         "queries": 1200,
         "videos": 300,
         "verdicts": {
-            "audio": "Audio matters here: with audio set to 0, mAP changes by −3.10 points.",
+            "audio": "Removing the audio changes mAP: with audio set to 0, mAP changes by −3.10 points.",
             "gates": "The gates' part cannot be told apart from no effect.",
             "subsets": {"sound": "another <b>effect</b>"},
         },
@@ -122,7 +122,7 @@ def test_the_verdicts_of_an_ablation_stand_in_both_reports(tmp_path: Path) -> No
     made = Dataset(tmp_path)
     text, page, document = made.report(ablation=ablation(tmp_path / "ablation"))
     short, whole = text.split("## What the gates cause")
-    told = "Audio matters here: with audio set to 0, mAP changes by −3.10 points."
+    told = "Removing the audio changes mAP: with audio set to 0, mAP changes by −3.10 points."
     assert told in short and told in whole and told in page
     assert "Subset sound: another &lt;b&gt;effect" in whole and "<b>effect</b>" not in page
     assert "1,200 queries of 300 videos" in whole and "ablation/ABLATION.md" in whole and "⚠ read me" in whole

@@ -39,7 +39,9 @@ def audio_verdict(effects: Effects) -> str:
     rows = effects.overall.filter(what="audio")
     if rows.is_empty():
         return "The audio was not changed: the model has no audio input."
-    return _verdict(rows, "Audio matters here", "The audio", effects)
+    return _verdict(
+        rows, "Removing or exchanging the audio changes the metrics of this checkpoint", "The audio", effects
+    )
 
 
 def gate_verdict(effects: Effects) -> str:
@@ -48,7 +50,10 @@ def gate_verdict(effects: Effects) -> str:
     together = rows.filter(pl.col("layer").is_null() & pl.col("kind").is_null())
     single = rows.filter(pl.col("layer").is_not_null())
     told = _verdict(
-        rows if together.is_empty() else together, "The gates matter here", "The gates' part", effects
+        rows if together.is_empty() else together,
+        "Changing the gates changes the metrics of this checkpoint",
+        "The gates' part",
+        effects,
     )
     if together.is_empty() or _cannot_judge(rows):
         return told
