@@ -9,13 +9,11 @@ from ..lazy import lazy_names
 if TYPE_CHECKING:
     from .alarm import Alarm
     from .baseline.stored import load_baseline
-    from .detection.settings import WatchSettings
     from .log.reader import read_log
-    from .log.settings import LogSettings
     from .metrics.server import MetricsServer
     from .serving.monitor import Monitor
     from .serving.session import MonitoredSession
-    from .serving.settings import MonitorSettings
+    from .settings import LogSettings, MonitorSettings, WatchSettings
 
 __all__ = [
     "Alarm",
@@ -33,12 +31,12 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "Alarm": ".alarm",
-        "LogSettings": ".log.settings",
+        "LogSettings": ".settings",
         "MetricsServer": ".metrics.server",
         "Monitor": ".serving.monitor",
-        "MonitorSettings": ".serving.settings",
+        "MonitorSettings": ".settings",
         "MonitoredSession": ".serving.session",
-        "WatchSettings": ".detection.settings",
+        "WatchSettings": ".settings",
         "load_baseline": ".baseline.stored",
         "read_log": ".log.reader",
     },

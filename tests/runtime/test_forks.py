@@ -21,8 +21,7 @@ from gatescope.runtime import GateSession, Monitor, MonitoredSession
 from gatescope.runtime.errors import DeviceError
 from gatescope.runtime.forks import remove_with
 from gatescope.runtime.monitor.log.reader import read_log
-from gatescope.runtime.monitor.log.settings import LogSettings
-from gatescope.runtime.monitor.serving.settings import MonitorSettings
+from gatescope.runtime.monitor.settings import LogSettings, MonitorSettings
 from gatescope.runtime.session.device import DeviceOptions
 from gatescope.runtime.tracking.history import GateHistory
 

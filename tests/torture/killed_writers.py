@@ -21,8 +21,8 @@ from pathlib import Path
 
 from gatescope.runtime.monitor.counting.observed import ObservedVideo
 from gatescope.runtime.monitor.log.folder import LogFolder, open_folder
-from gatescope.runtime.monitor.log.settings import LogSettings
 from gatescope.runtime.monitor.log.writer import GateLogWriter
+from gatescope.runtime.monitor.settings import LogSettings
 
 from .traffic import named, traffic
 

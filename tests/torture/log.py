@@ -26,9 +26,9 @@ from gatescope.runtime.monitor.log.records import encode_video
 from gatescope.runtime.monitor.log.recovery import recover
 from gatescope.runtime.monitor.log.sealing import seal_finished
 from gatescope.runtime.monitor.log.segment import LoggedVideo, SegmentReader, SegmentState, read_segment
-from gatescope.runtime.monitor.log.settings import LogSettings
 from gatescope.runtime.monitor.log.writer import GateLogWriter
 from gatescope.runtime.monitor.model import WatchedModel
+from gatescope.runtime.monitor.settings import LogSettings
 
 from ..runtime.tiny_model import tiny_manifest
 from .killed_writers import MOST_AT_ONCE, POOL

@@ -25,7 +25,7 @@ from gatescope.runtime.gates.manifest import Manifest
 from gatescope.runtime.gates.vocabulary import SUMMARY_FIELDS
 from gatescope.runtime.monitor.serving.monitor import Monitor
 from gatescope.runtime.monitor.serving.session import MonitoredSession
-from gatescope.runtime.monitor.serving.settings import MonitorSettings
+from gatescope.runtime.monitor.settings import MonitorSettings
 
 from ..benchmarks.workload import make_batch, read_model, write_checkpoint
 from ..runtime.tiny_model import Kind, tiny_manifest

@@ -18,12 +18,11 @@ import numpy as np
 from gatescope.runtime.monitor.baseline.baseline import make_baseline
 from gatescope.runtime.monitor.baseline.videos import BaselineVideos
 from gatescope.runtime.monitor.counting.videos import count_gates
-from gatescope.runtime.monitor.log.settings import LogSettings
 from gatescope.runtime.monitor.metrics.server import exposition
 from gatescope.runtime.monitor.model import WatchedModel
 from gatescope.runtime.monitor.serving.monitor import Monitor
 from gatescope.runtime.monitor.serving.session import MonitoredSession
-from gatescope.runtime.monitor.serving.settings import MonitorSettings
+from gatescope.runtime.monitor.settings import LogSettings, MonitorSettings
 
 from ..runtime.tiny_model import tiny_manifest
 from .overhead import InstantSession

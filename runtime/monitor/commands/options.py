@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ...cli.options import file_path
 
 if TYPE_CHECKING:
-    from ..detection.settings import WatchSettings
+    from ..settings import WatchSettings
 
 
 def share(text: str) -> float:
@@ -93,7 +93,7 @@ def add_watching(parser: ArgumentParser) -> None:
 
 def watching(args: Namespace) -> WatchSettings:
     """What :func:`add_watching` was told."""
-    from ..detection.settings import WatchSettings
+    from ..settings import WatchSettings
 
     return WatchSettings(at_once=args.at_once, confirm=args.confirm, stale_seconds=args.stale_seconds)
 

@@ -13,8 +13,8 @@ from ..alarm import Alarm, AlarmKind, Diagnosis, Example, WindowReading
 from ..baseline.baseline import Baseline
 from ..counting.videos import VideoCounts
 from ..detectors import DISTANCE_PLACES, FLAG_PLACES, distances
+from ..settings import WatchSettings
 from .readings import WindowReadings, read_window, reference_of
-from .settings import WatchSettings
 from .window import Seen, VideoWindow
 
 Diagnose = Callable[[VideoCounts, VideoCounts, Sequence[WindowReading]], Diagnosis]

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
+import numpy as np
+
 from ..alarm import Alarm, AlarmKind, Diagnosis, WindowReading
 from ..baseline.baseline import Baseline
 from ..counting.observed import ObservedVideo
 from ..counting.videos import VideoCounts
 from ..detectors import additive, broken, flagged
 from ..diagnosis.diagnose import UNKNOWN, diagnose
-from .settings import WatchSettings
+from ..settings import WatchSettings
 from .stream import WatchedStream
 from .window import Seen
 
@@ -86,7 +88,7 @@ class Watcher:
         told = self._back(now)
         counts = ObservedVideo.counts_of(videos)
         sums = additive(counts)
-        flags, bad = flagged(counts), broken(counts).any(axis=1)
+        flags, bad = flagged(counts), np.asarray(broken(counts).any(axis=1))
         for number, video in enumerate(videos):
             segment = segments[number] if segments else ""
             self.videos += 1

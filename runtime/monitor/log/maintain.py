@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from ...errors import GatescopeError
+from ..settings import LogSettings
 from .folder import open_folder
-from .settings import LogSettings
 
 
 def keep_log() -> int:

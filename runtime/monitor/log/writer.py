@@ -22,11 +22,11 @@ from ...files import local
 from ...gates.manifest import Manifest
 from ..counting.observed import ObservedVideo
 from ..model import WatchedModel
+from ..settings import LogSettings
 from .clock import begin_clock, doubt_of
 from .folder import SUFFIX, LogFolder, join_folder, process_name, sync_folder
 from .frames import END, HEADER, LOSS, SALT_BYTES, VIDEO, pack, preamble
 from .records import EndRecord, HeaderRecord, LossRecord, encode, encode_video
-from .settings import LogSettings
 
 # Seconds until writing is tried again after it failed, doubled each time.
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0

@@ -12,11 +12,11 @@ import msgspec
 from ..alarm import Alarm
 from ..baseline.baseline import Baseline, make_baseline
 from ..describe import alarm_text, moment
-from ..detection.settings import WatchSettings
 from ..detection.watcher import Watcher
 from ..log.folder import open_folder
 from ..log.reader import read_log
 from ..log.segment import LoggedVideo
+from ..settings import WatchSettings
 
 # Videos that are shown to the watcher at once; fewer where time passes between them.
 _TOGETHER, _SECONDS = 64, 5.0

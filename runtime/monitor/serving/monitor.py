@@ -30,9 +30,9 @@ from ..log.records import short_id
 from ..log.writer import GateLogWriter
 from ..metrics.state import MetricsSnapshot
 from ..model import WatchedModel
+from ..settings import MonitorSettings
 from .complaint import complain, described
 from .delivery import AlarmDelivery
-from .settings import MonitorSettings
 from .taps import Tapped, clip_mask
 from .worker import Worker
 

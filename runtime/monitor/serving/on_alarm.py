@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import shlex
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -22,7 +23,8 @@ class AlarmCommand:
     ``command``: as a shell would split it; no shell is started. A command that cannot be started, fails or
     takes longer than ``seconds`` is counted in ``failures``, and ``last_failure`` says what came.
 
-    Raises :class:`~gatescope.runtime.errors.UsageError` for a command that cannot be split.
+    Raises :class:`~gatescope.runtime.errors.UsageError` for a command that cannot be split, or
+    whose program is not there or is not executable.
     """
 
     def __init__(self, command: str, seconds: float = 30.0) -> None:
@@ -34,6 +36,13 @@ class AlarmCommand:
             ) from error
         if not self._words:
             raise UsageError("the command for alarms is empty", received=repr(command))
+        if shutil.which(self._words[0]) is None:
+            raise UsageError(
+                "the command for alarms cannot be run",
+                received=f"{command!r}: {self._words[0]} is not there, or is not executable",
+                expected="a program on the PATH, or the path of an executable file",
+                fix="give the whole path, and make the file executable (chmod +x)",
+            )
         self.command = command
         self.seconds = seconds
         self.failures = 0

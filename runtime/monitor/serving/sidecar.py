@@ -11,11 +11,11 @@ from typing import Literal
 
 from ..alarm import Alarm
 from ..baseline.baseline import Baseline
-from ..detection.settings import WatchSettings
 from ..detection.watcher import Watcher
 from ..log.folder import open_folder
 from ..log.follower import LogFollower
 from ..metrics.state import MetricsSnapshot, merged_state
+from ..settings import WatchSettings
 from .delivery import AlarmDelivery
 from .worker import detection_of, monitor_versions
 

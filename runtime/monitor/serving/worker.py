@@ -21,10 +21,10 @@ from ..log.writer import GateLogWriter
 from ..metrics import definitions as m
 from ..metrics.state import Detection, FleetState, MetricsSnapshot, StateFile, WorkerState, merged_state
 from ..model import WatchedModel
+from ..settings import MonitorSettings
 from .complaint import complain, described
 from .delivery import AlarmDelivery
 from .intake import Intake
-from .settings import MonitorSettings
 
 _AT_ONCE = 256
 # A round of work ends after so many seconds even where more is waiting: others have to get a word in.

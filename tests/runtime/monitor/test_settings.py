@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 
 from gatescope.runtime.errors import UsageError
-from gatescope.runtime.monitor.detection.settings import WatchSettings
 from gatescope.runtime.monitor.log.maintain import keep_log
-from gatescope.runtime.monitor.log.settings import LogSettings
-from gatescope.runtime.monitor.serving.settings import MonitorSettings
+from gatescope.runtime.monitor.settings import LogSettings, MonitorSettings, WatchSettings
 
 from .log.logs import logged, videos_of, written_log
 

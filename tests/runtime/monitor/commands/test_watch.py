@@ -112,9 +112,15 @@ def test_as_json_from_the_beginning_until_interrupted(tmp_path: Path, baseline: 
 @pytest.mark.slow
 def test_a_command_that_fails_is_said(tmp_path: Path, baseline: Path) -> None:
     log = write_log(tmp_path / "log", well(40), broken(40, first=40))
-    options = ["--baseline", baseline, "--from-beginning", "--on-alarm", "/nowhere/notify"]
+    options = [
+        "--baseline",
+        baseline,
+        "--from-beginning",
+        "--on-alarm",
+        f"{sys.executable} -c 'import sys; sys.exit(3)'",
+    ]
     with watching(tmp_path, log, *options) as watch:
-        until(lambda: "/nowhere/notify" in watch.err)
+        until(lambda: "exit code 3" in watch.err)
         assert watch.end() == 0
     assert "alarm 1" in watch.out and "could not be delivered" in watch.err
 

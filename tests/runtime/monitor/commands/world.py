@@ -17,9 +17,9 @@ from gatescope.runtime.monitor.baseline.stored import save_baseline
 from gatescope.runtime.monitor.baseline.videos import BaselineVideos
 from gatescope.runtime.monitor.counting.observed import ObservedVideo
 from gatescope.runtime.monitor.counting.videos import count_gates
-from gatescope.runtime.monitor.log.settings import LogSettings
 from gatescope.runtime.monitor.log.writer import GateLogWriter
 from gatescope.runtime.monitor.model import WatchedModel
+from gatescope.runtime.monitor.settings import LogSettings
 
 from ....analysis.runs import write_run
 from ...tiny_model import tiny_manifest

@@ -14,8 +14,8 @@ from gatescope.runtime.monitor.baseline.videos import BaselineVideos
 from gatescope.runtime.monitor.counting.observed import ObservedVideo
 from gatescope.runtime.monitor.counting.videos import VideoCounts, count_gates
 from gatescope.runtime.monitor.detection import watcher as watching
-from gatescope.runtime.monitor.detection.settings import WatchSettings
 from gatescope.runtime.monitor.detection.watcher import Watcher
+from gatescope.runtime.monitor.settings import WatchSettings
 
 from ....torture.population import CLIPS, LAYERS, LAYOUT, MODEL, observed, population
 

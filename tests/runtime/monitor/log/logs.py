@@ -10,9 +10,9 @@ from typing import Any
 from gatescope.runtime.monitor.counting.observed import ObservedVideo
 from gatescope.runtime.monitor.log.reader import read_log
 from gatescope.runtime.monitor.log.segment import LoggedVideo, SegmentState, read_segment
-from gatescope.runtime.monitor.log.settings import LogSettings
 from gatescope.runtime.monitor.log.writer import GateLogWriter
 from gatescope.runtime.monitor.model import WatchedModel
+from gatescope.runtime.monitor.settings import LogSettings
 
 from ....torture.traffic import same, traffic
 from ...tiny_model import tiny_manifest

@@ -12,8 +12,8 @@ import pytest
 from gatescope.runtime.monitor.log.clock import CLOCK_FILE, Clocks, LogTime, judged, read_clock
 from gatescope.runtime.monitor.log.folder import open_folder
 from gatescope.runtime.monitor.log.sealing import Maintained, maintain
-from gatescope.runtime.monitor.log.settings import LogSettings
 from gatescope.runtime.monitor.log.writer import GateLogWriter
+from gatescope.runtime.monitor.settings import LogSettings
 
 from .logs import MANIFEST, MODEL, logged, videos_of, written_log
 

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gatescope.runtime.monitor.log.settings import LogSettings
 from gatescope.runtime.monitor.metrics.server import exposition
 from gatescope.runtime.monitor.model import WatchedModel
 from gatescope.runtime.monitor.serving.monitor import Monitor
-from gatescope.runtime.monitor.serving.settings import MonitorSettings
 from gatescope.runtime.monitor.serving.taps import Tapped
+from gatescope.runtime.monitor.settings import LogSettings, MonitorSettings
 
 from ....waiting import PATIENCE
 from ...tiny_model import tiny_manifest

@@ -16,13 +16,12 @@ from gatescope.runtime.errors import UsageError
 from gatescope.runtime.monitor.alarm import Alarm, Diagnosis
 from gatescope.runtime.monitor.baseline.baseline import Baseline
 from gatescope.runtime.monitor.describe import alarm_text, headline
-from gatescope.runtime.monitor.log.settings import LogSettings
 from gatescope.runtime.monitor.model import WatchedModel
 from gatescope.runtime.monitor.serving.delivery import ALARMS_FILE, AlarmDelivery
 from gatescope.runtime.monitor.serving.monitor import Monitor
 from gatescope.runtime.monitor.serving.on_alarm import AlarmCommand
 from gatescope.runtime.monitor.serving.session import MonitoredSession
-from gatescope.runtime.monitor.serving.settings import MonitorSettings
+from gatescope.runtime.monitor.settings import LogSettings, MonitorSettings
 
 from ....torture.overhead import InstantSession
 from ....waiting import PATIENCE
@@ -97,7 +96,6 @@ def test_a_command_gets_the_alarm_as_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "seconds", "why"),
     [
-        ("/no/such/command", PATIENCE, "No such file"),
         (
             f"{sys.executable} -c 'import sys; sys.exit(\"out of order\")'",
             PATIENCE,
@@ -113,6 +111,27 @@ def test_a_command_that_fails_is_counted_and_says_why(command: str, seconds: flo
     assert runner.failures == 1 and why in runner.last_failure
 
 
+def test_a_command_that_goes_away_later_is_counted(tmp_path: Path) -> None:
+    program = tmp_path / "notify"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    runner = AlarmCommand(str(program))
+    program.unlink()
+    runner.tell([ALARM])
+    runner.close(PATIENCE)
+    assert runner.failures == 1 and "No such file" in runner.last_failure
+
+
+def test_a_command_that_cannot_run_is_refused_at_the_start(tmp_path: Path) -> None:
+    plain = tmp_path / "notify"
+    plain.write_text("#!/bin/sh\n")
+    plain.chmod(0o644)
+    for command in ("/no/such/command", "no-such-command --now", str(plain)):
+        with pytest.raises(UsageError, match="cannot be run") as caught:
+            Monitor(on_alarm=command)
+        assert command.split()[0] in str(caught.value)
+
+
 def test_a_slow_command_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends when the test says so: 100 alarms wait for it at most, and one is being told."""
     may_end, ended = threading.Event(), list[bool]()
@@ -122,7 +141,7 @@ def test_a_slow_command_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None
         return subprocess.CompletedProcess(words, 0)
 
     monkeypatch.setattr("gatescope.runtime.monitor.serving.on_alarm.subprocess.run", command)
-    runner = AlarmCommand("notify")
+    runner = AlarmCommand(sys.executable)
     runner.tell([ALARM] * 150)
     assert ended == []
     assert runner.failures in (49, 50) and "wait for the command already" in runner.last_failure

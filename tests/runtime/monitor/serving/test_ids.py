@@ -18,10 +18,9 @@ from gatescope.runtime.monitor.baseline.videos import BaselineVideos
 from gatescope.runtime.monitor.counting.requests import Taken
 from gatescope.runtime.monitor.counting.videos import count_gates
 from gatescope.runtime.monitor.log.reader import read_log
-from gatescope.runtime.monitor.log.settings import LogSettings
 from gatescope.runtime.monitor.model import WatchedModel
-from gatescope.runtime.monitor.serving.settings import MonitorSettings
 from gatescope.runtime.monitor.serving.worker import Worker
+from gatescope.runtime.monitor.settings import LogSettings, MonitorSettings
 
 from ...tiny_model import tiny_batch, tiny_manifest, tiny_model
 
@@ -39,6 +38,8 @@ def test_the_example_of_the_page_runs_for_both_kinds_of_session(
         code for code in re.findall(r"```python\n(.*?)```", PAGE, re.S) if "MonitoredSession(" in code
     ]
     monkeypatch.chdir(tmp_path)
+    Path("notify").write_text("#!/bin/sh\n")
+    Path("notify").chmod(0o755)
     tiny_model(Path("model.onnx"))
     with GateSession("model.onnx", device="cpu") as session:
         batch = tiny_batch(session.manifest, (5, 3), (1, 2))

@@ -22,11 +22,10 @@ from gatescope.runtime.monitor.alarm import Alarm
 from gatescope.runtime.monitor.baseline.baseline import Baseline
 from gatescope.runtime.monitor.counting.requests import Taken, count_taken
 from gatescope.runtime.monitor.counting.videos import count_gates
-from gatescope.runtime.monitor.detection.settings import WatchSettings
 from gatescope.runtime.monitor.serving import monitor as serving
 from gatescope.runtime.monitor.serving.delivery import AlarmDelivery
 from gatescope.runtime.monitor.serving.intake import Intake
-from gatescope.runtime.monitor.serving.settings import MonitorSettings
+from gatescope.runtime.monitor.settings import MonitorSettings, WatchSettings
 
 from ....torture.overhead import InstantSession
 from ....waiting import PATIENCE, until

@@ -19,9 +19,8 @@ from gatescope.runtime.monitor.baseline.baseline import make_baseline
 from gatescope.runtime.monitor.baseline.videos import BaselineVideos
 from gatescope.runtime.monitor.counting.videos import VideoCounts, count_gates
 from gatescope.runtime.monitor.log.reader import read_log
-from gatescope.runtime.monitor.log.settings import LogSettings
 from gatescope.runtime.monitor.model import WatchedModel
-from gatescope.runtime.monitor.serving.settings import MonitorSettings
+from gatescope.runtime.monitor.settings import LogSettings, MonitorSettings
 
 from ...tiny_model import tiny_model
 
