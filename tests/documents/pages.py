@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .formats import DOCUMENTS, schema
 from .reference import ENGLISH, korean, reference
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -14,6 +15,7 @@ def generated() -> dict[Path, str]:
     return {
         DOCS / "commands.md": reference(ENGLISH),
         DOCS / "ko" / "commands.md": reference(korean()),
+        **{DOCS / "formats" / f"{name}.schema.json": schema(kind) for name, kind in DOCUMENTS.items()},
     }
 
 
