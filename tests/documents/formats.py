@@ -116,7 +116,7 @@ class LogDocument(msgspec.Struct, forbid_unknown_fields=True):
 DOCUMENTS: dict[str, type] = {
     "manifest": Manifest,
     "run": RunInfo,
-    "ablation-plan": AblationPlan,
+    "ablation-interventions": AblationPlan,
     "baseline": BaselineDocument,
     "gate-log": LogDocument,
     "gate-log-clock": LogTime,

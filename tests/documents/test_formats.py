@@ -17,7 +17,7 @@ from .formats import DOCUMENTS, schema
 WRITTEN = {
     "manifest": "manifest.json",
     "run": "runs/clipwise/run.json",
-    "ablation-plan": "ablation/plan.json",
+    "ablation-interventions": "ablation/plan.json",
     "baseline": "baseline.json",
     "gate-log": "gate-log/log.json",
     "gate-log-clock": "gate-log/clock.json",

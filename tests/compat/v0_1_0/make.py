@@ -13,10 +13,12 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from gatescope.analysis.ablation.ablate import ablate
 from gatescope.runtime import GateSession, open_run
+from gatescope.runtime.manifest import Manifest
 from gatescope.runtime.monitor import LogSettings, Monitor, MonitoredSession, MonitorSettings
 from gatescope.runtime.monitor.baseline.baseline import make_baseline
 from gatescope.runtime.monitor.baseline.sources import model_of_run, videos_of_run
@@ -25,14 +27,23 @@ from gatescope.runtime.monitor.log.folder import open_folder
 from gatescope.runtime.monitor.log.sealing import seal_finished
 from gatescope.runtime.pipeline import run_model
 from gatescope.runtime.runs import writer
+from tests.analysis import heard as heard_module
 from tests.analysis.heard import heard_dataset, heard_model
+from tests.runtime import tiny_model as tiny_model_module
+from tests.runtime import tiny_torch as tiny_torch_module
 from tests.runtime.tiny_dataset import tiny_dataset
 from tests.runtime.tiny_model import tiny_batch, tiny_model
+from tests.runtime.tiny_model import tiny_manifest as plain_manifest
 from tests.runtime.tiny_torch import tiny_torch
 
 
 class Stopped(BaseException):
     """Stands for a kill: nothing in the code catches it."""
+
+
+def tiny_manifest_as_exported(*words: object, **options: object) -> Manifest:
+    """That of the tests at this commit says "fp32" for what exporters called "float32"."""
+    return replace(plain_manifest(*words, **options), precision="float32")
 
 
 def models_and_runs(folder: Path) -> None:
@@ -121,6 +132,8 @@ def main() -> None:
     """Make everything in the folder named on the command line."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True)
+    for module in (tiny_model_module, tiny_torch_module, heard_module):
+        module.tiny_manifest = tiny_manifest_as_exported
     models_and_runs(folder)
     stopped_run(folder)
     ablation(folder)
