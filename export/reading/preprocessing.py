@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePath
 
+from ...runtime.data.layouts import layout_trained_on, window_steps
 from ...runtime.gates.preprocessing import InputSource, Preprocessing
 from ...runtime.gates.vocabulary import TEF_CHANNELS
 from ..choices import Choices
@@ -30,22 +31,6 @@ _DEFAULT_VIDEO = ("slowfast_features", "clip_features")
 _DEFAULT_AUDIO = "pann_features"
 _DEFAULT_TEXT = "clip_text_features"
 
-# From the post-processing of the published training scripts (QD-DETR, lighthouse): the latest end of a window
-# in seconds, None where windows are rounded but not clamped. Case and punctuation of names do not matter.
-_CLAMPED: dict[str, float | None] = {
-    "hl": 150.0,
-    "qvhighlight": 150.0,
-    "charades": 150.0,
-    "clothomoment": 150.0,
-    "unav100": 150.0,
-    "tut2017": 150.0,
-    "castella": 300.0,
-    "tacos": None,
-    "activitynet": None,
-    "anet": None,
-    "youtube": None,
-}
-
 
 def find_preprocessing(
     options: TrainingOptions, choices: Choices, *, widths: tuple[int, int, int], max_words: int
@@ -57,7 +42,7 @@ def find_preprocessing(
     """
     video_width, audio_width, text_width = widths
     dset_name = options.text("dataset", "dset_name", "hl")
-    dataset = _dataset(dset_name)
+    layout = layout_trained_on(dset_name)
     tef = _tef(options, choices)
     folders = options.texts("video_sources", "v_feat_dirs", _DEFAULT_VIDEO)
     if choices.video_sources is not None:
@@ -65,14 +50,14 @@ def find_preprocessing(
         options.record("video_sources", ", ".join(folders), FLAG)
     extra = TEF_CHANNELS if tef else 0
     clip_length = options.seconds("clip_length", "clip_length", 2)
-    round_to, clamp_seconds, known = _window_steps(dset_name, clip_length)
+    round_to, clamp_seconds, known = window_steps(dset_name, clip_length)
     if not known:
         options.warnings.append(
             f"training's data set {dset_name!r} is not one whose windows we know: they are rounded to clips "
             "and end at 150 s, as for QVHighlights"
         )
     recipe = Preprocessing(
-        dataset=dataset,
+        dataset=layout.name,
         video=_sources(folders, video_width - extra),
         audio=InputSource(options.text("audio_source", "a_feat_dir", _DEFAULT_AUDIO), audio_width - extra),
         text=InputSource(options.text("text_source", "t_feat_dir", _DEFAULT_TEXT), text_width),
@@ -80,7 +65,7 @@ def find_preprocessing(
         audio_width=audio_width,
         text_width=text_width,
         normalize_video=not options.switch("no_norm_vfeat", "no_norm_vfeat", False),
-        normalize_text=not options.switch("no_norm_tfeat", "no_norm_tfeat", False) and dataset != "tvsum",
+        normalize_text=not options.switch("no_norm_tfeat", "no_norm_tfeat", False) and layout.normalize_text,
         tef=tef,
         clip_length=clip_length,
         max_v_l=options.count("max_v_l", "max_v_l", 75),
@@ -101,13 +86,6 @@ def _warn_of_defaults(options: TrainingOptions) -> None:
             f"the options ({options.source}) do not record {', '.join(lacking)}: the training script's "
             f"defaults are taken ({taken}), and inputs are prepared wrongly where training used others"
         )
-
-
-def _dataset(name: str) -> str:
-    lowered = name.lower()
-    if "tvsum" in lowered:
-        return "tvsum"
-    return "charades" if "charades" in lowered else "hl"
 
 
 def _tef(options: TrainingOptions, choices: Choices) -> bool:
@@ -137,19 +115,3 @@ def _sources(folders: Sequence[str], total: int) -> tuple[InputSource, ...]:
 def _usual_width(folder: str) -> int | None:
     name = PurePath(folder).name.lower()
     return next((width for word, width in _USUAL_WIDTHS if word in name), None)
-
-
-def _window_steps(dset_name: str, clip_length: float) -> tuple[float | None, float | None, bool]:
-    """``round_to`` and ``clamp_seconds`` in seconds, and whether the data set is one we know.
-
-    For TVSum no training script writes windows, and its durations count clips: neither is done. An unknown
-    data set gets what the scripts do for QVHighlights.
-    """
-    name = "".join(letter for letter in dset_name.lower() if letter.isalnum())
-    if name.startswith("tvsum"):
-        return None, None, True
-    for known, clamp in _CLAMPED.items():
-        # "hl" is a whole name: others may begin with it.
-        if name == known or (len(known) > 2 and name.startswith(known)):
-            return clip_length, clamp, True
-    return clip_length, 150.0, False

@@ -14,6 +14,7 @@ from ..errors import DatasetError
 from .annotations import Annotation
 from .arrays import StoredArray, find_array_file, read_array
 from .folders import FeatureFolders
+from .layouts import Layout, layout_named
 from .scratch import Scratch
 
 # Queries of one video follow each other in annotation files, so a few videos are enough.
@@ -63,12 +64,13 @@ def read_video(
     and whose state is still the same. The arrays may lie in ``scratch`` and are gone with its next reset.
     """
     recipe = folders.preprocessing
+    layout = layout_named(recipe.dataset)
     arrays: list[Float32s] = []
     states: list[int] = []
     paths: list[Path] = []
     for source, folder in zip(recipe.video, folders.video, strict=True):
-        if recipe.dataset == "tvsum":
-            (array, state), path = _read_tvsum_video(folder, vid, verify, scratch)
+        if layout.video_streams:
+            (array, state), path = _read_streams(layout, folder, vid, verify, scratch)
         else:
             path = find_array_file(folder, vid, ".npz")
             stored = read_array(path, "features", verify=verify, scratch=scratch)
@@ -107,12 +109,10 @@ def read_text(
     """
     if folders.text is None:
         return None
-    if folders.preprocessing.dataset == "tvsum":
-        name, key = qid, "token"
-    else:
-        name, key = f"qid{qid}", "last_hidden_state"
-    path = find_array_file(folders.text, name, ".npz")
-    array, state = read_array(path, key, verify=verify, scratch=scratch)
+    layout = layout_named(folders.preprocessing.dataset)
+    # Not str.format: an id may hold braces.
+    path = find_array_file(folders.text, layout.text_file.replace("{qid}", qid), ".npz")
+    array, state = read_array(path, layout.text_key, verify=verify, scratch=scratch)
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     stored = _checked(path, StoredArray(array, state), "words", verify)
@@ -140,12 +140,12 @@ class FeatureReader:
         return RawFeatures(video, audio, None if text is None else text.values)
 
 
-def _read_tvsum_video(
-    folder: Path, vid: str, verify: bool, scratch: Scratch | None
+def _read_streams(
+    layout: Layout, folder: Path, vid: str, verify: bool, scratch: Scratch | None
 ) -> tuple[StoredArray, Path]:
-    """TVSum stores the two streams of I3D apart; they are one source and are normalised as one row."""
-    paths = [find_array_file(folder, f"{vid}_{stream}", ".npy") for stream in ("rgb", "opt")]
-    rgb, flow = (
+    """A source whose streams are stored apart: their channels side by side, and the first one's file."""
+    paths = [find_array_file(folder, f"{vid}_{stream}", ".npy") for stream in layout.video_streams]
+    streams = [
         _checked(
             path,
             read_array(path, "features", own_key=False, verify=verify, scratch=scratch),
@@ -153,11 +153,13 @@ def _read_tvsum_video(
             verify,
         )
         for path in paths
-    )
-    if len(rgb.values) != len(flow.values):
-        raise DatasetError(f"{paths[0]} has {len(rgb.values)} clips, {paths[1]} has {len(flow.values)}")
-    both = np.concatenate([rgb.values, flow.values], axis=1)
-    return StoredArray(both, hash((rgb.state, flow.state))), paths[0]
+    ]
+    first = len(streams[0].values)
+    for path, stream in zip(paths, streams, strict=True):
+        if len(stream.values) != first:
+            raise DatasetError(f"{paths[0]} has {first} clips, {path} has {len(stream.values)}")
+    together = np.concatenate([stream.values for stream in streams], axis=1)
+    return StoredArray(together, hash(tuple(stream.state for stream in streams))), paths[0]
 
 
 def _checked(path: Path, stored: StoredArray, rows: str, verify: bool) -> StoredArray:

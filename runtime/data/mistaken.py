@@ -9,6 +9,7 @@ from ..errors import DatasetError
 from .annotations import Annotation
 from .arrays import find_array_file, read_array
 from .folders import FeatureFolders
+from .layouts import layout_named
 
 # Videos looked at: the first may lack a file for a reason of its own.
 _LOOKED_AT = 20
@@ -21,7 +22,7 @@ def refuse_wrong_order(folders: FeatureFolders, annotations: Sequence[Annotation
     """
     sources = folders.preprocessing.video
     wanted = [source.width for source in sources]
-    if len(wanted) < 2 or None in wanted or folders.preprocessing.dataset == "tvsum":
+    if len(wanted) < 2 or None in wanted or layout_named(folders.preprocessing.dataset).video_streams:
         return
     for vid in list(dict.fromkeys(one.vid for one in annotations))[:_LOOKED_AT]:
         widths = _widths(folders, vid)

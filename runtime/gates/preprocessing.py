@@ -17,7 +17,7 @@ class InputSource:
 class Preprocessing:
     """How raw features become model input (the steps are in :mod:`gatescope.runtime.data.prepare`).
 
-    - ``dataset``: ``hl`` (QVHighlights layout), ``tvsum`` or ``charades``; decides the file names.
+    - ``dataset``: a layout of :mod:`gatescope.runtime.data.layouts`, such as ``hl`` (QVHighlights).
     - ``video``: video sources in the order they are concatenated.
     - ``video_width``, ``audio_width``, ``text_width``: channels of the model's inputs, TEF included.
     - ``normalize_video`` (audio too), ``normalize_text``: whether each row is L2-normalised.

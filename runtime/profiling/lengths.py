@@ -11,6 +11,7 @@ import numpy as np
 
 from ..array_types import Float32s
 from ..data.annotations import Annotation, read_annotations
+from ..data.layouts import layout_named
 from ..gates.manifest import Manifest
 from ..gates.preprocessing import Preprocessing
 from .samples import random_batch
@@ -72,7 +73,8 @@ def lengths_of_annotations(path: Path, preprocessing: Preprocessing) -> Lengths:
     pairs = sorted((_clips(query, preprocessing), _words(query, preprocessing)) for query in queries)
     clips, words = ([pair[i] for pair in pairs] for i in range(2))
     told = f"as long as {len(pairs):,} queries of {path.name}: {_spread(clips)} clips, {_spread(words)} words"
-    unit = "" if preprocessing.dataset == "tvsum" else f" / {preprocessing.clip_length:g} s"
+    in_clips = layout_named(preprocessing.dataset).durations_in_clips
+    unit = "" if in_clips else f" / {preprocessing.clip_length:g} s"
     rule = (
         f"clips = duration{unit}, at most {preprocessing.max_v_l}; words = words between white space + "
         f"{SPECIAL_TOKENS} special tokens, at most {preprocessing.max_q_l}"
@@ -100,7 +102,7 @@ def draw_batches(manifest: Manifest, lengths: Lengths, batch_size: int) -> tuple
 
 
 def _clips(query: Annotation, preprocessing: Preprocessing) -> int:
-    unit = 1.0 if preprocessing.dataset == "tvsum" else preprocessing.clip_length
+    unit = layout_named(preprocessing.dataset).clip_unit(preprocessing.clip_length)
     return min(max(math.ceil(query.duration / unit), 1), preprocessing.max_v_l)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from ..data.layouts import layout_named
 from ..gates.preprocessing import Preprocessing
 
 # Names kept of each kind; the count is of all.
@@ -62,9 +63,8 @@ def find_shortfalls(recipe: Preprocessing, samples: Iterable[Covered]) -> tuple[
 
 def expected_clips(recipe: Preprocessing, duration: float) -> int:
     """How many clips a video of ``duration`` has; 0 where nobody knows how long a clip lasts."""
-    if recipe.dataset == "tvsum":
-        return round(duration)
-    return round(duration / recipe.clip_length) if recipe.clip_length > 0 else 0
+    unit = layout_named(recipe.dataset).clip_unit(recipe.clip_length)
+    return round(duration / unit) if unit > 0 else 0
 
 
 def shortfall_text(shortfall: Shortfall, samples: int, recipe: Preprocessing) -> str:
