@@ -18,6 +18,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 FOLDERS: dict[str, str] = PROJECT["tool"]["setuptools"]["package-dir"]
+# What the sdist holds besides the package: tests read pages and run examples.
+BESIDE = ("tests", "docs", "examples")
 BUILD = """
 import sys
 from setuptools import build_meta
@@ -42,7 +44,7 @@ def sources(copy: Path, *folders: str) -> Path:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel and the sdist, built from a copy of the tree."""
     folder = tmp_path_factory.mktemp("built")
-    copy = sources(folder / "copy", *FOLDERS.values(), "tests", "docs", ".ci")
+    copy = sources(folder / "copy", *FOLDERS.values(), *BESIDE, ".ci")
     command = [sys.executable, "-c", BUILD, str(folder)]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -116,13 +118,19 @@ def test_the_sdist_can_be_tested(built: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
     tests = {
         str(path.relative_to(ROOT))
-        for path in (ROOT / "tests").rglob("*")
+        for folder in BESIDE
+        for path in (ROOT / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.*")}
-    files = {"LICENSE", "Makefile", "constraints.txt", ".ci/run"}
-    assert tests | pages | files | {"CHANGELOG.md", "README.md", "README.ko.md"} <= names
+    files = {"LICENSE", "NOTICE", "CITATION.cff", "Makefile", "constraints.txt", ".ci/run"}
+    assert tests | files | {"CHANGELOG.md", "README.md", "README.ko.md"} <= names
     assert not [name for name in names if name.endswith(".pyc")]
+
+
+def test_the_citation_is_of_this_version() -> None:
+    lines = (ROOT / "CITATION.cff").read_text(encoding="utf-8").splitlines()
+    wanted = ("version", "license")
+    assert {f"{name}: {PROJECT['project'][name]}" for name in wanted} <= set(lines)
 
 
 AUTHOR = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org")
