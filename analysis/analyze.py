@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..runtime.brief import one_line
-from ..runtime.data.subsets import read_subsets
+from ..runtime.data.subsets import read_subsets, subset_files
 from ..runtime.errors import UsageError
 from ..runtime.files import local
 from ..runtime.runs.reader import Run, open_run
@@ -21,6 +21,7 @@ from .chapters import CHAPTERS
 from .evaluation.known import evaluation_of
 from .plugins.loading import plugins_of
 from .relations.relations import relations_of
+from .report.again import again, analysis_words
 from .report.chapter import Place
 from .report.context import AnalysisOptions, Context
 from .report.document import statistics_document, to_json
@@ -126,6 +127,7 @@ def analyze_run(
     chosen = options or AnalysisOptions(
         annotations=None if annotations is None else local(annotations),
         subsets=read_subsets(subsets, run.samples.collect()["qid"]),
+        subset_files=subset_files(subsets),
         training_predictions=None if training_predictions is None else local(training_predictions),
         ablation=None if ablation is None else local(ablation),
     )
@@ -139,6 +141,8 @@ def analyze_run(
         (chapter.on_page, section) for chapter in CHAPTERS if (section := chapter(context)) is not None
     ]
     written[-1:-1] = [("chapter", _as_section(section)) for section in sections]
+    if run.manifest.format != "live":  # of a live model there is no folder that a command could read
+        written.append(("chapter", again(analysis_words([(None, run)], chosen, folder))))
     parts = [section for _, section in written]
     document = statistics_document(
         summary, context.spread, context.video_count, finished=run.finished, warnings=context.warnings

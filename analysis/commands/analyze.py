@@ -69,6 +69,7 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
+    from ...runtime.data.subsets import subset_files
     from ...runtime.progress import steps_progress
     from ...runtime.runs.reader import open_run
     from ..analyze import analyze_run
@@ -86,6 +87,7 @@ def _run(options: Namespace) -> int:
     chosen = AnalysisOptions(
         annotations=options.annotations,
         subsets=subsets,
+        subset_files=subset_files(options.subset),
         samples=None if options.sample is None else tuple(options.sample),
         compare=None if options.compare is None else tuple(options.compare),
         raw=options.raw,

@@ -22,6 +22,7 @@ from ..evaluation.ground_truth import GroundTruth, read_ground_truth
 from ..figures.runs import runs_figure
 from ..figures.style import png
 from ..plugins.loading import load_plugins
+from ..report.again import again, analysis_words
 from ..report.context import AnalysisOptions
 from ..report.document import to_json
 from ..report.steps import Progress, after, reading_steps
@@ -115,8 +116,10 @@ def compare_runs(
     warnings = tuple(comparison_warnings(names, opened, gates, evaluations))
     settings = differing_settings(opened)
     document = _document(names, opened, results, evaluations, gates, metrics, settings, warnings)
+    text = comparison_report(names, opened, gates, metrics, settings, warnings, OWN_REPORT)
+    last = again(analysis_words([*zip(names, opened, strict=True)], chosen, folder))
     contents = {
-        REPORT: comparison_report(names, opened, gates, metrics, settings, warnings, OWN_REPORT).encode(),
+        REPORT: f"{text}\n## {last.title}\n\n{last.text}\n".encode(),
         DOCUMENT: to_json(document).encode(),
         COMPARISON_FIGURE: png(runs_figure(gates.filter(statistic="mean"), metrics, names)),
     }

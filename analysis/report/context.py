@@ -27,7 +27,8 @@ class AnalysisOptions:
     """What the caller of an analysis chose.
 
     - ``annotations``: the benchmark's JSONL, for everything that needs ground truth; None without.
-    - ``subsets``: by name, the qids that belong to it.
+    - ``subsets``: by name, the qids that belong to it. ``subset_files``: by name, the file they were
+      read from, which the report's command names.
     - ``samples``: ids to show one by one, sample_ids or qids; None: a choice of exemplars, ``("all",)``:
       every sample. ``compare``: ids to set side by side; None: none, empty: the first five.
     - ``raw``: write the gates of these samples as ``.npy`` files too.
@@ -38,6 +39,7 @@ class AnalysisOptions:
 
     annotations: Path | None = None
     subsets: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    subset_files: Mapping[str, str] = field(default_factory=dict[str, str])
     samples: tuple[str, ...] | None = None
     compare: tuple[str, ...] | None = None
     raw: bool = False

@@ -50,6 +50,11 @@ def read_subsets(specs: Sequence[str], known: Iterable[str]) -> dict[str, frozen
     return subsets
 
 
+def subset_files(specs: Sequence[str]) -> dict[str, str]:
+    """The file of every subset, by its name, from specifications that :func:`read_subsets` took."""
+    return {name.strip(): file for name, _, file in (spec.partition("=") for spec in specs)}
+
+
 def _read(path: Path) -> frozenset[str]:
     try:
         if not path.is_file():

@@ -74,9 +74,9 @@ def finished(heard: Heard, tmp_path_factory: pytest.TempPathFactory) -> Ablation
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file but the plan, in which versions and times could stand."""
+    """Every file; of the report what stands before the command that repeats it, which names the folder."""
     return {
-        str(path.relative_to(folder)): path.read_bytes()
+        str(path.relative_to(folder)): path.read_bytes().partition(b"## The same again")[0]
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.startswith(".")
     }

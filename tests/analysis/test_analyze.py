@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -345,3 +348,22 @@ def test_a_full_disk_leaves_the_earlier_report_whole(tmp_path: Path, monkeypatch
     with pytest.raises(OSError, match="No space left"):
         analyze_run(run, report)
     assert contents(report) == before
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_ends_with_the_command_that_repeats_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "a run", random_gates(6, 2, clips=4))
+    (tmp_path / "some.txt").write_text("1000\n1001\n")
+    words = ["analyze", "a run", "--output", "report", "--subset", "it's=some.txt", "--sample", "1001"]
+    assert main([*words, "--raw", "--compare"]) == 0
+    before = {path.name: path.read_bytes() for path in Path("report").rglob("*") if path.is_file()}
+    for text in (before["ANALYSIS_REPORT.md"].decode(), html.unescape(before["report.html"].decode())):
+        assert "gatescope analyze" in text
+    command = before["ANALYSIS_REPORT.md"].decode().rstrip().splitlines()[-1]
+    shutil.rmtree("report")
+    assert main(shlex.split(command)[1:]) == 0
+    after = {path.name: path.read_bytes() for path in Path("report").rglob("*") if path.is_file()}
+    assert after == before

@@ -34,8 +34,10 @@ from ...evaluation.ground_truth import GroundTruth, read_ground_truth
 from ...evaluation.metrics import short_metric
 from ...figures.ablation import ablation_figure
 from ...figures.style import png
+from ...report.again import again
 from ...report.document import to_json
 from ...report.markdown import counted
+from ...report.section import Section
 from .document import ablation_document
 from .donors import DONOR_SEED
 from .effects import Effects, judge
@@ -49,6 +51,7 @@ from .plan import (
     REPORT,
     AblationPlan,
     ablation_folder,
+    ablation_words,
     check_continues,
     claim,
     earlier_plan,
@@ -160,7 +163,9 @@ def ablate_dataset(
         read = partial(_read, session, dataset.sources, batch_size)
         plan = _complete(session, folder, plan, chosen, read, queries)
         session.close()
-        return _judge(folder, plan, chosen, queries, right, members)
+        return _judge(
+            folder, plan, chosen, queries, right, members, again(ablation_words(plan.run, folder, subsets))
+        )
 
 
 def _read(
@@ -219,6 +224,7 @@ def _judge(
     queries: Sequence[Annotation],
     truth: GroundTruth,
     subsets: Mapping[str, frozenset[str]],
+    last: Section,
 ) -> AblationResult:
     written: list[Path] = []
     unchanged: list[Evaluation] = []
@@ -249,8 +255,9 @@ def _judge(
         f"unchanged model. {effects.bootstrap.level:.0%} intervals by video."
     )
     figure = ablation_figure(effects.overall, drawn, [short_metric(name) for name in drawn], subtitle)
+    text = ablation_report(plan, effects, warnings)
     contents = {
-        REPORT: ablation_report(plan, effects, warnings).encode(),
+        REPORT: f"{text}\n## {last.title}\n\n{last.text}\n".encode(),
         DOCUMENT: to_json(document).encode(),
         ABLATION_FIGURE: png(figure),
     }

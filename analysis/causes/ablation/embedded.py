@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from ....runtime.errors import UsageError
 from ....runtime.runs.reader import Run
+from ...report.again import code
 from ...report.chapter import chapter
 from ...report.context import Context
-from ...report.markdown import plain, shared_name
+from ...report.markdown import plain
 from ...report.section import Section
-from .plan import DOCUMENT, REPORT
+from .plan import DOCUMENT, REPORT, ablation_words
 
 _LONGEST = 1000
 
@@ -109,30 +109,5 @@ def _how(run: Run) -> str:
             f"{text} This model cannot be: `gatescope ablate` needs an export with predictions, gates and "
             "`--overridable`, as `gatescope report` makes it of a checkpoint that is rebuilt."
         )
-    record, there = run.record, run.record.features
-    words = ["gatescope", "ablate", record.model.path, "--annotations", record.annotations.path]
-    for folder in there.video:
-        words += ["--video-features", folder]
-    words += ["--audio-features", there.audio]
-    words += ["--text-features", there.text] if there.text else []
-    words += ["--batch-size", str(record.batch_size)] if run.manifest.batching == "reference" else []
-    command = shlex.join([*map(_short, words), "--output", "ablation"])
-    return f"{text} `gatescope report --ablate` does it on its own, or\n\n{_code(command)}"
-
-
-def _short(word: str) -> str:
-    """A path without the way to it: reports are shared, and home folders are private.
-
-    Below the current folder it stays one that can be used there.
-    """
-    path = Path(word)
-    if not path.is_absolute():
-        return word
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else shared_name(path)
-
-
-def _code(command: str) -> str:
-    """Ready to be copied; as text where something in it could end the code."""
-    safe = command.isprintable() and "`" not in command
-    return f"    {command}" if safe else plain(command, _LONGEST)
+    command = code(ablation_words(run.record, Path("ablation")))
+    return f"{text} `gatescope report --ablate` does it on its own, or\n\n{command}"

@@ -9,6 +9,7 @@ DIR/
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from ....runtime.runs.atomic import leftovers, write_atomically
 from ....runtime.runs.info import RunInfo
 from ....runtime.runs.lock import lock_run
 from ....runtime.runs.schema import HOLDER_FILE, LOCK_FILE, RUN_FILE
+from ...report.again import short_path
 
 REPORT, DOCUMENT = "ABLATION.md", "ablation.json"
 PLAN_FILE = "interventions.json"
@@ -53,6 +55,25 @@ class AblationPlan:
 def queries_per_part(batch_size: int) -> int:
     """A multiple of the batch size, so that a continued ablation has the batches of an undisturbed one."""
     return max(_QUERIES_PER_PART // batch_size, 1) * batch_size
+
+
+def ablation_words(run: RunInfo, output: Path, subsets: Sequence[str] = ()) -> list[str]:
+    """``gatescope ablate`` on the model, the dataset and the folders of features of ``run``."""
+    there = run.features
+    words = ["gatescope", "ablate", short_path(run.model.path)]
+    words += ["--annotations", short_path(run.annotations.path)]
+    for folder in there.video:
+        words += ["--video-features", short_path(folder)]
+    words += ["--audio-features", short_path(there.audio)]
+    words += ["--text-features", short_path(there.text)] if there.text else []
+    words += ["--batch-size", str(run.batch_size)] if run.manifest.batching == "reference" else []
+    most = run.selection.max_samples
+    words += [] if most is None else ["--max-samples", str(most)]
+    words += ["--skip-bad"] if run.skipped else []
+    for spec in subsets:
+        name, _, file = spec.partition("=")
+        words += ["--subset", f"{name}={short_path(file)}"]
+    return [*words, "--output", short_path(output)]
 
 
 def write_plan(folder: Path, plan: AblationPlan) -> None:
