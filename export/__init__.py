@@ -1,4 +1,4 @@
-"""A trained checkpoint in, an exported model out whose gates are outputs, proven equal."""
+"""A trained checkpoint in, an exported model out whose gates are outputs, compared with PyTorch."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from ..runtime.lazy import lazy_names
 from ..runtime.torch_range import refuse_old_torch
 
 if TYPE_CHECKING:
-    from .choices import Choices
     from .export import ExportResult, export_checkpoint
+    from .families.choices import Choices
     from .graph.variant import Variant
     from .live.adapt import adapt_legacy_model, restore_legacy_model
     from .live.load import load_legacy_model_with_gate_tracking
@@ -38,7 +38,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "Checkpoint": ".reading.checkpoint",
-        "Choices": ".choices",
+        "Choices": ".families.choices",
         "ExportResult": ".export",
         "Variant": ".graph.variant",
         "VerifyRequest": ".proof.verify",

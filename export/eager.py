@@ -19,7 +19,7 @@ from ..runtime.gates.manifest import Manifest
 from ..runtime.gates.vocabulary import GATE_KINDS, PREDICTIONS, Activation, gate_output
 from ..runtime.session.backends.torch_device import choose_device
 from ..runtime.session.inputs import FULL_SET
-from .choices import Choices
+from .families.choices import Choices
 from .families.gating import Gates
 from .reading.checkpoint import load_checkpoint
 from .reading.facts import describe

@@ -23,7 +23,7 @@ from ..runtime.profiling.samples import random_batch
 from ..runtime.session.model_file import write_manifest_onnx
 from ..runtime.session.session import GateSession
 from ..runtime.torch_range import untested_torch
-from .choices import Choices
+from .families.choices import Choices
 from .graph.archives import save_pt2, save_torchscript, to_torchscript
 from .graph.capture import TRACE_LENGTHS, capture
 from .graph.manifest import build_manifest

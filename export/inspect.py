@@ -16,7 +16,7 @@ from ..runtime.files import local
 from ..runtime.gates.manifest import Fact
 from ..runtime.gates.vocabulary import Gating
 from ..runtime.inspection.inspection import InspectedRow, InspectedSection, Inspection, rows_of, size_of
-from .choices import Choices
+from .families.choices import Choices
 from .families.family import FAMILIES, FusionFamily
 from .families.qd_detr import GatedQDDETR
 from .reading.checkpoint import Checkpoint, load_checkpoint

@@ -15,8 +15,8 @@ from ...runtime.gates.gatings import GATINGS, one_of
 
 if TYPE_CHECKING:
     from ...runtime.gates.certificate import Certificate
-    from ..choices import Choices
     from ..export import ExportResult
+    from ..families.choices import Choices
     from ..proof.verify import VerifyRequest
 
 
@@ -80,7 +80,7 @@ def add_verify_options(parser: ArgumentParser) -> None:
 
 def choices_from(args: Namespace) -> Choices:
     """The model options as the export takes them."""
-    from ..choices import Choices
+    from ..families.choices import Choices
 
     return Choices(
         gating=args.gating,
@@ -234,7 +234,7 @@ def refuse_rebuilding_flags(args: Namespace) -> None:
     wrong = [flag for flag, value in given.items() if value is not None]
     if wrong:
         raise UsageError(
-            f"{', '.join(wrong)} beside --model",
+            f"{', '.join(wrong)} together with --model",
             expected="one of the two: with --model your own code decides this",
             fix=f"leave out {', '.join(wrong)}, or --model",
         )

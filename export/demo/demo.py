@@ -30,8 +30,8 @@ from ...runtime.errors import GatescopeError, UsageError
 from ...runtime.files import local
 from ...runtime.running.pipeline import run_model
 from ...runtime.runs.lock import lock_run
-from ..choices import Choices
 from ..export import export_checkpoint
+from ..families.choices import Choices
 from ..proof.verify import VerifyRequest
 from ..report import ABLATION, MODEL, REPORT, RUN, ReportResult, report_checkpoint
 from .dataset import ANNOTATIONS, AUDIO_QUERIES, FEATURES, write_dataset

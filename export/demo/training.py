@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ...runtime.data.prepare import Sample, collate
 from ...runtime.runs.predictions import Prediction, format_prediction, write_predictions
-from ..choices import Choices
+from ..families.choices import Choices
 from ..reading.checkpoint import load_checkpoint
 from ..reading.facts import describe
 from ..reading.rebuild import rebuild

@@ -1,1 +1,1 @@
-"""The reference's model as plain modules whose fusion returns its gates."""
+"""Plain modules that compute what the reference computes, written anew; the fusion returns its gates."""

@@ -16,7 +16,7 @@ from ...runtime.gates.vocabulary import PREDICTIONS, Activation
 from ...runtime.runs.info import FileRef
 from ...runtime.session.inputs import FEATURES, FULL_SET
 from ...runtime.tracking.tracker import GateTrackingWarning
-from ..choices import Choices
+from ..families.choices import Choices
 from ..families.config import ModelConfig
 from ..families.qd_detr import GatedQDDETR
 from ..reading.checkpoint import load_checkpoint

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...runtime.gates.preprocessing import Preprocessing
-from ..choices import Choices
+from ..families.choices import Choices
 from ..families.config import ModelConfig
 from ..families.family import FAMILIES
 from ..reading.open_facts import alike_gatings

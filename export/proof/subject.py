@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ...runtime.array_types import Float32s
 from ...runtime.gates.preprocessing import Preprocessing
-from ..choices import Choices
+from ..families.choices import Choices
 from ..graph.variant import Axes, Variant, VariantGraph
 from ..reading.checkpoint import Checkpoint
 from ..reading.facts import describe

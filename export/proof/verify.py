@@ -25,7 +25,7 @@ from ...runtime.gates.manifest import Manifest
 from ...runtime.gates.vocabulary import PREDICTIONS
 from ...runtime.runs.predictions import Prediction, read_predictions
 from ...runtime.session.model_file import file_sha256
-from ..choices import Choices
+from ..families.choices import Choices
 from ..graph.variant import Variant
 from .agreement import Agreement, Difference, agreement_of, compare_sample
 from .batching import BatchingMeter

@@ -12,7 +12,7 @@ from ...runtime.errors import UnsupportedModelError
 from ...runtime.gates.manifest import Fact
 from ...runtime.gates.preprocessing import Preprocessing
 from ...runtime.gates.vocabulary import Family, Gating
-from ..choices import Choices
+from ..families.choices import Choices
 from ..families.config import HIDDEN_DIM, ModelConfig
 from ..families.family import FAMILIES, FusionFamily
 from .checkpoint import Checkpoint

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...runtime.errors import UnknownFactError, UnsupportedModelError, WeightsMismatchError
 from ...runtime.gates.gatings import GATINGS
 from ...runtime.gates.vocabulary import Activation, Gating
-from ..choices import Choices
+from ..families.choices import Choices
 from ..families.config import HIDDEN_DIM
 from ..families.family import FusionFamily
 from .checkpoint import Checkpoint

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from ...runtime.data.layouts import layout_trained_on, window_steps
 from ...runtime.gates.preprocessing import InputSource, Preprocessing
 from ...runtime.gates.vocabulary import TEF_CHANNELS
-from ..choices import Choices
+from ..families.choices import Choices
 from .options import DEFAULT, FLAG, TrainingOptions
 
 # Channels of the extractors this field uses, by a word in the folder's name. Only believed where the

@@ -18,8 +18,8 @@ from ...runtime.gates.shape import Tensor as Declared
 from ...runtime.gates.shape import role_of, rows_of
 from ...runtime.gates.vocabulary import TEF_CHANNELS, FileFormat
 from ...runtime.session.inputs import FULL_SET
-from ..choices import Choices
 from ..export import ExportResult, choose_target, write_certified
+from ..families.choices import Choices
 from ..graph.capture import refuse_training_mode
 from ..graph.manifest import package_versions, trained_with
 from ..graph.onnx_graph import OPSET

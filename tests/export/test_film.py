@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from gatescope.analysis.causes.ablation.changes import changed
 from gatescope.analysis.causes.ablation.interventions import interventions
 from gatescope.export import Variant, export_checkpoint, load_checkpoint
-from gatescope.export.choices import Choices
+from gatescope.export.families.choices import Choices
 from gatescope.export.families.qd_detr import GatedQDDETR
 from gatescope.export.reading.facts import describe
 from gatescope.export.reading.rebuild import rebuild

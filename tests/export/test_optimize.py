@@ -248,7 +248,7 @@ def test_flags_that_make_no_sense_are_named(tmp_path: Path, capsys: pytest.Captu
     for flag, value in (("--optimize", "none"), ("--precision", "fp16")):
         code, _ = export(tmp_path, "--model", "package.module:factory", flag, value)
         assert code == 2
-        assert f"{flag} beside --model" in capsys.readouterr().err
+        assert f"{flag} together with --model" in capsys.readouterr().err
 
 
 def test_the_certificate_is_against_the_model_before_any_rewrite(

@@ -235,7 +235,7 @@ def test_command(tmp_path, capsys) -> None:
     assert main(["export", "--checkpoint", str(path), "--model", f"{LAB}:build", *output]) == 0
     assert f"the model that {LAB}:build builds" in capsys.readouterr().out
     assert main(["export", "--checkpoint", str(path), "--model", f"{LAB}:build", "--heads", "3"]) == 2
-    assert "--heads beside --model" in capsys.readouterr().err
+    assert "--heads together with --model" in capsys.readouterr().err
 
 
 def test_gating_that_is_not_what_the_model_has(tmp_path) -> None:

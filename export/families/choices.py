@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..runtime.gates.vocabulary import Activation, Batching
+from ...runtime.gates.vocabulary import Activation, Batching
 
 
 @dataclass(frozen=True)
