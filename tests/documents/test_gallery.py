@@ -6,6 +6,7 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from .gallery import FOLDER, LARGEST, WIDTH, picture
@@ -46,3 +47,10 @@ def test_a_large_figure_becomes_small(tmp_path: Path) -> None:
     with Image.open(tmp_path / "small.png") as small:
         assert small.size == (WIDTH, 500)
     assert len(content) < figure.stat().st_size / 4
+
+
+@pytest.mark.parametrize("page", ["gallery.md", "ko/gallery.md"])
+def test_the_page_shows_every_picture(page: str) -> None:
+    text = (FOLDER.parent / page).read_text(encoding="utf-8")
+    shown = set(re.findall(r"gallery/([a-z_]+\.png)\)", text))
+    assert shown == {path.name for path in FOLDER.glob("*.png")}
