@@ -138,7 +138,7 @@ def _counted(counter: str) -> VideoFlag:
     return VideoFlag(lambda counts: counts.counter(counter) > 0, counter)
 
 
-_DIAGNOSIS_FIRST = "See the diagnosis on the dashboard, then the example ids of the alarm."
+_DIAGNOSIS_FIRST = "Read the diagnosis on the dashboard, then look at the example ids of the alarm."
 
 #: Every detector, in the order in which readings and metrics list them.
 DETECTORS: dict[AlarmKind, Detector] = {
@@ -146,7 +146,7 @@ DETECTORS: dict[AlarmKind, Detector] = {
     for one in (
         Detector(
             "drift",
-            "gates are distributed otherwise",
+            "gate distribution has shifted",
             "distance as a share of the gate's range",
             Distance(_wasserstein),
             Alert("GateDrift", "warning", _DIAGNOSIS_FIRST),
@@ -171,7 +171,7 @@ DETECTORS: dict[AlarmKind, Detector] = {
             SHARE_OF_VIDEOS,
             _counted("collapsed"),
             Alert(
-                "GateCollapse", "critical", "See whether the audio of recent videos is there and not silent."
+                "GateCollapse", "critical", "Check that recent videos have audio and that it is not silent."
             ),
         ),
         Detector(
@@ -179,7 +179,7 @@ DETECTORS: dict[AlarmKind, Detector] = {
             "more videos whose gates do not change over their clips",
             SHARE_OF_VIDEOS,
             _counted("constant"),
-            Alert("GateConstant", "critical", "See whether features change over a video's clips."),
+            Alert("GateConstant", "critical", "Check that features change over a video's clips."),
         ),
         Detector(
             "frozen",
@@ -187,11 +187,11 @@ DETECTORS: dict[AlarmKind, Detector] = {
             SHARE_OF_VIDEOS,
             # One video may be there twice under two ids; gates that froze are those of one worker in ten.
             RepeatedGates(least=0.1),
-            Alert("GatesFrozen", "critical", "See whether features are renewed for every request."),
+            Alert("GatesFrozen", "critical", "Check that features are refreshed for every request."),
         ),
         Detector(
             "nan",
-            "gates that are no finite numbers",
+            "NaN or infinite gates",
             SHARE_OF_VIDEOS,
             VideoFlag(
                 lambda counts: counts.counter("nan") + counts.counter("infinite") > 0, never_by_chance=True
@@ -203,7 +203,7 @@ DETECTORS: dict[AlarmKind, Detector] = {
             "missing",
             "a slice of the traffic is missing",
             "share of traffic",
-            alert=Alert("SliceMissing", "warning", "Ask the source of this part of the traffic."),
+            alert=Alert("SliceMissing", "warning", "Check the source of this slice of the traffic."),
         ),
         Detector("loss", "videos were not written to the log", "videos", in_slices=False),
     )

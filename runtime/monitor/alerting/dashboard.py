@@ -13,11 +13,12 @@ from .rules import AlertSubject
 DASHBOARD_FILE = "gatescope-dashboard.json"
 
 _HOW_TO_READ = """\
-**How to read this.** The top row says whether anything is wrong now, and what it looks like. Below, each
-detector's *excess* is its distance from the baseline over its threshold: from 1 on it is beyond, and at 2 one
-window is enough for an alarm. Small windows see a broken pipeline soon, large ones a small change. Gates near
+**How to read this.** The top row shows whether anything is wrong now, and the likely cause. Below, each
+detector's *excess* is its distance from the baseline over its threshold: at 1 the
+threshold is reached, and at 2 one window is enough for an alarm. Small windows detect a broken pipeline soon,
+large ones a small change. Gates near
 zero keep the audio out: some videos are legitimately silent, and their share is what is watched. Example ids
-of an alarm, and the log segments that hold them, are in `alarms.jsonl` beside the gate log.
+of an alarm, and the log segments that hold them, are in `alarms.jsonl` in the gate log's folder.
 """
 _ROW = "{{gate}}.{{layer}}"
 
@@ -54,9 +55,9 @@ def _now(subject: AlertSubject) -> list[Panel]:
     since = f"time() - {shown(m.LAST_INFERENCE)}"
     return [
         stat("Alarms firing", ("", f"sum({shown(m.ALARM_FIRING)})"), red_from=1),
-        stat("What it looks like", ("{{diagnosis}}", shown(m.ALARM_DIAGNOSIS)), text="name"),
+        stat("Likely cause", ("{{diagnosis}}", shown(m.ALARM_DIAGNOSIS)), text="name"),
         stat("Since the last inference", ("", since), unit="s", red_from=subject.stale_seconds),
-        stat("Videos a second", ("", f"sum({rate(m.VIDEOS)})")),
+        stat("Videos per second", ("", f"sum({rate(m.VIDEOS)})")),
     ]
 
 
@@ -109,10 +110,10 @@ def _distributions(subject: AlertSubject) -> list[tuple[int, list[Panel]]]:
 def _slices() -> list[Panel]:
     excess = f"max by (slice, kind) ({shown(m.DETECTOR_EXCESS, not_slice='')})"
     return [
-        series("Videos a second by slice", ("slice {{slice}}", rate(m.VIDEOS))),
+        series("Videos per second, by slice", ("slice {{slice}}", rate(m.VIDEOS))),
         series("Excess by slice", ("{{slice}}: {{kind}}", excess)),
         series(
-            "Gates that are no finite numbers",
+            "NaN and infinite gates",
             (f"NaN {_ROW}", increase(m.GATE_NAN_VALUES)),
             (f"infinite {_ROW}", increase(m.GATE_INFINITE_VALUES)),
         ),
@@ -123,7 +124,7 @@ def _health() -> list[Panel]:
     waiting = f"{shown(m.ACKNOWLEDGED.metric)} - {shown(m.DURABLE.metric)}"
     inline = f"{rate(m.OVERHEAD_SECONDS, kind='request')} / ignoring(kind) {rate(m.REQUESTS.metric)}"
     return [
-        series("Log: videos not durable yet", ("", waiting)),
+        series("Log: videos not yet on disk", ("", waiting)),
         series(
             "Losses, drops, faults",
             ("log lost", increase(m.LOST.metric)),
@@ -134,8 +135,8 @@ def _health() -> list[Panel]:
         ),
         series(
             "The monitor's own time, and workers",
-            ("a request, on its way (s)", inline),
-            ("CPU behind requests, a second (s)", rate(m.OVERHEAD_SECONDS, kind="background")),
+            ("added to a request (s)", inline),
+            ("background CPU per second (s)", rate(m.OVERHEAD_SECONDS, kind="background")),
             ("workers alive", shown(m.WORKERS)),
         ),
     ]

@@ -132,8 +132,8 @@ def make_baseline(
             received=f"{len(videos)} different videos in {len(parts)} source{'s' if len(parts) != 1 else ''}",
             expected=f"at least {FEWEST_BASELINE_VIDEOS}: of fewer, a share of one in a hundred cannot be"
             " known, and thresholds would be guesses",
-            fix="run more videos or let production log for longer; with --insist it is made all the same"
-            f" (from {2} videos on), and its alarms mean little",
+            fix="run more videos or let production log for longer; with --insist it is made anyway"
+            f" (from {2} videos on), but its alarms mean little",
         )
     sizes = {name: size for name, size in videos.slice_sizes.items() if size >= FEWEST_BASELINE_VIDEOS}
     rate = false_alarms / max(len(sizes), 1)

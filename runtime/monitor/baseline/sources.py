@@ -153,7 +153,7 @@ def folder_kind(path: Path) -> str:
     if (path / "log.json").is_file():
         return "log"
     raise BaselineError(
-        f"{path} is no source of gates",
+        f"{path} is not a source of gates",
         received="a folder without run.json or log.json" if path.is_dir() else "nothing: it is not there",
         expected="a run folder ('gatescope run'), a log folder (of a MonitoredSession), or a baseline file",
     )

@@ -27,11 +27,18 @@ def _configure(parser: ArgumentParser) -> None:
 def _run(args: Namespace) -> int:
     from dataclasses import replace
 
+    from ...errors import BaselineError
     from ...files import new_file
     from ...runs.reader import open_run
     from ..baseline.stored import load_baseline
     from ..offline.check import check_run
 
+    if (args.run / "log.json").is_file():
+        raise BaselineError(
+            f"{args.run} is a gate log, not a run",
+            expected="a folder that 'gatescope run' wrote",
+            fix="use 'gatescope monitor replay' for a log",
+        )
     baseline = load_baseline(args.baseline)
     if args.false_alarms is not None:
         # Thresholds that were kept are of another rate; those of the run's size are computed.

@@ -95,7 +95,7 @@ def _not_numbers(readings: Sequence[WindowReading]) -> Diagnosis | None:
     if not worst:
         return None
     return Diagnosis(
-        NOT_NUMBERS, (f"gates of {worst:.1%} of the videos are NaN or infinite: see the features first",)
+        NOT_NUMBERS, (f"gates of {worst:.1%} of the videos are NaN or infinite: check the features first",)
     )
 
 
@@ -106,7 +106,7 @@ def _frozen(readings: Sequence[WindowReading]) -> Diagnosis | None:
         return None
     why = (
         f"{worst:.0%} of the videos have exactly the gates of the one before, under another id: features are"
-        " not renewed, or ids are of requests and not of videos"
+        " not being refreshed, or ids name requests instead of videos"
     )
     return Diagnosis(FROZEN, (why,))
 

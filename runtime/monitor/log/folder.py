@@ -111,9 +111,10 @@ def open_folder(path: str | Path) -> LogFolder:
         raw: Any = msgspec.json.decode((path / LOG_FILE).read_bytes())
     except OSError as error:
         raise GateLogError(
-            f"{path} is no gate log",
+            f"{path} is not a gate log",
             received=f"{LOG_FILE}: {error.strerror or error}",
             expected="a folder that a MonitoredSession writes to",
+            fix="this is a run: use 'gatescope monitor check'" if (path / "run.json").is_file() else None,
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error

@@ -87,13 +87,13 @@ def read_preamble(data: bytes, name: str) -> bytes:
     chosen = best if votes > 1 else bytewise
     if len(chosen) < _COPY.size:
         raise GateLogError(
-            f"{name} is no segment of a gate log",
+            f"{name} is not a segment of a gate log",
             received=f"{len(data)} bytes, no preamble",
             expected=f"a preamble of {PREAMBLE_BYTES} bytes",
         )
     magic, version, _, salt = _COPY.unpack(chosen)
     if magic != _MAGIC:
-        raise GateLogError(f"{name} is no segment of a gate log", received=f"it begins with {data[:8]!r}")
+        raise GateLogError(f"{name} is not a segment of a gate log", received=f"it begins with {data[:8]!r}")
     if version > FORMAT_VERSION:
         raise GateLogError(
             f"{name} was written by a newer gatescope",

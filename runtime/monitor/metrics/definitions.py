@@ -68,7 +68,7 @@ _OF_ROW = ("gate", "layer")
 _OF_READING = ("slice", "kind", "gate", "layer", "window")
 _UNITS = "; ".join(f"{kind}: {one.unit}" for kind, one in DETECTORS.items() if one.measure is not None)
 
-BUILD_INFO = _gauge("build_info", "The model that is watched, and versions", "family", "gating")
+BUILD_INFO = _gauge("build_info", "The monitored model, and versions", "family", "gating")
 
 # Gates are negative as well as positive, so their histogram has no ``_sum``; the sums of positive and of
 # negative values are counters of their own.
@@ -76,11 +76,11 @@ GATE_VALUE = MetricDefinition("histogram", "gate_value", "Gates of all valid cli
 GATE_POSITIVE_SUM = _counter("gate_positive_sum", "Sum of the gates above zero", *_OF_ROW)
 GATE_NEGATIVE_SUM = _counter("gate_negative_sum", "Sum of the gates below zero, without its sign", *_OF_ROW)
 GATE_VALUES = _counter("gate_values", "Gates that are finite numbers", *_OF_ROW)
-GATE_NAN_VALUES = _counter("gate_nan_values", "Gates that are: nan", *_OF_ROW)
-GATE_INFINITE_VALUES = _counter("gate_infinite_values", "Gates that are: infinite", *_OF_ROW)
-GATE_RAIL_VALUES = _counter("gate_rail_values", "Gates that are: rails", *_OF_ROW)
-GATE_SATURATED_VALUES = _counter("gate_saturated_values", "Gates that are: saturated", *_OF_ROW)
-GATE_NEAR_ZERO_VALUES = _counter("gate_near_zero_values", "Gates that are: near_zero", *_OF_ROW)
+GATE_NAN_VALUES = _counter("gate_nan_values", "Gates that are NaN", *_OF_ROW)
+GATE_INFINITE_VALUES = _counter("gate_infinite_values", "Gates that are infinite", *_OF_ROW)
+GATE_RAIL_VALUES = _counter("gate_rail_values", "Gates within 1e-3 of either end of their range", *_OF_ROW)
+GATE_SATURATED_VALUES = _counter("gate_saturated_values", "Saturated gates", *_OF_ROW)
+GATE_NEAR_ZERO_VALUES = _counter("gate_near_zero_values", "Gates near zero (below 0.05 in size)", *_OF_ROW)
 #: By the counter of values (``VIDEO_COUNTERS``) that each shows.
 VALUE_COUNTERS: dict[str, MetricDefinition] = {
     "nan": GATE_NAN_VALUES,
@@ -96,17 +96,17 @@ GATE_VIDEOS = _counter(
     "kind",
 )
 
-VIDEOS = _counter("videos", "Videos that were watched", "slice")
+VIDEOS = _counter("videos", "Videos that were monitored", "slice")
 LAST_INFERENCE = _gauge("last_inference_timestamp_seconds", "When the last request was answered")
-WORKERS = _gauge("workers", "Processes that are watched and alive")
+WORKERS = _gauge("workers", "Monitored processes that are alive")
 STATE_FILES_DAMAGED = _gauge("state_files_damaged", "State files of processes that cannot be read")
 
-REQUESTS = ServiceCounter("requests", _counter("requests", "Requests that were watched"))
+REQUESTS = ServiceCounter("requests", _counter("requests", "Requests that were monitored"))
 DROPPED = ServiceCounter(
     "dropped", _counter("dropped_videos", "Videos not counted because the queue was full")
 )
 FAULTS = ServiceCounter(
-    "faults", _counter("monitor_faults", "Faults of the monitor itself; inference was not touched")
+    "faults", _counter("monitor_faults", "Faults of the monitor itself; inference is not affected")
 )
 DELIVERIES_FAILED = ServiceCounter(
     "deliveries_failed", _counter("alarm_delivery_failures", "Alarms that could not be delivered")
@@ -115,17 +115,17 @@ ACKNOWLEDGED = ServiceCounter(
     "acknowledged", _counter("log_acknowledged_videos", "Videos written to the gate log")
 )
 DURABLE = ServiceCounter(
-    "durable", _counter("log_durable_videos", "Videos of the log that are forced to the disk")
+    "durable", _counter("log_durable_videos", "Videos of the log that were synced to the disk")
 )
 AT_RISK = ServiceCounter(
     "at_risk", _counter("log_at_risk_videos", "Videos in log segments whose sync failed")
 )
 LOST = ServiceCounter("lost", _counter("log_lost_videos", "Videos that could not be written to the log"))
-LOG_ERRORS = ServiceCounter("log_errors", _counter("log_errors", "Failures of the disk under the log"))
+LOG_ERRORS = ServiceCounter("log_errors", _counter("log_errors", "Failed writes or syncs of the log"))
 LOG_BYTES = ServiceCounter("log_bytes", _counter("log_written_bytes", "Bytes written to the log"))
 OVERHEAD_SECONDS = _counter(
     "overhead_seconds",
-    "Time of the monitor: seconds spent on the way of requests, and seconds of CPU spent behind them",
+    "Time spent on monitoring: seconds added to requests, and seconds of CPU in the background",
     "kind",
 )
 REQUEST_SECONDS = ServiceCounter("request_seconds", OVERHEAD_SECONDS, "request")
@@ -141,21 +141,25 @@ SERVICE_COUNTERS: dict[str, ServiceCounter] = {
     )
 }
 
-DETECTOR_VALUE = _gauge("detector_value", f"What the detector reads off its window ({_UNITS})", *_OF_READING)
-DETECTOR_BASELINE = _gauge("detector_baseline", "What it is in the baseline", *_OF_READING)
-DETECTOR_THRESHOLD = _gauge("detector_threshold", "Beyond what it fires", *_OF_READING)
-DETECTOR_EXCESS = _gauge(
-    "detector_excess", "Distance from the baseline over the threshold's; it fires from 1 on", *_OF_READING
+DETECTOR_VALUE = _gauge(
+    "detector_value", f"What the detector measures in its window ({_UNITS})", *_OF_READING
 )
-WINDOW_VIDEOS = _gauge("window_videos", "Different videos in the windows of a stream", "slice")
-WATCHED_VIDEOS = _counter("watched_videos", "Videos the watcher saw")
-BASELINE_VIDEOS = _gauge("baseline_videos", "Of the baseline")
+DETECTOR_BASELINE = _gauge("detector_baseline", "The same measure in the baseline", *_OF_READING)
+DETECTOR_THRESHOLD = _gauge("detector_threshold", "The value at which the detector fires", *_OF_READING)
+DETECTOR_EXCESS = _gauge(
+    "detector_excess",
+    "Distance from the baseline, divided by the threshold's; the detector fires at 1",
+    *_OF_READING,
+)
+WINDOW_VIDEOS = _gauge("window_videos", "Different videos in a stream's windows", "slice")
+WATCHED_VIDEOS = _counter("watched_videos", "Videos the watcher has seen")
+BASELINE_VIDEOS = _gauge("baseline_videos", "Videos in the baseline")
 FALSE_ALARM_TARGET = _gauge(
     "false_alarm_target",
-    "In how many windows without drift, as a share, anything may be beyond its threshold",
+    "The share of windows without drift in which a detector may fire",
 )
 ALARM_FIRING = _gauge("alarm_firing", "1 while an alarm of this kind is not resolved", "slice", "kind")
 ALARM_DIAGNOSIS = _gauge(
-    "alarm_diagnosis", "1 for what an alarm that is not resolved looks like", "slice", "diagnosis"
+    "alarm_diagnosis", "1 for the likely cause of an alarm that is not resolved", "slice", "diagnosis"
 )
 ALARMS = _counter("alarms", "Alarms that began", "kind")

@@ -61,7 +61,7 @@ def tap_of(session: Any) -> Tap:
     if callable(getattr(session, "get_modelmeta", None)) and callable(getattr(session, "run", None)):
         return _OnnxRuntimeTap(session)
     raise MonitorError(
-        "this is no session that can be watched",
+        "this session cannot be monitored",
         received=f"a {type(session).__module__}.{type(session).__qualname__}",
         expected="a gatescope.runtime.GateSession, or an onnxruntime.InferenceSession of a model that"
         " 'gatescope export' wrote",

@@ -23,7 +23,7 @@ QUERIES: list[tuple[str, str]] = [
     (panel["title"], target["expr"]) for panel in PANELS for target in panel.get("targets", [])
 ]
 #: Panels of what fires: empty while nothing does.
-EMPTY_WHILE_CALM = {"What it looks like": 'gatescope_alarm_diagnosis{model="$model"}', "Alarms firing": "> 0"}
+EMPTY_WHILE_CALM = {"Likely cause": 'gatescope_alarm_diagnosis{model="$model"}', "Alarms firing": "> 0"}
 
 
 def as_grafana_asks(expression: str) -> str:

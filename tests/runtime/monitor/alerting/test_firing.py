@@ -54,5 +54,5 @@ def test_each_alert_fires_and_resolves(tmp_path: Path) -> None:
     assert all(f"in slice {SLICE}" in one["annotations"]["summary"] for one in of_slice)
     in_all = [one for one in alerts if one["labels"]["alertname"] == "GateDrift" and one not in of_slice]
     assert [one["annotations"]["summary"] for one in in_all] == [
-        "gates are distributed otherwise in all traffic"
+        "gate distribution has shifted in all traffic"
     ]

@@ -68,7 +68,7 @@ def test_every_alert_has_a_name_of_its_own_a_severity_and_words() -> None:
 def test_every_detector_has_an_alert() -> None:
     expressions = " ".join(rule["expr"] for rule in rules_of(alert_rules(SUBJECT)))
     # Stale traffic and losses of the log have rules that do not need the watcher.
-    told = set(re.findall(r'kind="(\w+)"', expressions))
+    told = set(re.findall(r'kind="([\w-]+)"', expressions))
     assert told == set(DETECTORS) - {"stale", "loss"}
     assert "last_inference_timestamp_seconds" in expressions and "log_lost_videos_total" in expressions
 

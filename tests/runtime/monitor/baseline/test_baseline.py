@@ -211,7 +211,7 @@ def test_what_a_path_is(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert [folder_kind(tmp_path / name) for name in ("run", "log", "b.json")] == ["run", "log", "baseline"]
     for name in ("empty", "none"):
-        with pytest.raises(BaselineError, match="no source of gates"):
+        with pytest.raises(BaselineError, match="not a source of gates"):
             folder_kind(tmp_path / name)
 
 

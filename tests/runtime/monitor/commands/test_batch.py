@@ -7,7 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from .world import BEGAN, Commands, broken, files_in, gates, traffic, well, write_gates, write_log, writer_of
+from gatescope.runtime.cli.main import main
+
+from .world import (
+    BEGAN,
+    Commands,
+    broken,
+    files_in,
+    gates,
+    traffic,
+    well,
+    write_baseline,
+    write_gates,
+    write_log,
+    writer_of,
+)
 
 
 def test_check_passes_a_run_like_the_baseline(tmp_path: Path, monitor: Commands, baseline: Path) -> None:
@@ -167,3 +181,15 @@ def test_alerts_are_written_and_named(tmp_path: Path, monitor: Commands, baselin
     listed = json.loads(said.out)["files"] if what == "json" else said.out.replace("wrote ", "").splitlines()
     assert sorted(Path(path).name for path in listed) == names
     assert "> 60" in (folder / "gatescope-alerts.yml").read_text()
+
+
+def test_the_wrong_kind_of_folder_names_the_command_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    baseline = str(write_baseline(tmp_path / "baseline.json"))
+    for command, file, right in (("check", "log.json", "replay"), ("replay", "run.json", "check")):
+        folder = tmp_path / command
+        folder.mkdir()
+        (folder / file).write_text("{}")
+        assert main(["monitor", command, str(folder), "--baseline", baseline]) == 1
+        assert f"gatescope monitor {right}" in capsys.readouterr().err

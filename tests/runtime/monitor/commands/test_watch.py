@@ -302,7 +302,7 @@ def test_a_sidecar_sees_each_process_of_the_service(tmp_path: Path, baseline: Pa
             other.append(broken(30, first=300))
             told += [alarm.state for alarm in sidecar.step()]
             assert told == ["firing"]
-    with pytest.raises(GateLogError, match="no gate log"):
+    with pytest.raises(GateLogError, match="not a gate log"):
         Sidecar(tmp_path, load_baseline(baseline))
 
 

@@ -210,5 +210,5 @@ def test_damage_is_stepped_over_when_more_follows(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_log(tmp_path: Path) -> None:
-    with pytest.raises(GateLogError, match="is no gate log"):
+    with pytest.raises(GateLogError, match="is not a gate log"):
         logged(tmp_path)

@@ -158,7 +158,9 @@ def test_maintenance_by_hand(tmp_path: Path) -> None:
     assert len(open_folder(tmp_path).sealed_paths()) == 1
     command[-1] = str(tmp_path / "nothing")
     failed = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert failed.returncode == 1 and "is no gate log" in failed.stderr and "Traceback" not in failed.stderr
+    assert (
+        failed.returncode == 1 and "is not a gate log" in failed.stderr and "Traceback" not in failed.stderr
+    )
 
 
 def test_one_maintenance_at_a_time(tmp_path: Path) -> None:

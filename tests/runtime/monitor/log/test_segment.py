@@ -135,7 +135,7 @@ def test_a_newer_version_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_segment_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.gatelog").write_text("not a segment, but long enough to have been one, as files go")
-    with pytest.raises(GateLogError, match="no segment"):
+    with pytest.raises(GateLogError, match="not a segment"):
         SegmentReader(tmp_path / "text.gatelog")
 
 

@@ -318,7 +318,7 @@ def test_several_sessions_of_one_model_share_a_monitor_and_another_model_is_refu
 
 def test_what_cannot_be_watched_is_refused(tmp_path: Path) -> None:
     monitor = Monitor()
-    with pytest.raises(MonitorError, match="no session that can be watched"):
+    with pytest.raises(MonitorError, match="this session cannot be monitored"):
         MonitoredSession(object(), monitor)
     tiny_model(tmp_path / "plain.onnx", outputs_kind="plain")
     with (
