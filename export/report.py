@@ -23,8 +23,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..runtime import plugins
-from ..runtime.data.dataset import BATCH_SIZE, Dataset
-from ..runtime.errors import UsageError
+from ..runtime.brief import counted
+from ..runtime.causes import told_causes
+from ..runtime.data.annotations import Annotation
+from ..runtime.data.check import check_samples
+from ..runtime.data.dataset import BATCH_SIZE, Dataset, FeatureSources
+from ..runtime.data.mistaken import refuse_wrong_order
+from ..runtime.data.subsets import read_subsets
+from ..runtime.errors import DatasetError, UsageError
 from ..runtime.files import local
 from ..runtime.gates.manifest import Manifest
 from ..runtime.progress import steps_progress
@@ -42,6 +48,8 @@ from .user.export import export_with_factory
 MODEL, RUN, ABLATION, REPORT = "model.onnx", "run", "ablation", "report"
 # What an ablation ends with.
 _ABLATED = "ablation.json"
+# Samples whose features are looked at before the export.
+_LOOKED_AT = 20
 
 _log = logging.getLogger("gatescope")
 
@@ -139,7 +147,8 @@ def report_checkpoint(
     folder, wanted = local(output), choices or Choices()
     _refuse_foreign(folder, {MODEL, RUN, REPORT, ABLATION, *others})
     # Better now than after the export.
-    dataset.queries()
+    queries = dataset.queries()
+    read_subsets(subsets, [query.qid for query in queries])
     model = folder / MODEL
     graph = Variant(contribution=True, overridable=True) if factory is None else Variant()
     exported = (
@@ -149,6 +158,8 @@ def report_checkpoint(
     )
     if exported is not None:
         tell(f"using {model}, which an earlier report exported from this checkpoint")
+    elif factory is None:
+        _refuse_other_features(checkpoint, wanted, dataset.sources, queries)
     build = export_checkpoint if factory is None else partial(export_with_factory, factory=factory)
     export = exported or build(
         checkpoint, output=model, choices=wanted, variant=graph, verification=verification, tell=tell
@@ -187,6 +198,26 @@ def report_checkpoint(
         analysis.warnings,
         () if caused is None else caused.files,
     )
+
+
+def _refuse_other_features(
+    checkpoint: str | Path, choices: Choices, sources: FeatureSources, queries: Sequence[Annotation]
+) -> None:
+    """Look for the features' folders, and into the first samples' files: before the export, not after it.
+
+    Raises what :meth:`FeatureSources.find` raises, and
+    :class:`~gatescope.runtime.errors.DatasetError` where none of the first samples can be used.
+    """
+    folders = sources.locate(describe(load_checkpoint(local(checkpoint)), choices).preprocessing)
+    first = queries[:_LOOKED_AT]
+    bad = check_samples(folders, first).bad
+    if len(bad) == len(first):
+        refuse_wrong_order(folders, first)
+        raise DatasetError(
+            f"none of the first {counted(len(first), 'sample')} can be run\n    "
+            + "\n    ".join(told_causes(bad, "sample", len(first))),
+            fix="check that --features is the right folder for these annotations",
+        )
 
 
 def default_batch_size(manifest: Manifest) -> int:

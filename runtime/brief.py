@@ -32,8 +32,10 @@ def one_line(thing: object, *told: str) -> str:
 
 def counted(count: int, noun: str) -> str:
     """A number with its noun, in the plural where it is not one."""
-    ends_in_ies = noun.endswith("y") and noun[-2:-1] not in "aeiou"
-    plural = f"{noun[:-1]}ies" if ends_in_ies else f"{noun}s"
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        plural = f"{noun[:-1]}ies"
+    else:
+        plural = f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
     return f"{count:,} {noun if count == 1 else plural}"
 
 

@@ -85,6 +85,8 @@ def _run_named(parser: Parser, name: str, arguments: Sequence[str]) -> int:
     if name in known:
         return run_command(name, arguments)
     if name == "version":
+        version_parser = Parser(prog="gatescope version", description="Print what is installed here.")
+        version_parser.parse_args(arguments)
         from .installation import installation
 
         print("\n".join(installation()))

@@ -11,6 +11,7 @@ from typing import TypedDict, Unpack
 from ..errors import UnknownSampleError, UsageError
 from ..files import local
 from ..gates.manifest import Manifest
+from ..gates.preprocessing import Preprocessing
 from .annotations import Annotation, read_annotations
 from .folders import FeatureFolders
 
@@ -63,6 +64,10 @@ class FeatureSources:
     def find(self, manifest: Manifest) -> FeatureFolders:
         """The folder of every source ``manifest`` needs; raises what :meth:`FeatureFolders.find` raises."""
         return FeatureFolders.find(manifest, self.root, video=self.video, audio=self.audio, text=self.text)
+
+    def locate(self, recipe: Preprocessing) -> FeatureFolders:
+        """:meth:`find` for a model that takes text and is not exported yet."""
+        return FeatureFolders.locate(recipe, self.root, video=self.video, audio=self.audio, text=self.text)
 
     def words(self) -> list[str]:
         """As options of a command."""

@@ -75,8 +75,24 @@ class FeatureFolders:
         :class:`~gatescope.runtime.errors.UsageError` where the number of ``video`` folders is not the model's
         number of video sources or nothing says where to look.
         """
-        preprocessing = manifest.preprocessing
         _refuse_no_recipe(manifest)
+        takes_text = "src_txt" in manifest.input_names
+        return cls.locate(
+            manifest.preprocessing, root, video=video, audio=audio, text=text, takes_text=takes_text
+        )
+
+    @classmethod
+    def locate(
+        cls,
+        preprocessing: Preprocessing,
+        root: str | Path | None,
+        *,
+        video: Sequence[str | Path] | None = None,
+        audio: str | Path | None = None,
+        text: str | Path | None = None,
+        takes_text: bool = True,
+    ) -> FeatureFolders:
+        """:meth:`find` for a recipe whose model is not exported yet."""
         sources = preprocessing.video
         if video and len(video) != len(sources):
             raise UsageError(
@@ -90,7 +106,7 @@ class FeatureFolders:
             for i, source in enumerate(sources)
         ]
         wanted.append(_Wanted("audio", preprocessing.audio, _AUDIO_NAMES, local(audio) if audio else None))
-        if "src_txt" in manifest.input_names:
+        if takes_text:
             wanted.append(_Wanted("text", preprocessing.text, _TEXT_NAMES, local(text) if text else None))
         found = _find_all(wanted, local(root) if root is not None else None)
         rest = found[len(sources) :]

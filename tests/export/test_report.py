@@ -359,3 +359,28 @@ def test_training_s_numbers_stay_in_a_report_that_is_made_again(tmp_path: Path) 
     assert _training_predictions(None, manifest) is None
     file.unlink()
     assert _training_predictions(None, manifest) is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        pytest.param({"subsets": ["some=nowhere.txt"]}, "no subset file", id="no file of a subset"),
+        pytest.param({"features": "nowhere"}, "feature root", id="no features"),
+        pytest.param({"features": "empty"}, "none of the first", id="folders without files"),
+    ],
+)
+def test_what_is_wrong_with_the_data_is_said_before_the_export(
+    make: Callable[..., Any],
+    wrong: dict[str, Any],
+    named: str,
+    dataset: tuple[Case, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in dataset[1].parent.iterdir():
+        if folder.is_dir():
+            (tmp_path / "empty" / folder.name).mkdir(parents=True)
+    with pytest.raises(DatasetError, match=named):
+        make(tmp_path / "out", **wrong)
+    assert not (tmp_path / "out").exists()
