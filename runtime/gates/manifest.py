@@ -20,12 +20,21 @@ import msgspec
 from ..brief import counted, one_line
 from ..errors import ManifestError
 from .certificate import Certificate
+from .documents import DocumentFormat
 from .preprocessing import Preprocessing
 from .shape import Gate, GateShape, LayerGate, Tensor
 from .vocabulary import TEF_CHANNELS, ActsAs, Batching, ModelFormat, OutputsKind
 
 FORMAT_VERSION = 2
 METADATA_KEY = "gatescope"
+_AGAIN = "export the model again"
+_DOCUMENT = DocumentFormat(
+    "manifest format",
+    FORMAT_VERSION,
+    ManifestError,
+    fix=_AGAIN,
+    fix_newer=f"update gatescope, or {_AGAIN} with this version",
+)
 
 Scalar = str | int | float | bool | None
 
@@ -254,32 +263,12 @@ class Manifest:
 
         Raises :class:`ManifestError` for a damaged document or one of a newer format.
         """
+        name = f"the manifest of {origin}"
+        raw = _DOCUMENT.decode(text, name)
         try:
-            raw: Any = msgspec.json.decode(text)
-        except msgspec.DecodeError as error:
-            raise ManifestError(
-                f"the manifest of {origin} is not JSON", received=str(error), fix="export the model again"
-            ) from error
-        found = cast(dict[str, Any], raw).get("format_version") if isinstance(raw, dict) else None
-        if not isinstance(found, int) or isinstance(found, bool):
-            raise ManifestError(
-                f"the manifest of {origin} has no format_version",
-                expected=f"a number up to {FORMAT_VERSION}",
-                fix="export the model again",
-            )
-        if found > FORMAT_VERSION:
-            raise ManifestError(
-                f"{origin} was exported by a newer gatescope",
-                received=f"manifest format {found}",
-                expected=f"format {FORMAT_VERSION} or older",
-                fix="update gatescope, or export the model again with this version",
-            )
-        try:
-            return msgspec.convert(_from_format_1(raw) if found < 2 else raw, cls)
+            return msgspec.convert(_from_format_1(raw) if raw["format_version"] < 2 else raw, cls)
         except msgspec.ValidationError as error:
-            raise ManifestError(
-                f"the manifest of {origin} is damaged", received=str(error), fix="export the model again"
-            ) from error
+            raise _DOCUMENT.damaged(name, error) from error
 
     @property
     def in_words(self) -> str:
@@ -291,7 +280,7 @@ class Manifest:
         return one_line(self, self.family, self.in_words, f"{kinds} gates", self.batching, self.format)
 
 
-def _from_format_1(raw: Any) -> Any:
+def _from_format_1(raw: dict[str, Any]) -> dict[str, Any]:
     """A document of format 1 with what it meant without saying it: windows end at 150 s, in whole clips."""
     recipe: object = raw.get("preprocessing")
     if not isinstance(recipe, dict):

@@ -6,18 +6,26 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from ..causes import told_causes
 from ..data.dataset import FeatureSources, Selection
 from ..errors import ManifestError, RunFolderError, RunMismatchError
+from ..gates.documents import DocumentFormat
 from ..gates.manifest import Manifest
 from .coverage import Shortfall
 from .schema import RUN_FILE
 
 FORMAT_VERSION = 1
+_DOCUMENT = DocumentFormat(
+    "run format",
+    FORMAT_VERSION,
+    RunFolderError,
+    fix="run again into another folder",
+    expected=f"the {RUN_FILE} that 'gatescope run' writes",
+)
 
 
 @dataclass(frozen=True)
@@ -160,27 +168,17 @@ def read_info(folder: Path) -> RunInfo:
     """
     path = folder / RUN_FILE
     try:
-        raw: Any = msgspec.json.decode(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise RunFolderError(f"{folder} is not a run folder: it has no {RUN_FILE}") from error
     except OSError as error:
         raise RunFolderError(f"{path} cannot be read", received=error.strerror or str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from error
-    version = cast(dict[str, Any], raw).get("format_version") if isinstance(raw, dict) else None
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise RunFolderError(
-            f"{folder} was written by a newer gatescope",
-            received=f"run format {version}",
-            expected=f"format {FORMAT_VERSION} or older",
-            fix="update gatescope",
-        )
     try:
-        info = _with_wall_clock(msgspec.convert(raw, RunInfo))
+        info = _with_wall_clock(msgspec.convert(_DOCUMENT.decode(content, path), RunInfo))
     except (msgspec.ValidationError, ManifestError) as error:
-        raise _damaged(path, error) from error
+        raise _DOCUMENT.damaged(path, error) from error
     if info.samples < 1 or info.samples_per_part < 1:
-        raise _damaged(path, ValueError(f"{info.samples} samples, {info.samples_per_part} per part"))
+        raise _DOCUMENT.damaged(path, f"{info.samples} samples, {info.samples_per_part} per part")
     return info
 
 
@@ -191,15 +189,6 @@ def _with_wall_clock(info: RunInfo) -> RunInfo:
         return info
     seconds = told.reading_seconds + told.computing_seconds + told.writing_seconds
     return replace(info, timings=replace(told, seconds=seconds))
-
-
-def _damaged(path: Path, error: Exception) -> RunFolderError:
-    return RunFolderError(
-        f"{path} is damaged",
-        received=str(error),
-        expected=f"the {RUN_FILE} that 'gatescope run' writes",
-        fix="run again into another folder",
-    )
 
 
 def _folders(info: RunInfo) -> str:

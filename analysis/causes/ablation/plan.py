@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from ....runtime.errors import OutputTakenError, RunFolderError, RunMismatchError
+from ....runtime.gates.documents import DocumentFormat
 from ....runtime.runs import folder as run_folder
 from ....runtime.runs.atomic import leftovers, write_atomically
 from ....runtime.runs.info import RunInfo
@@ -32,6 +33,9 @@ PARTS_FOLDER = "predictions"
 QUERIES_FOLDER = "queries"
 # In format 1 gates were set to 0 to shut them, which is right only where they act as g.
 FORMAT_VERSION = 2
+_DOCUMENT = DocumentFormat(
+    "plan format", FORMAT_VERSION, RunFolderError, fix="ablate again into another folder"
+)
 # So many queries are computed again after a kill, at most.
 _QUERIES_PER_PART = 64
 
@@ -155,37 +159,20 @@ def ablation_folder(folder: Path) -> AbstractContextManager[None]:
 def _read(path: Path) -> AblationPlan:
     try:
         content = path.read_bytes()
-        # The number alone first: what a newer plan holds fits no class of this version.
-        _refuse_other_formats(path, msgspec.json.decode(content, type=_Numbered).format_version)
-        return msgspec.json.decode(content, type=AblationPlan)
     except OSError as error:
         raise RunFolderError(f"{path} cannot be read", received=error.strerror or str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RunFolderError(
-            f"{path} is damaged", received=str(error), fix="ablate again into another folder"
-        ) from error
-
-
-@dataclass(frozen=True)
-class _Numbered:
-    format_version: int
-
-
-def _refuse_other_formats(path: Path, found: int) -> None:
-    if found > FORMAT_VERSION:
-        raise RunFolderError(
-            f"{path} was written by a newer gatescope",
-            received=f"format {found}",
-            expected=f"format {FORMAT_VERSION}",
-            fix="update gatescope",
-        )
-    if found < FORMAT_VERSION:
+    plain = _DOCUMENT.decode(content, path)
+    if plain["format_version"] < FORMAT_VERSION:
         raise RunFolderError(
             f"{path} is the plan of an earlier gatescope, which set every gate to 0 to shut it",
-            received=f"format {found}",
+            received=f"format {plain['format_version']}",
             expected=f"format {FORMAT_VERSION}: gates that act as 1 + g (FiLM) are set to −1",
-            fix="ablate again into another folder",
+            fix=_DOCUMENT.fix,
         )
+    try:
+        return msgspec.convert(plain, AblationPlan)
+    except msgspec.ValidationError as error:
+        raise _DOCUMENT.damaged(path, error) from error
 
 
 def _left_by_a_start(path: Path) -> bool:

@@ -7,7 +7,7 @@ import zlib
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...errors import BaselineError
 from ...files import local, new_file
+from ...gates.documents import DocumentFormat
 from ..counting.totals import GateTotals
 from ..counting.videos import INTEGERS, SUMS, VideoCounts
 from ..diagnosis.features import NAMES
@@ -25,7 +26,14 @@ from .thresholds import Thresholds
 from .videos import BaselineVideos
 
 FORMAT_VERSION = 1
-_MARK = "gatescope baseline"
+_DOCUMENT = DocumentFormat(
+    "baseline format",
+    FORMAT_VERSION,
+    BaselineError,
+    fix="make it again from its run or log",
+    expected="a file that 'gatescope monitor baseline' wrote",
+    mark="gatescope baseline",
+)
 
 
 def save_baseline(baseline: Baseline, path: Path) -> None:
@@ -34,7 +42,7 @@ def save_baseline(baseline: Baseline, path: Path) -> None:
     Raises :class:`~gatescope.runtime.errors.BaselineError` where it cannot be written.
     """
     document = {
-        "format": _MARK,
+        "format": _DOCUMENT.mark,
         "format_version": FORMAT_VERSION,
         "gatescope": version("gatescope"),
         "created": baseline.created,
@@ -69,34 +77,18 @@ def load_baseline(path: str | Path) -> Baseline:
     """
     path = local(path)
     try:
-        raw: Any = msgspec.json.decode(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise BaselineError(
             f"the baseline {path} cannot be read",
             received=error.strerror or str(error),
             expected="a file that 'gatescope monitor baseline' wrote",
         ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from error
-    if not isinstance(raw, dict) or cast(dict[str, Any], raw).get("format") != _MARK:
-        raise BaselineError(
-            f"{path} is not a baseline",
-            received="another JSON document",
-            expected="a file that 'gatescope monitor baseline' wrote",
-        )
-    plain = cast(dict[str, Any], raw)
-    found = plain.get("format_version")
-    if isinstance(found, int) and found > FORMAT_VERSION:
-        raise BaselineError(
-            f"{path} was written by a newer gatescope",
-            received=f"baseline format {found}",
-            expected=f"format {FORMAT_VERSION} or older",
-            fix="update gatescope",
-        )
+    plain = _DOCUMENT.decode(content, path)
     try:
         return _unpack(plain)
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError, zlib.error) as error:
-        raise _damaged(path, error) from error
+        raise _DOCUMENT.damaged(f"the baseline {path}", error) from error
 
 
 def _unpack(plain: dict[str, Any]) -> Baseline:
@@ -169,12 +161,3 @@ def _pack(array: NDArray[Any]) -> str:
 def _unpack_array(text: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
     data = zlib.decompress(base64.b64decode(text, validate=True))
     return np.frombuffer(data, dtype).astype(np.dtype(dtype).newbyteorder("="), copy=True).reshape(shape)
-
-
-def _damaged(path: Path, error: Exception) -> BaselineError:
-    return BaselineError(
-        f"the baseline {path} is damaged",
-        received=str(error) or repr(error),
-        expected="a file as 'gatescope monitor baseline' wrote it",
-        fix="make it again from its run or log",
-    )

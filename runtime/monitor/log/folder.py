@@ -18,7 +18,6 @@ import socket
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -27,11 +26,10 @@ from ...errors import GateLogError, GatescopeError
 from ...files import local, new_file
 from ...gates.manifest import Manifest
 from ..model import WatchedModel
+from .frames import LOG_DOCUMENT
 
-FORMAT_VERSION = 1
 LOG_FILE = "log.json"
 SUFFIX = ".gatelog"
-_MARK = "gatescope gate log"
 _LOCK_SECONDS = 30.0
 
 
@@ -108,7 +106,7 @@ def open_folder(path: str | Path) -> LogFolder:
     """
     path = local(path)
     try:
-        raw: Any = msgspec.json.decode((path / LOG_FILE).read_bytes())
+        content = (path / LOG_FILE).read_bytes()
     except OSError as error:
         raise GateLogError(
             f"{path} is not a gate log",
@@ -116,24 +114,13 @@ def open_folder(path: str | Path) -> LogFolder:
             expected="a folder that a MonitoredSession writes to",
             fix="this is a run: use 'gatescope monitor check'" if (path / "run.json").is_file() else None,
         ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from error
-    plain = cast(dict[str, Any], raw) if isinstance(raw, dict) else {}
-    version = plain.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise GateLogError(
-            f"{path} was written by a newer gatescope",
-            received=f"log format {version}",
-            expected=f"format {FORMAT_VERSION} or older",
-            fix="update gatescope",
-        )
+    name = path / LOG_FILE
+    plain = LOG_DOCUMENT.decode(content, name)
     try:
-        if plain.get("format") != _MARK:
-            raise ValueError(f"format is {plain.get('format')!r}")
         model = msgspec.convert(plain["model"], WatchedModel)
-        manifest = Manifest.from_json(msgspec.json.encode(plain["manifest"]), origin=str(path / LOG_FILE))
+        manifest = Manifest.from_json(msgspec.json.encode(plain["manifest"]), origin=str(name))
     except (KeyError, ValueError, TypeError, GatescopeError) as error:
-        raise _damaged(path, error) from error
+        raise LOG_DOCUMENT.damaged(name, error) from error
     return LogFolder(path, model, manifest)
 
 
@@ -170,19 +157,10 @@ def sync_folder(path: Path) -> None:
 
 def _write(path: Path, manifest: Manifest, model: WatchedModel) -> None:
     document = {
-        "format": _MARK,
-        "format_version": FORMAT_VERSION,
+        "format": LOG_DOCUMENT.mark,
+        "format_version": LOG_DOCUMENT.version,
         "model": asdict(model),
         "manifest": manifest.to_dict(),
     }
     with new_file(path / LOG_FILE) as partial:
         partial.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
-
-
-def _damaged(path: Path, error: Exception) -> GateLogError:
-    return GateLogError(
-        f"{path / LOG_FILE} is damaged",
-        received=str(error) or repr(error),
-        expected="the file that a gate log begins with",
-        fix="restore it from a copy, or from another log of the same model",
-    )

@@ -19,8 +19,18 @@ from dataclasses import dataclass
 from zlib_ng.zlib_ng import crc32
 
 from ...errors import GateLogError
+from ...gates.documents import DocumentFormat
 
 FORMAT_VERSION = 1
+#: Of ``log.json``, and of the segments beside it, which count their formats together.
+LOG_DOCUMENT = DocumentFormat(
+    "log format",
+    FORMAT_VERSION,
+    GateLogError,
+    fix="restore it from a copy, or from another log of the same model",
+    expected="the file that a gate log begins with",
+    mark="gatescope gate log",
+)
 HEADER, VIDEO, LOSS, END = 1, 2, 3, 4
 
 _MARKER = b"\xd3GS\x1e"
@@ -94,13 +104,7 @@ def read_preamble(data: bytes, name: str) -> bytes:
     magic, version, _, salt = _COPY.unpack(chosen)
     if magic != _MAGIC:
         raise GateLogError(f"{name} is not a segment of a gate log", received=f"it begins with {data[:8]!r}")
-    if version > FORMAT_VERSION:
-        raise GateLogError(
-            f"{name} was written by a newer gatescope",
-            received=f"log format {version}",
-            expected=f"format {FORMAT_VERSION} or older",
-            fix="update gatescope",
-        )
+    LOG_DOCUMENT.refuse_newer(version, name)
     return salt
 
 
