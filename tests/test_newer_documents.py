@@ -58,10 +58,23 @@ def test_a_newer_document_is_called_newer(tmp_path: Path, read: Callable[[Path, 
 
 
 @pytest.mark.parametrize("read", READERS)
-@pytest.mark.parametrize("text", ["{", "\xff", '{"format_version": 1, ', "[" * 40])
+@pytest.mark.parametrize(
+    "text", ["{", "\xff", '{"format_version": 1, ', "[" * 40, "[]", '{"format_version": "1"}']
+)
 def test_a_damaged_document_is_not_called_newer(
     tmp_path: Path, read: Callable[[Path, str], Any], text: str
 ) -> None:
     with pytest.raises(GatescopeError) as caught:
         read(tmp_path, text)
     assert "newer" not in str(caught.value)
+    assert "is damaged" in caught.value.problem or "is not a" in caught.value.problem
+
+
+def test_every_kind_of_document_is_tried_here_and_read_by_the_one_reader() -> None:
+    sources = [
+        (path, path.read_text(encoding="utf-8"))
+        for room in ("runtime", "export", "analysis")
+        for path in (Path(__file__).parents[1] / room).rglob("*.py")
+    ]
+    assert sum(text.count("= DocumentFormat(") for _, text in sources) == len(READERS)
+    assert [path.name for path, text in sources if "by a newer gatescope" in text] == ["documents.py"]

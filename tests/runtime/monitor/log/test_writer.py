@@ -322,7 +322,7 @@ def test_the_same_model_joins(tmp_path: Path) -> None:
     ("text", "problem"),
     [
         ('{"format": "gatescope gate log", "format_version": 99}', "newer"),
-        ('{"format": "something"}', "damaged"),
+        ('{"format": "something"}', "is not a gate log"),
         ("no JSON", "damaged"),
         ("[1]", "damaged"),
     ],
