@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ..runtime.brief import one_line
+from ..runtime.brief import counted, one_line
 from ..runtime.data.subsets import read_subsets, subset_files
 from ..runtime.errors import UsageError
 from ..runtime.files import local
@@ -29,7 +29,7 @@ from .report.earlier import earlier_weighting
 from .report.folder import is_inside, write_report
 from .report.html.page import page
 from .report.html.payload import payload
-from .report.markdown import counted, shared_name
+from .report.markdown import shared_name
 from .report.report import TITLE, report
 from .report.section import Section
 from .report.steps import Progress, Steps, reading_steps

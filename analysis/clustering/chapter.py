@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from ...runtime.brief import counted
 from ..figures.clustering import clustering_figure
 from ..figures.style import png
 from ..relations.clips import clips_of
 from ..report.chapter import chapter
 from ..report.context import Context
-from ..report.markdown import counted, number, plain, table
+from ..report.markdown import number, plain, table
 from ..report.section import Section
 from .clusters import CLOUDS, CLUSTERING_SEED, MOST_CLUSTERS, SEPARATED, Clusters, find_clusters
 

@@ -69,6 +69,7 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
+    from ...runtime.brief import counted
     from ...runtime.data.subsets import subset_files
     from ...runtime.progress import steps_progress
     from ...runtime.runs.reader import open_run
@@ -78,7 +79,6 @@ def _run(options: Namespace) -> int:
     from ..plugins.chapter import failed_line, value_lines
     from ..report.context import AnalysisOptions
     from ..report.document import to_json
-    from ..report.markdown import counted
 
     given = [named_run(text) for text in options.run]
     runs = [open_run(path) for _, path in given]

@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from ..report.markdown import counted, interval
+from ...runtime.brief import counted
+from ..report.markdown import interval
 from ..statistics.bootstrap import BOOTSTRAP_SEED, FEW_VIDEOS, LEVEL, RESAMPLES
 from .evaluate import Evaluation
 from .intervals import metric_intervals, subset_metrics

@@ -6,11 +6,12 @@ import math
 
 import polars as pl
 
+from ...runtime.brief import counted
 from ..figures.events import event_figure
 from ..figures.style import png
 from ..report.chapter import chapter
 from ..report.context import Context
-from ..report.markdown import counted, number, plain, table
+from ..report.markdown import number, plain, table
 from ..report.section import Section
 from .planted import planted_events
 from .recovery import EventRecovery, recover_events, why_no_recovery

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import polars as pl
 
+from ...runtime.brief import counted
 from ...runtime.statistics.limits import NEAR_ZERO
 from ..causes.ablation.embedded import causes_answer
 from ..relations.relations import relations_of
 from ..report.chapter import chapter
 from ..report.context import Context
-from ..report.markdown import counted, estimate_of, number, percent, plain
+from ..report.markdown import estimate_of, number, percent, plain
 from ..report.section import Section
 from ..statistics.bootstrap import FEW_VIDEOS
 from ..statistics.summary import GateSummary

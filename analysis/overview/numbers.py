@@ -6,11 +6,12 @@ from typing import Any
 
 import polars as pl
 
+from ...runtime.brief import counted
 from ..figures.overall import overall_figure
 from ..figures.style import png
 from ..report.chapter import chapter
 from ..report.context import Context
-from ..report.markdown import counted, number, percent, plain, table
+from ..report.markdown import number, percent, plain, table
 from ..report.section import Section
 from ..statistics.statistic import GROUPS, STATISTICS, Statistic
 from ..statistics.summary import GateSummary

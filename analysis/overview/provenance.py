@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from ...runtime.brief import counted
 from ...runtime.gates.certificate import Certificate
 from ...runtime.gates.gatings import GatingForm
 from ...runtime.gates.manifest import Manifest
 from ..report.chapter import chapter
 from ..report.context import Context
-from ..report.markdown import counted, plain, shared_name
+from ..report.markdown import plain, shared_name
 from ..report.section import Section
 from ..statistics.summary import GateSummary
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import polars as pl
 
+from ...runtime.brief import counted
 from ..report.chapter import chapter
 from ..report.context import Context
-from ..report.markdown import counted, estimate, number, plain, table, without_folders
+from ..report.markdown import estimate, number, plain, table, without_folders
 from ..report.section import Section
 from ..statistics.bootstrap import VideoBootstrap
 from .compute import Failure, Values, compute_statistics, draw_plugin, statistics_frame

@@ -7,9 +7,10 @@ from typing import Any
 
 import polars as pl
 
+from ...runtime.brief import counted
 from ..evaluation.evaluate import Evaluation
 from ..evaluation.intervals import metric_intervals
-from ..report.markdown import counted, estimate, number, plain, table
+from ..report.markdown import estimate, number, plain, table
 from ..statistics.bootstrap import FEW_VIDEOS, LEVEL, RESAMPLES, told_apart
 from .measures import Measure
 from .results import FAILING_IOU

@@ -6,11 +6,12 @@ from typing import Any
 
 import polars as pl
 
+from ...runtime.brief import counted
 from ..figures.evolution import evolution_figure
 from ..figures.style import png
 from ..report.chapter import chapter
 from ..report.context import Context
-from ..report.markdown import counted, estimate_of, number, percent, plain, table
+from ..report.markdown import estimate_of, number, percent, plain, table
 from ..report.section import Section
 from ..statistics.bootstrap import BOOTSTRAP_SEED, RESAMPLES
 from .relations import relations_of

@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 
 import polars as pl
 
+from ...runtime.brief import counted
 from ...runtime.data.annotations import read_annotations
 from ...runtime.runs.reader import Run
 from ..statistics.bootstrap import VideoBootstrap
 from ..statistics.summary import GateSummary, summarise
 from ..statistics.videos import spread_over_videos, videos_of
-from .markdown import counted, without_folders
+from .markdown import without_folders
 from .steps import Steps
 from .warnings import run_warnings
 

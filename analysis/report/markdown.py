@@ -89,11 +89,6 @@ def estimate_of(row: Mapping[str, Any], name: str, digits: int = 3) -> str:
     return estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], digits)
 
 
-def counted(number: int, noun: str) -> str:
-    """``1 sample``, ``1,550 samples``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def percent(share: float | None) -> str:
     """A share of one in percent that tells "none" from "few" and "all" from "nearly all"."""
     if share is None or share != share:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import polars as pl
 
+from ...runtime.brief import counted
 from ...runtime.runs.coverage import shortfall_texts
 from ...runtime.runs.info import told_skipped
 from ...runtime.runs.reader import Run
 from ..statistics.summary import GateSummary
-from .markdown import counted
 
 # Half precision's step just below 1, the largest rounding that a gate within its range may show.
 _ROUNDING = 2**-10

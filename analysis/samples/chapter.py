@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from ...runtime.brief import counted
 from ...runtime.tracking.ids import file_names
 from ..evaluation.known import evaluation_of
 from ..figures.comparison import comparison_figure
@@ -13,7 +14,7 @@ from ..figures.style import png
 from ..relations.clips import clips_of
 from ..report.chapter import chapter
 from ..report.context import Context
-from ..report.markdown import counted, number, plain, table
+from ..report.markdown import number, plain, table
 from ..report.section import Section
 from ..statistics.wide import row_means, wide
 from ..timelines.exemplars import exemplars_of

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ...runtime.brief import counted
 from ...runtime.runs.gates import GateSeries
 from ...runtime.runs.series import sample_series
 from ..evaluation.known import evaluation_of
@@ -19,7 +20,6 @@ from ..figures.style import png, short
 from ..relations.clips import ClipStatistics, clips_of
 from ..report.context import Context
 from ..report.document import statistics_block, to_json
-from ..report.markdown import counted
 
 FOLDER = "individual_samples"
 RAW_FOLDER = "raw_data"

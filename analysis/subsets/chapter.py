@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from ...runtime.brief import counted
 from ..evaluation.intervals import subset_metrics
 from ..evaluation.known import evaluation_of
 from ..figures.intervals import interval_figure
@@ -15,7 +16,7 @@ from ..queries.measures import Measure, distinct_measures, place_label, query_me
 from ..queries.words import interval_of, place_cells
 from ..report.chapter import chapter
 from ..report.context import Context
-from ..report.markdown import counted, number, plain, table
+from ..report.markdown import number, plain, table
 from ..report.section import Section
 from ..statistics.bootstrap import FEW_VIDEOS, LEVEL
 from ..statistics.subsets import subset_differences

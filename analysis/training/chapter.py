@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ...runtime.brief import counted
 from ...runtime.errors import DatasetError, UsageError
 from ...runtime.gates.certificate import Verification
 from ...runtime.gates.manifest import Manifest
@@ -16,7 +17,7 @@ from ..evaluation.known import evaluation_of, truth_of
 from ..evaluation.metrics import short_metric
 from ..report.chapter import chapter
 from ..report.context import Context
-from ..report.markdown import counted, number, plain, shared_name, table
+from ..report.markdown import number, plain, shared_name, table
 from ..report.section import Section
 
 _SHOWN = (

@@ -12,7 +12,7 @@ from typing import Any, Unpack
 import numpy as np
 import polars as pl
 
-from ....runtime.brief import brief
+from ....runtime.brief import brief, counted
 from ....runtime.causes import told_causes
 from ....runtime.data.annotations import Annotation
 from ....runtime.data.batches import Batch, batches
@@ -36,7 +36,6 @@ from ...figures.ablation import ablation_figure
 from ...figures.style import png
 from ...report.again import again
 from ...report.document import to_json
-from ...report.markdown import counted
 from ...report.section import Section
 from .document import ablation_document
 from .donors import DONOR_SEED

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from ....runtime.brief import counted
 from ....runtime.gates.manifest import Manifest
 from ...evaluation.evaluate import Evaluation
 from ...evaluation.metrics import short_metric
-from ...report.markdown import counted, estimate, number, plain, shared_name, table
+from ...report.markdown import estimate, number, plain, shared_name, table
 from ...statistics.bootstrap import FEW_VIDEOS
 from .effects import Effects
 from .interventions import ablatable_kinds
@@ -136,7 +137,7 @@ def _subset(effects: Effects, name: str) -> list[str]:
 def _method(plan: AblationPlan, effects: Effects) -> str:
     run, bootstrap = plan.run, effects.bootstrap
     lines = [
-        f"{counted(effects.queries, 'query').replace('querys', 'queries')} of "
+        f"{counted(effects.queries, 'query')} of "
         f"{counted(effects.videos, 'video')}, {plain(shared_name(run.annotations.path))}, with "
         f"{plain(shared_name(run.model.path))} "
         f"(SHA-256 {plain(run.model.sha256[:12])}…) on {plain(run.device)}.",

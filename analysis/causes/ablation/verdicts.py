@@ -7,8 +7,9 @@ import re
 
 import polars as pl
 
+from ....runtime.brief import counted
 from ...evaluation.metrics import short_metric
-from ...report.markdown import counted, estimate, plain, signed_number
+from ...report.markdown import estimate, plain, signed_number
 from ...statistics.bootstrap import FEW_VIDEOS
 from .effects import Effects
 
