@@ -60,7 +60,7 @@ def values_of(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_the_readmes_entropy_is_a_plugin_as_it_stands(tmp_path: Path, capsys: Any) -> None:
+def test_the_entropy_of_the_page_is_a_plugin_as_it_stands(tmp_path: Path, capsys: Any) -> None:
     code = next(one for one in re.findall(r"```python\n(.*?)```", PAGE, re.S) if "@statistic" in one)
     entropy = code.split("@figure")[0]
     assert len(entropy.strip().splitlines()) < 15
@@ -90,7 +90,7 @@ def test_the_readmes_entropy_is_a_plugin_as_it_stands(tmp_path: Path, capsys: An
         assert (row["min"], row["max"]) == pytest.approx((min(expected), max(expected)))
         assert row["std"] == pytest.approx(np.std(expected)) and row["videos"] == 3
         assert f"gate entropy.{kind}: mean {row['mean']:.4g} [" in told.out
-        assert f"| gate entropy.{kind} | 5 | {row['mean']:.3f} |" in report
+        assert f"| gate entropy.{kind} | 5 | {row['mean']:.3f} \\[" in report
     assert [(row["sample_id"], row["vid"]) for row in rows] == list(videos.items())
     (name,) = found["figures"].values()
     assert (folder / name).read_bytes().startswith(b"\x89PNG") and f"]({name})" in report
