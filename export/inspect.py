@@ -15,7 +15,7 @@ from ..runtime.errors import CheckpointError, GatescopeError, UnknownFactError
 from ..runtime.files import local
 from ..runtime.gates.manifest import Fact
 from ..runtime.gates.vocabulary import Gating
-from ..runtime.inspection.inspection import InspectedRow, InspectedSection, Inspection, rows_of, size_of
+from ..runtime.inspection.inspection import InspectedRow, InspectedSection, Inspection, fact_rows, size_of
 from .families.choices import Choices
 from .families.family import FAMILIES, FusionFamily
 from .families.qd_detr import GatedQDDETR
@@ -101,7 +101,7 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
         + (f", {counted(int(layers.value), 'fusion layer')}" if layers.value else ""),
         sections=(
             InspectedSection(
-                "Model", (InspectedRow("family", family.name, "weights"), *rows_of(facts, _MODEL))
+                "Model", (InspectedRow("family", family.name, "weights"), *fact_rows(facts, _MODEL))
             ),
             InspectedSection("Sizes", _sizes(facts)),
             InspectedSection("File", _file(checkpoint)),

@@ -10,8 +10,6 @@ from .test_layout import ROOMS, ROOT, modules
 
 #: Names that a protocol asks for: every module of a command has its ``command``.
 PROTOCOL = {"command"}
-#: Names that still have several meanings; each is to go, none is to come.
-TO_GO = {"FORMAT_VERSION", "Group", "counted", "rows_of"}
 
 
 def defined(tree: ast.Module) -> set[str]:
@@ -84,11 +82,7 @@ def knots(found: dict[str, set[str]]) -> set[tuple[str, str]]:
 
 
 def test_a_name_has_one_meaning() -> None:
-    assert {name: own for name, own in homonyms().items() if name not in PROTOCOL | TO_GO} == {}
-
-
-def test_names_that_went_are_off_the_list() -> None:
-    assert set(homonyms()) >= TO_GO
+    assert {name: own for name, own in homonyms().items() if name not in PROTOCOL} == {}
 
 
 def test_no_two_folders_import_each_other() -> None:

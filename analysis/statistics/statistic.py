@@ -14,7 +14,7 @@ from ...runtime.statistics.moments import MomentSummary
 
 #: What a statistic is about, in the order of the report's columns.
 GROUPS = ("level", "spread", "order", "share", "shape", "count")
-Group = Literal["level", "spread", "order", "share", "shape", "count"]
+StatisticGroup = Literal["level", "spread", "order", "share", "shape", "count"]
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class Statistic:
     """
 
     name: str
-    group: Group
+    group: StatisticGroup
     of: Callable[[Measured], float]
     heading: str = ""
     percentile: float | None = None
     on_page: bool = False
 
 
-def _moment(name: str, group: Group, heading: str = "", *, on_page: bool = False) -> Statistic:
+def _moment(name: str, group: StatisticGroup, heading: str = "", *, on_page: bool = False) -> Statistic:
     return Statistic(name, group, lambda found: getattr(found.moments, name), heading, on_page=on_page)
 
 

@@ -25,12 +25,11 @@ from .preprocessing import Preprocessing
 from .shape import Gate, GateShape, LayerGate, Tensor
 from .vocabulary import TEF_CHANNELS, ActsAs, Batching, ModelFormat, OutputsKind
 
-FORMAT_VERSION = 2
 METADATA_KEY = "gatescope"
 _AGAIN = "export the model again"
 _DOCUMENT = DocumentFormat(
     "manifest format",
-    FORMAT_VERSION,
+    2,
     ManifestError,
     fix=_AGAIN,
     fix_newer=f"update gatescope, or {_AGAIN} with this version",
@@ -140,7 +139,7 @@ class Manifest:
     certificate: Certificate | None = None
     forward: Forward | None = None
     training: Training | None = None
-    format_version: int = field(default=FORMAT_VERSION)
+    format_version: int = field(default=_DOCUMENT.version)
 
     @property
     def input_names(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from ..gates.shape import Tensor
 from ..session.device import DeviceOptions
 from ..session.model_file import ModelFile, read_model_file
 from .batching import effect_in_words
-from .inspection import InspectedRow, InspectedSection, Inspection, rows_of, size_of
+from .inspection import InspectedRow, InspectedSection, Inspection, fact_rows, size_of
 
 _FACTS = (
     ("heads", "heads"),
@@ -89,7 +89,7 @@ def _model(manifest: Manifest, size: int, nodes: int | None) -> tuple[InspectedR
         InspectedRow("family", manifest.family),
         InspectedRow("gating", manifest.gating, gating.source if gating else ""),
         InspectedRow("layers", str(manifest.layers)),
-        *rows_of(manifest.facts, _FACTS),
+        *fact_rows(manifest.facts, _FACTS),
         InspectedRow("gates", ranges or "none"),
         InspectedRow(
             "gates depend on", "video, audio and query" if manifest.depends_on_text else "video and audio"

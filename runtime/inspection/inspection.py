@@ -121,7 +121,7 @@ def _item(text: str) -> str:
     return "\n".join(lines)
 
 
-def rows_of(facts: Mapping[str, Fact], names: Sequence[tuple[str, str]]) -> tuple[InspectedRow, ...]:
+def fact_rows(facts: Mapping[str, Fact], names: Sequence[tuple[str, str]]) -> tuple[InspectedRow, ...]:
     """Facts under the names people use, in that order; those that are absent are left out."""
     return tuple(
         InspectedRow(

@@ -18,10 +18,9 @@ from ..gates.manifest import Manifest
 from .coverage import Shortfall
 from .schema import RUN_FILE
 
-FORMAT_VERSION = 1
 _DOCUMENT = DocumentFormat(
     "run format",
-    FORMAT_VERSION,
+    1,
     RunFolderError,
     fix="run again into another folder",
     expected=f"the {RUN_FILE} that 'gatescope run' writes",
@@ -118,7 +117,7 @@ class RunInfo:
     coverage: tuple[Shortfall, ...] = ()
     timings: Timings = field(default_factory=Timings)
     finished: bool = False
-    format_version: int = FORMAT_VERSION
+    format_version: int = _DOCUMENT.version
 
     @property
     def parts(self) -> int:

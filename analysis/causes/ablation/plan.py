@@ -32,10 +32,7 @@ _EARLIER_FILE = "plan.json"
 PARTS_FOLDER = "predictions"
 QUERIES_FOLDER = "queries"
 # In format 1 gates were set to 0 to shut them, which is right only where they act as g.
-FORMAT_VERSION = 2
-_DOCUMENT = DocumentFormat(
-    "plan format", FORMAT_VERSION, RunFolderError, fix="ablate again into another folder"
-)
+_DOCUMENT = DocumentFormat("plan format", 2, RunFolderError, fix="ablate again into another folder")
 # So many queries are computed again after a kill, at most.
 _QUERIES_PER_PART = 64
 
@@ -53,7 +50,7 @@ class AblationPlan:
     interventions: tuple[str, ...]
     donor_seed: int
     gate_means: dict[str, list[list[list[float]]]] | None = None
-    format_version: int = FORMAT_VERSION
+    format_version: int = _DOCUMENT.version
 
 
 def queries_per_part(batch_size: int) -> int:
@@ -162,11 +159,11 @@ def _read(path: Path) -> AblationPlan:
     except OSError as error:
         raise RunFolderError(f"{path} cannot be read", received=error.strerror or str(error)) from error
     plain = _DOCUMENT.decode(content, path)
-    if plain["format_version"] < FORMAT_VERSION:
+    if plain["format_version"] < _DOCUMENT.version:
         raise RunFolderError(
             f"{path} is the plan of an earlier gatescope, which set every gate to 0 to shut it",
             received=f"format {plain['format_version']}",
-            expected=f"format {FORMAT_VERSION}: gates that act as 1 + g (FiLM) are set to −1",
+            expected=f"format {_DOCUMENT.version}: gates that act as 1 + g (FiLM) are set to −1",
             fix=_DOCUMENT.fix,
         )
     try:

@@ -25,10 +25,9 @@ from .baseline import Baseline, BaselineSource
 from .thresholds import Thresholds
 from .videos import BaselineVideos
 
-FORMAT_VERSION = 1
 _DOCUMENT = DocumentFormat(
     "baseline format",
-    FORMAT_VERSION,
+    1,
     BaselineError,
     fix="make it again from its run or log",
     expected="a file that 'gatescope monitor baseline' wrote",
@@ -43,7 +42,7 @@ def save_baseline(baseline: Baseline, path: Path) -> None:
     """
     document = {
         "format": _DOCUMENT.mark,
-        "format_version": FORMAT_VERSION,
+        "format_version": _DOCUMENT.version,
         "gatescope": version("gatescope"),
         "created": baseline.created,
         "model": asdict(baseline.model),

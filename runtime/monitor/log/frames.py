@@ -21,11 +21,10 @@ from zlib_ng.zlib_ng import crc32
 from ...errors import GateLogError
 from ...gates.documents import DocumentFormat
 
-FORMAT_VERSION = 1
 #: Of ``log.json``, and of the segments beside it, which count their formats together.
 LOG_DOCUMENT = DocumentFormat(
     "log format",
-    FORMAT_VERSION,
+    1,
     GateLogError,
     fix="restore it from a copy, or from another log of the same model",
     expected="the file that a gate log begins with",
@@ -76,7 +75,7 @@ class SkippedFrame:
 
 def preamble(salt: bytes) -> bytes:
     """The first bytes of a segment."""
-    return _COPY.pack(_MAGIC, FORMAT_VERSION, 0, salt) * _COPIES
+    return _COPY.pack(_MAGIC, LOG_DOCUMENT.version, 0, salt) * _COPIES
 
 
 def read_preamble(data: bytes, name: str) -> bytes:
