@@ -66,7 +66,7 @@ bench-cuda: $(STAMP)  ## parity, throughput and floors on a GPU
 bench-smoke: $(STAMP)  ## the benchmarks at tiny sizes, so that they cannot rot; part of `make test`
 	$(BENCH) goals rewrites precision --smoke
 
-torture: $(STAMP)  ## every promise of the monitor at full size; about an hour. TORTURE_ARGS: names, --short
+torture: $(STAMP)  ## every promise of the monitor at full size; about an hour. TORTURE_ARGS: names, --short, --output
 	$(BIN)/python -m tests.torture $(TORTURE_ARGS)
 
 matrix: $(STAMP)  ## export, run and verify under every release of torch; builds 5 GB each. MATRIX_ARGS: --only, --python

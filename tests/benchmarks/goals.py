@@ -62,7 +62,7 @@ COLUMNS = ["", "goal", "measured", "quartiles (smallest – largest)", "met"]
 def number(value: float, unit: Unit) -> str:
     """``value`` with its unit."""
     shown = f"{value:.{_DIGITS[unit]}f}"
-    return {"×": f"{shown}×", "%": f"{shown} %", "share": shown}[unit]
+    return {"×": f"{shown}×", "%": f"{shown}%", "share": shown}[unit]
 
 
 def interval(measured: Spread, unit: Unit) -> str:

@@ -140,7 +140,7 @@ def _shares_of_sgemm(settings: Settings, exports: Exports, series: Series) -> li
         ("tracked", tracked_flops(config, settings.clips, settings.words), 0.88),
         ("gates", gates_flops(config, settings.clips), 1.0),
     ):
-        what = f"share of the sgemm rate, {name}, batch {batch} ({flops / 1e9:.2f} GFLOP a sample)"
+        what = f"share of the sgemm rate, {name}, batch {batch} ({flops / 1e9:.2f} GFLOP per sample)"
         done = [flops * batch / seconds for seconds in series[at(name, batch)]]
         verdicts.append(Verdict(Goal(what, "share", at_least=limit), paired(done, machine)))
     return verdicts

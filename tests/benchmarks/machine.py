@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
+import subprocess
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("gatescope", "numpy", "polars", "torch", "onnx", "onnxruntime", "onnxruntime-gpu")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """CPU, cores this process may use, versions, the date, and how busy the machine was before we began."""
+    """CPU, cores this process may use, versions, the date, and how busy the machine was before we began.
+
+    ``commit``: of gatescope, with ``-dirty`` where files differ from it; empty outside a checkout.
+    """
 
     cpu: str
     cores: int
@@ -23,6 +28,16 @@ class Machine:
     date: str
     load: float
     gpu: str = ""
+    commit: str = ""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nearly nothing else was running."""
+        return self.load <= 0.25 * self.cores
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self) | {"idle": self.idle}
 
     def text(self) -> str:
         """For people; a machine that was not idle is named as such."""
@@ -30,7 +45,7 @@ class Machine:
         busy = (
             f"\n\n**The machine was not idle** (load {self.load:.1f} on {self.cores} cores before the "
             "start): these numbers are not to be quoted."
-            if self.load > 0.25 * self.cores
+            if not self.idle
             else ""
         )
         gpu = f"{self.gpu}; " if self.gpu else ""
@@ -53,6 +68,7 @@ def this_machine(gpu: str = "") -> Machine:
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
         gpu=gpu,
+        commit=_commit(),
     )
 
 
@@ -72,3 +88,12 @@ def _cpu() -> str:
     wide = "AVX-512" if "avx512f" in facts.get("flags", "").split() else "no AVX-512"
     numbers = f"family {facts.get('cpu family', '?')} model {facts.get('model', '?')}"
     return f"{facts.get('model name', 'unknown CPU')} ({numbers}, {wide})"
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -82,6 +82,6 @@ class Report:
 
     def write(self, path: Path, settings: Mapping[str, Any]) -> None:
         """The JSON document."""
-        document = {"machine": asdict(self.machine), "settings": dict(settings)}
+        document = {"machine": self.machine.plain(), "settings": dict(settings)}
         document |= {name: part.data for name, part in self.parts.items()}
         path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -10,14 +10,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of ``count`` values, their quartiles and extremes."""
+    """The median of ``count`` values (None: not known how many), their quartiles and extremes."""
 
     median: float
     lower: float
     upper: float
     smallest: float
     largest: float
-    count: int
+    count: int | None
 
     def scaled(self, factor: float) -> Spread:
         """The same of values times ``factor`` > 0."""
