@@ -8,11 +8,12 @@ from ..runtime.lazy import lazy_names
 from ..runtime.torch_range import refuse_old_torch
 
 if TYPE_CHECKING:
-    from .export import ExportResult, export_checkpoint
+    from .export import export_checkpoint
     from .families.choices import Choices
     from .graph.variant import Variant
     from .live.adapt import adapt_legacy_model, restore_legacy_model
     from .live.load import load_legacy_model_with_gate_tracking
+    from .proof.certified import ExportResult
     from .proof.verify import VerifyRequest
     from .reading.checkpoint import Checkpoint, load_checkpoint
     from .user.export import export_model
@@ -39,7 +40,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "Checkpoint": ".reading.checkpoint",
         "Choices": ".families.choices",
-        "ExportResult": ".export",
+        "ExportResult": ".proof.certified",
         "Variant": ".graph.variant",
         "VerifyRequest": ".proof.verify",
         "adapt_legacy_model": ".live.adapt",

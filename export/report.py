@@ -37,9 +37,10 @@ from ..runtime.progress import steps_progress
 from ..runtime.running.pipeline import RunResult, run_dataset
 from ..runtime.running.settings import RunSettings
 from ..runtime.session.model_file import file_sha256, read_model_file
-from .export import ExportResult, export_checkpoint
+from .export import export_checkpoint
 from .families.choices import Choices
 from .graph.variant import Variant
+from .proof.certified import ExportResult
 from .proof.verify import VerifyRequest
 from .reading.checkpoint import load_checkpoint
 from .reading.facts import describe

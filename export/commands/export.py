@@ -15,8 +15,8 @@ from ...runtime.gates.gatings import GATINGS, one_of
 
 if TYPE_CHECKING:
     from ...runtime.gates.certificate import Certificate
-    from ..export import ExportResult
     from ..families.choices import Choices
+    from ..proof.certified import ExportResult
     from ..proof.verify import VerifyRequest
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from .features import audio_features, make_features, text_features
 from .plan import DEMO_CLIP_SECONDS, DemoPlan, DemoQuery
-from .streams import stream
+from .random_streams import stream
 
 ANNOTATIONS, AUDIO_QUERIES, FEATURES = "val.jsonl", "audio_queries.txt", "features"
 SLOWFAST_FOLDER, CLIP_FOLDER, PANN_FOLDER, TEXT_FOLDER = (

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ...runtime.array_types import Float64s
 from .plan import DemoQuery, Topic, Video
-from .streams import stream
+from .random_streams import stream
 
 SLOWFAST, CLIP, PANN, TEXT = 2304, 512, 2048, 512
 

@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .streams import stream
+from .random_streams import stream
 
 DEMO_SEED = 7
 # Of fewer than 100 no baseline for the monitor is made.

@@ -24,13 +24,13 @@ from ..families.choices import Choices
 from ..reading.checkpoint import load_checkpoint
 from ..reading.facts import describe
 from ..reading.rebuild import rebuild
-from .answering import set_answers
-from .background import CONFIG, TEF, Weights, background
 from .dataset import CLIP_FOLDER, PANN_FOLDER, SLOWFAST_FOLDER, TEXT_FOLDER
 from .features import audio_features, make_features, text_features
-from .hearing import hear
+from .gate_weights import set_gates
 from .plan import CLAMP_SECONDS, DEMO_CLIP_SECONDS, MAX_CLIPS, DemoPlan, DemoQuery
-from .pointing import point
+from .random_weights import CONFIG, TEF, Weights, random_weights
+from .saliency_weights import set_saliency
+from .window_weights import set_windows
 
 CHECKPOINT, OPTIONS, SUBMISSION = "model_best.ckpt", "opt.json", "hl_val_submission.jsonl"
 _EPOCH = 149
@@ -38,11 +38,11 @@ _EVAL_BATCH = 32
 
 
 def planted_weights(seed: int) -> Weights:
-    """The whole model's parameters: the background, and on it what hears, answers and points."""
-    weights = background(seed)
-    hear(weights, seed)
-    set_answers(weights, seed)
-    point(weights)
+    """The whole model's parameters: random weights, and planted in them gates, saliency and windows."""
+    weights = random_weights(seed)
+    set_gates(weights, seed)
+    set_saliency(weights, seed)
+    set_windows(weights)
     return weights
 
 

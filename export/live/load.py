@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ...runtime.errors import DeviceError, InputError, UsageError
+from ...runtime.errors import DeviceError, GatescopeError, InputError, UsageError
 from ...runtime.gates.vocabulary import PREDICTIONS, Activation
 from ...runtime.runs.info import FileRef
 from ...runtime.session.inputs import FEATURES, FULL_SET
@@ -24,7 +26,20 @@ from ..reading.facts import describe
 from ..reading.rebuild import rebuild
 from .adapt import adapt
 from .manifest import Origin
-from .wording import in_python, python_words
+
+# Messages name flags; people who call Python need the arguments of the functions they call.
+_ARGUMENTS: tuple[tuple[str, str], ...] = (
+    (r"--gating 'global\|clipwise'", "gating_type='global' or 'clipwise'"),
+    (r"--gating ([a-z_]+)", r"gating_type='\1'"),
+    (r"--gating\b", "gating_type"),
+    (r"--fusion-heads (\w+)", r"fusion_heads=\1"),
+    (r"--heads (\w+)", r"heads=\1"),
+    (r"--attention-activation (tanh|sigmoid)", r"attention_activation='\1'"),
+    (r"--attention-activation\b", "attention_activation"),
+    (r"--model package\.module:factory", "adapt_legacy_model(model)"),
+    (r"--checkpoint\b", "model_path"),
+    (r"--verify\b", "'gatescope export --verify'"),
+)
 
 
 class LegacyModel(nn.Module):
@@ -100,11 +115,11 @@ def load_legacy_model_with_gate_tracking(
         attention_activation=attention_activation,
         batching="reference",
     )
-    with python_words():
+    with _python_words():
         checkpoint = load_checkpoint(model_path)
         found = describe(checkpoint, choices)
         rebuilt = rebuild(found, checkpoint.weights)
-    description = replace(found, warnings=tuple(map(in_python, found.warnings)))
+    description = replace(found, warnings=tuple(map(_in_python, found.warnings)))
     for text in description.warnings:
         warnings.warn(text, GateTrackingWarning, stacklevel=2)
     model = LegacyModel(rebuilt).to(place).eval()
@@ -162,3 +177,22 @@ def _check_shapes(tensors: Mapping[str, Tensor], config: ModelConfig) -> None:
             expected="the same number of clips",
             fix="cut both to the shorter one, as training does",
         )
+
+
+def _in_python(text: str) -> str:
+    """``text`` with the flags of ``gatescope export`` as arguments of the live functions."""
+    for flag, argument in _ARGUMENTS:
+        text = re.sub(flag, argument, text)
+    return text
+
+
+@contextmanager
+def _python_words() -> Generator[None]:
+    """Within it, errors of reading a checkpoint name arguments."""
+    try:
+        yield
+    except GatescopeError as error:
+        parts = {name: getattr(error, name) for name in ("received", "expected", "fix")}
+        plain = {name: None if text is None else _in_python(text) for name, text in parts.items()}
+        GatescopeError.__init__(error, _in_python(error.problem), **plain)
+        raise

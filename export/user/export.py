@@ -18,14 +18,15 @@ from ...runtime.gates.shape import Tensor as Declared
 from ...runtime.gates.shape import role_of, rows_of
 from ...runtime.gates.vocabulary import TEF_CHANNELS, FileFormat
 from ...runtime.session.inputs import FULL_SET
-from ..export import ExportResult, choose_target, write_certified
 from ..families.choices import Choices
 from ..graph.capture import refuse_training_mode
 from ..graph.manifest import package_versions, trained_with
 from ..graph.onnx_graph import OPSET
+from ..graph.target import choose_target
 from ..graph.variant import SUMMARIES, Variant
 from ..live.fingerprint import fingerprint
 from ..proof.causes import DifferenceCause, preprocessing_causes
+from ..proof.certified import ExportResult, write_certified
 from ..proof.verify import VerifyRequest, refuse_bad_request, verify
 from ..reading.checkpoint import Checkpoint, load_checkpoint
 from ..reading.left_behind import find_predictions

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from gatescope.export import Choices, export_checkpoint, load_checkpoint
-from gatescope.export import export as export_module
 from gatescope.export.graph.capture import capture
 from gatescope.export.graph.variant import Variant, VariantGraph
+from gatescope.export.proof import certified as writing
 from gatescope.export.proof.parity import certify
 from gatescope.export.reading.facts import describe
 from gatescope.export.reading.rebuild import rebuild
@@ -111,7 +111,7 @@ def fake_graph(monkeypatch, tmp_path):
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the graph was captured")
 
-    monkeypatch.setattr(export_module, "capture", refuse)
+    monkeypatch.setattr(writing, "capture", refuse)
     return small.save(tmp_path / "m.pth")
 
 
@@ -140,7 +140,7 @@ def test_failed_parity_leaves_no_file_and_keeps_an_older_one(monkeypatch, tmp_pa
     def differ(*_: object, **__: object) -> None:
         raise ParityError("different")
 
-    monkeypatch.setattr(export_module, "certify", differ)
+    monkeypatch.setattr(writing, "certify", differ)
     with pytest.raises(ParityError):
         export_checkpoint(checkpoint, older)
     assert older.read_bytes() == b"older"

@@ -10,7 +10,7 @@ import torch
 
 from gatescope.export import Choices, Variant, export_checkpoint, load_checkpoint
 from gatescope.export.commands.export import describe_result
-from gatescope.export.export import to_torchscript
+from gatescope.export.graph.archives import to_torchscript
 from gatescope.export.graph.capture import capture
 from gatescope.export.graph.variant import VariantGraph
 from gatescope.export.reading.facts import describe

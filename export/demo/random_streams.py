@@ -1,4 +1,4 @@
-"""Seeded random numbers, one stream a name: nothing depends on the order in which things are drawn."""
+"""Seeded random numbers, one stream per name: nothing depends on the order in which things are drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights that let the model hear: from the audio features through the gates into the clips' stream.
+"""Weights that make the gates respond to the sound, from the audio features to the clips' stream.
 
 1. ``input_aud_proj``: one unit of the first block is a matched filter, the event's direction less its mean
    (LayerNorm takes the mean away before). The block's LayerNorm divides by a length that depends on TEF, on
@@ -10,12 +10,12 @@
 4. ``out_proj · a_proj`` carries HEARD into channel SOUND, so what arrives is gate times HEARD; ``ffn1`` adds
    to SOUND where there is some.
 
-What the gates of the four layers read differs, so that the report has something to tell:
+What the gates of the four layers read differs, so that the report has something to show:
 
 - Layer 0 opens on the event. Its FFN gate follows it, weakly.
 - Layer 1 closes on it: a negative gate. Its branch is negated as well, so it adds the event all the same:
   the sign of a gate says nothing without the sign of its branch. Its FFN gate opens on the event.
-- Layer 2 hardly knows it: mostly murmur of the background.
+- Layer 2 hardly knows it: mostly the random weights' noise.
 - Layer 3 wants event and sight together: the event alone opens it a little, the sight alone not at all.
   Its FFN gate sees only the picture and opens in silent videos too.
 """
@@ -26,18 +26,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .background import CONFIG, HEARD, SIGHT, SOUND, TEF, Array, Weights
 from .features import SLOWFAST, event_direction, sight_direction
-from .streams import stream
+from .random_streams import stream
+from .random_weights import CONFIG, HEARD, SIGHT, SOUND, TEF, Array, Weights
 
 _UNIT = 0  # the hidden unit that carries a cue, wherever there is one
 
 
 @dataclass(frozen=True)
 class DemoReading:
-    """What one gate reads: tanh(rest + slope · relu(hears · HEARD + sees · SIGHT − threshold) + murmur).
+    """What one gate reads: tanh(rest + slope · relu(hears · HEARD + sees · SIGHT − threshold) + noise).
 
-    ``murmur`` is the standard deviation of what the background adds, before tanh.
+    ``noise`` is the standard deviation of what the random weights add, before tanh.
     """
 
     rest: float
@@ -45,7 +45,7 @@ class DemoReading:
     hears: float
     sees: float
     threshold: float
-    murmur: float
+    noise: float
 
 
 @dataclass(frozen=True)
@@ -59,29 +59,29 @@ class Layer:
 
 GATES = (
     Layer(
-        attention=DemoReading(rest=-0.03, slope=0.42, hears=1, sees=0, threshold=0.8, murmur=0.05),
-        ffn=DemoReading(rest=0.02, slope=0.1, hears=1, sees=0, threshold=0.8, murmur=0.06),
+        attention=DemoReading(rest=-0.03, slope=0.42, hears=1, sees=0, threshold=0.8, noise=0.05),
+        ffn=DemoReading(rest=0.02, slope=0.1, hears=1, sees=0, threshold=0.8, noise=0.06),
         branch=0.8,
     ),
     Layer(
-        attention=DemoReading(rest=-0.04, slope=-0.3, hears=1, sees=0, threshold=0.8, murmur=0.1),
-        ffn=DemoReading(rest=0.0, slope=0.25, hears=1, sees=0, threshold=0.8, murmur=0.1),
+        attention=DemoReading(rest=-0.04, slope=-0.3, hears=1, sees=0, threshold=0.8, noise=0.1),
+        ffn=DemoReading(rest=0.0, slope=0.25, hears=1, sees=0, threshold=0.8, noise=0.1),
         branch=-0.6,
     ),
     Layer(
-        attention=DemoReading(rest=0.02, slope=0.05, hears=1, sees=0, threshold=0.5, murmur=0.12),
-        ffn=DemoReading(rest=-0.15, slope=0.0, hears=0, sees=0, threshold=0.0, murmur=0.1),
+        attention=DemoReading(rest=0.02, slope=0.05, hears=1, sees=0, threshold=0.5, noise=0.12),
+        ffn=DemoReading(rest=-0.15, slope=0.0, hears=0, sees=0, threshold=0.0, noise=0.1),
         branch=0.3,
     ),
     Layer(
-        attention=DemoReading(rest=-0.02, slope=0.45, hears=1, sees=0.6, threshold=2.2, murmur=0.08),
-        ffn=DemoReading(rest=-0.02, slope=0.3, hears=0, sees=1, threshold=0.8, murmur=0.06),
+        attention=DemoReading(rest=-0.02, slope=0.45, hears=1, sees=0.6, threshold=2.2, noise=0.08),
+        ffn=DemoReading(rest=-0.02, slope=0.3, hears=0, sees=1, threshold=0.8, noise=0.06),
         branch=0.5,
     ),
 )
 
 
-def hear(weights: Weights, seed: int) -> None:
+def set_gates(weights: Weights, seed: int) -> None:
     """Set everything up to the end of the fusion, in place."""
     _listen(weights, seed)
     _look(weights, seed)
@@ -121,10 +121,10 @@ def _read(weights: Weights, prefix: str, reading: DemoReading, seed: int) -> Non
     hidden[_UNIT, d + HEARD] = reading.hears
     bias[_UNIT] = -reading.threshold
     # Half of the units are on, each with variance 0.34; weights that sum to 0 leave no offset.
-    murmur = stream(seed, f"murmur of {prefix}").standard_normal(CONFIG.gate_hidden)
-    murmur -= murmur.mean()
+    noise = stream(seed, f"murmur of {prefix}").standard_normal(CONFIG.gate_hidden)
+    noise -= noise.mean()
     out = weights[prefix + "2.weight"]
-    out[0] = reading.murmur * murmur / np.sqrt(0.34 * CONFIG.gate_hidden)
+    out[0] = reading.noise * noise / np.sqrt(0.34 * CONFIG.gate_hidden)
     out[0, _UNIT] = reading.slope
     weights[prefix + "2.bias"][:] = reading.rest
 

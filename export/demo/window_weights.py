@@ -1,4 +1,4 @@
-"""Weights that let the decoder point: ten windows at fixed places, each scored by what the clips in it have.
+"""Weights that make the decoder choose moments: ten fixed windows, each scored by what its clips have.
 
 A real decoder moves its windows; this one only chooses among them, which is enough to see what the gates do
 to moments. ``query_embed`` holds seven short windows side by side and three long ones. In both layers:
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .background import CONFIG, FOUND, RELEVANT, Weights
+from .random_weights import CONFIG, FOUND, RELEVANT, Weights
 
 _WINDOWS = [(0.07 + 0.143 * i, 0.12) for i in range(7)] + [(c, 0.3) for c in (0.17, 0.5, 0.83)]
 _INSIDE, _AROUND = 0, 1
@@ -23,7 +23,7 @@ _FREQUENCIES = 8
 _PER_HEAD = CONFIG.hidden_dim // CONFIG.heads
 
 
-def point(weights: Weights) -> None:
+def set_windows(weights: Weights) -> None:
     """Set the windows, the cross-attention's positions and the class, in place."""
     places = np.array(_WINDOWS)
     weights["query_embed.weight"][:] = np.log(places / (1 - places))

@@ -1,9 +1,9 @@
-"""The seeded background of the demo's weights: every parameter of the real model, small and random.
+"""The seeded random weights under the planted ones: every parameter of the real model, small and random.
 
-On this background the other files set a few rows by hand. Numbers that training would have made are needed
+On these weights the other files set a few rows by hand. Numbers that training would have made are needed
 too: with zeros everywhere else the gates would be two values and every statistic of them a curiosity.
 
-Some channels of the clips' stream carry the demo's meaning from layer to layer. The background writes nothing
+Some channels of the clips' stream carry the demo's meaning from layer to layer. Random weights write nothing
 into them, so what they hold is what was put there, up to the normalisations on the way.
 """
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..families.config import ModelConfig
 from ..families.qd_detr import GatedQDDETR
 from .features import CLIP, PANN, SLOWFAST, TEXT
-from .streams import stream
+from .random_streams import stream
 
 Array = NDArray[np.float32]
 Weights = dict[str, Array]
@@ -56,9 +56,9 @@ RESERVED = slice(0, 5)
 # Channel of the projected audio that says how much the clip sounds like the event.
 HEARD = 0
 
-# How strong the background is, relative to what keeps the size of its input: inputs must fill the stream,
+# How large the random weights are, relative to what keeps the size of its input: inputs must fill the stream,
 # the rest only ripples it.
-_BACKGROUND = (
+_SCALES = (
     (re.compile(r"input_\w+_proj\.|gating_function\.\w+\.0\."), 1.0),
     (re.compile(r"bbox_embed\.layers\.2|span_embed\.layers\.2|class_embed"), 0.02),
     (re.compile(""), 0.3),
@@ -69,7 +69,7 @@ _INTO_STREAM = re.compile(
 )
 
 
-def background(seed: int) -> Weights:
+def random_weights(seed: int) -> Weights:
     """Every parameter of a full-size checkpoint by name, ``txt_position_embed`` included; float32."""
     with torch.device("meta"):
         shapes = {name: tuple(value.shape) for name, value in GatedQDDETR(CONFIG).state_dict().items()}
@@ -87,7 +87,7 @@ def _parameter(seed: int, name: str, shape: tuple[int, ...]) -> Array:
     elif len(shape) == 1:
         values = 0.02 * noise
     else:
-        scale = next(scale for pattern, scale in _BACKGROUND if pattern.search(name))
+        scale = next(scale for pattern, scale in _SCALES if pattern.search(name))
         values = scale / np.sqrt(shape[1]) * noise
     if _INTO_STREAM.search(name):
         values[RESERVED] = 0

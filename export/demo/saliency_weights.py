@@ -1,4 +1,4 @@
-"""Weights that let the model answer: from the fused clips and the words to saliency.
+"""Weights that make saliency follow the query: from the fused clips and the words to saliency.
 
 1. ``input_txt_proj``: two matched filters tell words that ask for the sound from words that ask for the
    sight, and channel ASKED of the words holds the difference, about 2 or −2.
@@ -17,12 +17,12 @@ constant.
 
 from __future__ import annotations
 
-from .background import ASKED, CONFIG, RELEVANT, SIGHT, SOUND, Weights
 from .features import asking_direction
 from .plan import Topic
+from .random_weights import ASKED, CONFIG, RELEVANT, SIGHT, SOUND, Weights
 
 
-def set_answers(weights: Weights, seed: int) -> None:
+def set_saliency(weights: Weights, seed: int) -> None:
     """Set the text projection, the encoders' planted rows and the saliency heads, in place."""
     _understand(weights, seed)
     _copy(weights, "transformer.t2v_encoder.layers.0.self_attn.", gain=1.0)
