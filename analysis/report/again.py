@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...runtime.files import local
 from ...runtime.runs.reader import Run
 from .context import AnalysisOptions
 from .markdown import plain, shared_name
@@ -20,7 +21,7 @@ def short_path(path: str | Path) -> str:
 
     Below the current folder it stays one that can be used there.
     """
-    here, whole = Path.cwd(), Path(path)
+    here, whole = Path.cwd(), local(path)
     if not whole.is_absolute():
         return str(path)
     return str(whole.relative_to(here)) if whole.is_relative_to(here) else shared_name(whole)

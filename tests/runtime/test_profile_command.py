@@ -103,7 +103,7 @@ def test_a_whole_profile(model: Path, tmp_path: Path) -> None:
         "family": "avigate_custom",
         "gating": "clipwise",
         "outputs": "tracked",
-        "precision": "fp32",
+        "precision": "float32",
         "batching": "exact",
         "checkpoint_sha256": "0" * 64,
     }

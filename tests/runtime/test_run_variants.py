@@ -315,7 +315,7 @@ def test_contributions_that_are_not_finite_are_refused(
 # What others make of such runs.
 
 
-@pytest.mark.parametrize(("kind", "told"), [("plain", "no gates"), ("summary", "one summary a gate")])
+@pytest.mark.parametrize(("kind", "told"), [("plain", "no gates"), ("summary", "one summary per gate")])
 def test_an_analysis_says_what_is_missing(tmp_path: Path, kind: Kind, told: str) -> None:
     case = TinyCase(tmp_path, outputs_kind=kind)
     case.run()
