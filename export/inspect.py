@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from .families.choices import Choices
 from .families.family import FAMILIES, FusionFamily
 from .families.qd_detr import GatedQDDETR
 from .reading.checkpoint import Checkpoint, load_checkpoint
-from .reading.facts import Description, describe
+from .reading.facts import Description, describe, facts_apart
 from .reading.left_behind import find_predictions
 from .reading.open_facts import fitting_gatings, flag_of_fact, stand_in
 from .reading.options import TrainingOptions
@@ -84,7 +84,7 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
     gatings = _fitting_gatings(family, checkpoint)
     description, unknown, problem = _describe(checkpoint, gatings)
     if description is None:
-        facts, warnings, wrong = _facts_apart(checkpoint), (), dict[str, list[str]]()
+        facts, warnings, wrong = facts_apart(checkpoint), (), dict[str, list[str]]()
     else:
         facts, warnings = dict(description.facts), description.warnings
         wrong = _misfits(checkpoint, description)
@@ -152,35 +152,6 @@ def _describe(
         return None, [], error
 
 
-def _facts_apart(checkpoint: Checkpoint) -> dict[str, Fact]:
-    """Facts found one by one, of a checkpoint that as a whole makes no model."""
-    options = TrainingOptions(checkpoint.path, checkpoint.options, checkpoint.options_source)
-    weights = WeightShapes(checkpoint, options)
-    seen: dict[str, Callable[[], int]] = {
-        "fusion_layers": lambda: weights.count("fusion.fusion_layers."),
-        "video_width": lambda: weights.shape("input_vid_proj.0.LayerNorm.weight", 1)[0],
-        "audio_width": lambda: weights.shape("input_aud_proj.0.LayerNorm.weight", 1)[0],
-        "text_width": lambda: weights.shape("input_txt_proj.0.LayerNorm.weight", 1)[0],
-        "hidden_dim": lambda: weights.shape("global_rep_token", 1)[0],
-        "encoder_layers": lambda: weights.count("transformer.encoder.layers."),
-        "t2v_layers": lambda: weights.count("transformer.t2v_encoder.layers."),
-        "decoder_layers": lambda: weights.count("transformer.decoder.layers."),
-        "queries": lambda: weights.shape("query_embed.weight", 2)[0],
-    }
-    facts: dict[str, Fact] = {}
-    for name, look in seen.items():
-        try:
-            facts[name] = Fact(look(), "weights")
-        except GatescopeError:
-            continue
-    recorded = (("gating", "gating_type"), ("heads", "nheads"), ("fusion_heads", "fusion_n_heads"))
-    for name, key in recorded:
-        value = options.get(key)
-        if isinstance(value, (str, int)):
-            facts[name] = Fact(value, options.source)
-    return facts
-
-
 def _misfits(checkpoint: Checkpoint, description: Description) -> dict[str, list[str]]:
     with torch.device("meta"):
         model = GatedQDDETR(description.config)
@@ -212,10 +183,10 @@ def _open_questions(
     if len(gatings) > 1 and gating is not None:
         text = f"{' and '.join(gatings)} have the same weights"
         found.append(_Open("gating", text, flag_of_fact("gating", gatings), gating.source))
-    doubtful = gating is not None and gating.value in family.sigmoid_elsewhere and family.open_activation
+    doubtful = gating is not None and gating.value in family.two_activations and family.open_activation
     if activation is not None and doubtful:
-        text = "a tanh and a sigmoid attention gate have the same weights"
-        flag = "--attention-activation tanh|sigmoid"
+        text = f"a {' and a '.join(family.activations)} attention gate have the same weights"
+        flag = f"--attention-activation {'|'.join(family.activations)}"
         found.append(_Open("attention_activation", text, flag, activation.source))
     for name in ("heads", "fusion_heads"):
         fact = facts.get(name)

@@ -27,8 +27,9 @@ class FusionFamily:
       perceptrons are.
     - ``gatings``: those it can be trained with. ``activations``: what may bound its attention gate; where
       there are two, the weights fit both and the first is the family's own.
-    - ``sigmoid_elsewhere``: gatings for which another branch with the same weights bounds the attention gate
-      by a sigmoid. ``open_activation``: whether that makes a model of this gating doubtful.
+    - ``two_activations``: gatings for which another branch with the same weights bounds the attention gate by
+      the second of ``activations``. ``open_activation``: whether that makes a model of this gating doubtful.
+    - ``own_option``: an option that only this training code records; None where there is none to go by.
     - ``projects_inputs``: the fusion takes raw features and projects them itself.
     - ``attends_audio``: clips attend to the audio; elsewhere each clip hears its own alone.
     - ``norms_branches``: gated branches are normalised before their gate multiplies them.
@@ -46,8 +47,9 @@ class FusionFamily:
     gatings: tuple[Gating, ...] = ("global", "clipwise", "elementwise")
     activations: tuple[Activation, ...] = ("sigmoid",)
     gate_parameters: str = "gating_function."
-    sigmoid_elsewhere: tuple[Gating, ...] = ()
+    two_activations: tuple[Gating, ...] = ()
     open_activation: bool = False
+    own_option: str | None = None
     projects_inputs: bool = False
     attends_audio: bool = False
     norms_branches: bool = False
@@ -79,7 +81,7 @@ FAMILIES: dict[Family, FusionFamily] = {
             mark=None,
             gating_function=GatingFunction,
             activations=("tanh", "sigmoid"),
-            sigmoid_elsewhere=("global",),
+            two_activations=("global",),
             open_activation=True,
         ),
         FusionFamily(
@@ -98,7 +100,7 @@ FAMILIES: dict[Family, FusionFamily] = {
             gating_function=GatingFunction,
             gatings=("global",),
             activations=("tanh", "sigmoid"),
-            sigmoid_elsewhere=("global",),
+            two_activations=("global",),
             projects_inputs=True,
             attends_audio=True,
             constant_fusion_heads=8,
@@ -110,6 +112,7 @@ FAMILIES: dict[Family, FusionFamily] = {
             gating_function=SsmGatingFunction,
             gatings=("global_diagstrip_ssm",),
             gate_parameters="gating_function.ssm_gate.",
+            own_option="ssm_band_width",
             strip_gates=True,
         ),
     )

@@ -9,6 +9,7 @@ from torch import nn
 
 from ...runtime.errors import UnsupportedModelError
 from ...runtime.gates.vocabulary import ActsAs
+from ..families.family import FAMILIES
 from .branches import Branches, Sureness, gate_branches
 
 _LOOKED_FOR = (
@@ -66,15 +67,16 @@ class _Candidate:
 
 
 def acts_as(model: nn.Module, owners: Iterable[str], kind: str) -> ActsAs:
-    """What the gate ``kind`` of the modules ``owners`` multiplies its branch by, as far as parameters tell.
+    """What the gate ``kind`` of the modules ``owners`` multiplies its branch by, as far as parameters show.
 
-    FiLM keeps the whole FFN branch and adds a shift, whose learned scale the training code calls
-    ``ffn_beta``: 1 + g. Other code that does the same under other names is taken for g.
+    FiLM keeps the whole FFN branch and adds a shift with a learned scale: 1 + g. It is known by the names
+    that the families' training code gives that scale; other code that does the same is taken for g.
     """
     if kind != "ffn":
         return "g"
     owned = (model.get_submodule(owner).named_parameters() for owner in owners)
-    film = any(name.rpartition(".")[2] == "ffn_beta" for parameters in owned for name, _ in parameters)
+    scales = {family.film_parameter for family in FAMILIES.values()} - {None}
+    film = any(name.rpartition(".")[2] in scales for parameters in owned for name, _ in parameters)
     return "1+g" if film else "g"
 
 

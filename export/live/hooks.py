@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime.errors import UnsupportedModelError
-from ...runtime.gates.vocabulary import GATE_KINDS
 from ...runtime.tracking.tracker import GateTrackingWarning
-from .activation import BoundingFunctions, GateRange
+from .activation import BoundingFunctions
 from .clips import named_arguments
 from .find import GatedFusion, GateLayer
+from .forward_pass import ForwardPass, FusionGates, LayerTrace, gates_of_pass
 from .gates import FusedStream, as_gate, find_gates, memory_in, needs_order, shapes_in, stream_of
 from .order import time_first
 
@@ -31,23 +31,6 @@ _Hook = TypeVar("_Hook", bound=Callable[..., None])
 def _not_compiled(hook: _Hook) -> _Hook:
     """``hook``, into which torch.compile does not look: it would lose what the hook remembers."""
     return cast(_Hook, torch.compiler.disable(hook))  # pyright: ignore[reportCallIssue, reportArgumentType]
-
-
-@dataclass(frozen=True)
-class FusionGates:
-    """What one forward pass gave.
-
-    - ``gates``: by kind, one tensor (B, L | 1, 1 | d) a layer, on the model's device, detached copies.
-    - ``ranges``: by kind, the range its activation gives it, None where none was seen.
-    - ``bounded``: whether anything in the gating functions bounds its output; None if that was not watched.
-    - ``calls``: arguments of the model, the fusion and the first layer, in which masks may be.
-    """
-
-    gates: dict[str, list[Tensor]]
-    ranges: dict[str, GateRange | None]
-    bounded: bool | None
-    stream: FusedStream
-    calls: list[dict[str, Any]]
 
 
 class Listener(Protocol):
@@ -60,32 +43,6 @@ class Listener(Protocol):
     def end_pass(self, token: Any, found: FusionGates) -> None:
         """The pass is over, and these were its gates."""
         ...
-
-
-@dataclass
-class _Trace:
-    """What was seen of one layer in one pass."""
-
-    stream: FusedStream | None = None
-    returned: dict[int, Any] = field(default_factory=dict[int, Any])
-    gates: dict[int, tuple[Tensor, ...]] = field(default_factory=dict[int, tuple[Tensor, ...]])
-    ranges: dict[int, tuple[GateRange | None, ...]] = field(
-        default_factory=dict[int, tuple[GateRange | None, ...]]
-    )
-    probe: BoundingFunctions | None = None
-    known: set[int] = field(default_factory=set[int])
-
-
-@dataclass
-class _Pass:
-    opener: str
-    layers: list[_Trace]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    samples: int | None
-    calls: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    token: Any = None
-    begun: bool = False
 
 
 class FusionHooks:
@@ -138,16 +95,16 @@ class FusionHooks:
         self._handles.append(module.register_forward_hook(hook, with_kwargs=True, always_call=always))
 
     @property
-    def _current(self) -> _Pass | None:
+    def _current(self) -> ForwardPass | None:
         return getattr(self._local, "current", None)
 
     @_not_compiled
     def _open(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         current = self._current
         if current is None:
-            traces = [_Trace() for _ in self._fusion.layers]
+            traces = [LayerTrace() for _ in self._fusion.layers]
             samples = _samples(named_arguments(module, args, kwargs)) if name != self._fusion.name else None
-            current = _Pass(name, traces, args, kwargs, samples)
+            current = ForwardPass(name, traces, args, kwargs, samples)
             self._local.current, self._local.depth = current, 0
         elif name == current.opener:
             self._local.depth += 1
@@ -216,14 +173,14 @@ class FusionHooks:
         if found is not None:
             self._keep(trace, depth, found)
 
-    def _find(self, layer: GateLayer, trace: _Trace, output: Any) -> tuple[Tensor, Tensor] | None:
+    def _find(self, layer: GateLayer, trace: LayerTrace, output: Any) -> tuple[Tensor, Tensor] | None:
         assert trace.stream is not None
         bounded = None if trace.probe is None else trace.probe.bounds
         return find_gates(
             output, trace.stream, self._widths, inline=layer.inline, known=trace.known, bounded=bounded
         )
 
-    def _order(self, current: _Pass, stream: FusedStream) -> bool:
+    def _order(self, current: ForwardPass, stream: FusedStream) -> bool:
         """Whether the stream has its clips first, where a batch of as many samples as clips does not show."""
         if self._time_first is None and current.opener != self._fusion.name:
             layer = self._model.get_submodule(self._fusion.layers[0].name)
@@ -258,7 +215,7 @@ class FusionHooks:
         if as_gate(output, trace.stream, self._widths) is not None:
             self._keep(trace, key, (output,))
 
-    def _keep(self, trace: _Trace, key: int, tensors: tuple[Tensor, ...]) -> None:
+    def _keep(self, trace: LayerTrace, key: int, tensors: tuple[Tensor, ...]) -> None:
         probe = trace.probe
         trace.ranges[key] = tuple(probe.range_of(one) if probe else None for one in tensors)
         # Copies: the layer may go on to change a gate in place.
@@ -275,7 +232,7 @@ class FusionHooks:
             return
         if not any(trace.returned or trace.gates for trace in current.layers):
             return  # this pass did not come to the fusion
-        found = self._collect(current)
+        found = gates_of_pass(current, self._fusion)
         token = current.token if current.begun else self._listener.begin_pass(found.stream.samples)
         self._listener.end_pass(token, found)
         self._probed = True
@@ -289,43 +246,6 @@ class FusionHooks:
             self._local.depth -= 1
         else:
             self._local.current = None
-
-    def _collect(self, current: _Pass) -> FusionGates:
-        gates: dict[str, list[Tensor]] = {kind: [] for kind in GATE_KINDS}
-        ranges: dict[str, list[GateRange | None]] = {kind: [] for kind in GATE_KINDS}
-        stream = None
-        for layer, trace in zip(self._fusion.layers, current.layers, strict=True):
-            own, own_ranges = self._gates_of(layer, trace)
-            stream = stream or trace.stream
-            assert trace.stream is not None  # gates are kept only where it is known
-            for kind, tensor, found in zip(GATE_KINDS, own, own_ranges, strict=True):
-                gate = as_gate(tensor, trace.stream, self._widths)
-                assert gate is not None
-                gates[kind].append(gate)
-                ranges[kind].append(found)
-        assert stream is not None
-        probes = [trace.probe for trace in current.layers if trace.probe is not None]
-        return FusionGates(
-            gates,
-            {kind: found[0] if len(set(found)) == 1 else None for kind, found in ranges.items()},
-            any(probe.any for probe in probes) if probes else None,
-            stream,
-            current.calls,
-        )
-
-    def _gates_of(
-        self, layer: GateLayer, trace: _Trace
-    ) -> tuple[tuple[Tensor, ...], tuple[GateRange | None, ...]]:
-        returned = [depth for depth in trace.gates if depth >= 0]
-        if returned:
-            outermost = min(returned)
-            return trace.gates[outermost], trace.ranges[outermost]
-        # Branches run in any order; what is negative is numbered as they were registered.
-        branches = sorted((key for key in trace.gates if key < 0), reverse=True)[: len(GATE_KINDS)]
-        if len(branches) == len(GATE_KINDS) and all(trace.ranges[key][0] for key in branches):
-            tensors = tuple(trace.gates[key][0] for key in branches)
-            return tensors, tuple(trace.ranges[key][0] for key in branches)
-        raise _unreadable(layer, trace)
 
     def _warn_outside(self) -> None:
         if not self._warned:
@@ -349,28 +269,3 @@ def _samples(arguments: Mapping[str, Any]) -> int | None:
     """B, where all tensors among a model's arguments agree on it."""
     found = {len(one) for one in arguments.values() if isinstance(one, Tensor) and one.ndim > 1}
     return found.pop() if len(found) == 1 else None
-
-
-def _unreadable(layer: GateLayer, trace: _Trace) -> UnsupportedModelError:
-    if not trace.returned:
-        return UnsupportedModelError(
-            f"the forward pass did not call {' or '.join(layer.owners)}",
-            expected="every fusion layer runs in every pass, by calling the module and not a method of it",
-        )
-    seen = "; ".join(f"{layer.owners[depth]} returned a {what}" for depth, what in trace.returned.items())
-    sizes = (
-        f"B = {trace.stream.samples}, L = {trace.stream.clips}, d = {trace.stream.channels}"
-        if trace.stream
-        else ""
-    )
-    return UnsupportedModelError(
-        f"{layer.owners[-1]} does not return an attention and an FFN gate",
-        received=seen + (f" ({sizes})" if sizes else ""),
-        expected="two tensors (B, 1), (B, 1, 1), (B, L, 1) or (B, L, d) in a tuple, list or dict",
-        fix=(
-            "the layer computes its gates itself: let it return (stream, attention gate, ffn gate), move the "
-            "gates into a module that returns them, or put the activation into each branch"
-            if layer.inline
-            else "let that module return (attention gate, ffn gate), bounded as they are used"
-        ),
-    )

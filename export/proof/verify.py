@@ -3,35 +3,29 @@
 A rebuilt model can be certified equal to itself and still be wrong: heads, gating and the attention gate's
 activation leave no trace in the weights. So the model runs on the user's own samples, in the reference's
 batching, file order and batch size, and is compared with the predictions in training's results folder. On
-disagreement every likely cause is tried, and the flag that mends it is named.
+disagreement every likely cause is tried, and the flag that fixes it is named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
-from ...runtime.data.annotations import Annotation, read_annotations
+from ...runtime.data.annotations import read_annotations
 from ...runtime.data.dataset import FeatureSources
-from ...runtime.data.features import FeatureReader
-from ...runtime.data.folders import FeatureFolders
-from ...runtime.data.prepare import Sample, collate, prepare
 from ...runtime.errors import DatasetError, GatescopeError, VerificationError
 from ...runtime.gates.certificate import BatchingEffect, Verification
 from ...runtime.gates.manifest import Manifest
-from ...runtime.gates.vocabulary import PREDICTIONS
-from ...runtime.runs.predictions import Prediction, read_predictions
+from ...runtime.runs.predictions import read_predictions
 from ...runtime.session.model_file import file_sha256
 from ..families.choices import Choices
 from ..graph.variant import Variant
-from .agreement import Agreement, Difference, agreement_of, compare_sample
-from .batching import BatchingMeter
+from .agreement import Agreement
 from .causes import DifferenceCause
-from .parity import TOLERANCES, RunFeed, valid_entries
+from .parity import RunFeed
 from .subject import Subject
+from .trial import Evidence, Trial, badness
 
 MOST_VERIFIED = 200
 # Causes are tried in pairs only where the best one alone brings the model so much closer.
@@ -65,19 +59,6 @@ class Verified:
     batching_effect: BatchingEffect | None
 
 
-@dataclass(frozen=True)
-class _Evidence:
-    """The first rows of the annotations in whole batches, and training's line for each."""
-
-    batches: tuple[tuple[Annotation, ...], ...]
-    predictions: dict[str, Prediction]
-    batch_size: int
-
-    @property
-    def samples(self) -> int:
-        return sum(map(len, self.batches))
-
-
 def verify(
     request: VerifyRequest,
     subject: Subject,
@@ -96,7 +77,7 @@ def verify(
     :class:`~gatescope.runtime.errors.DatasetError` where the data cannot be read.
     """
     evidence = _evidence(request, manifest)
-    trial = _Trial(request, subject, manifest)
+    trial = Trial(request.sources, subject, manifest)
     try:
         agreement = trial.agreement(choices, evidence)
     except DatasetError as error:
@@ -125,7 +106,7 @@ def refuse_bad_request(request: VerifyRequest, manifest: Manifest) -> None:
     _evidence(request, manifest)
 
 
-def _evidence(request: VerifyRequest, manifest: Manifest) -> _Evidence:
+def _evidence(request: VerifyRequest, manifest: Manifest) -> Evidence:
     batch_size = request.batch_size or manifest.eval_batch_size
     if batch_size is None:
         raise VerificationError(
@@ -147,115 +128,13 @@ def _evidence(request: VerifyRequest, manifest: Manifest) -> _Evidence:
             fix="give the annotation file these predictions were made for",
         )
     batches = tuple(tuple(chosen[i : i + batch_size]) for i in range(0, len(chosen), batch_size))
-    return _Evidence(batches, predictions, batch_size)
-
-
-class _Trial:
-    """Runs the subject under any choices on the user's samples."""
-
-    def __init__(self, request: VerifyRequest, subject: Subject, manifest: Manifest) -> None:
-        self._request = request
-        self._subject = subject
-        self._manifest = manifest
-
-    def agreement(self, choices: Choices, evidence: _Evidence) -> Agreement:
-        """How far the model under ``choices`` is from training's predictions, in the reference's batching."""
-        choices = replace(choices, batching="reference")
-        run, differences = self._runner(choices, Variant("plain")), list[Difference]()
-        recipe = self._recipe(choices)
-        for rows, samples in self._batches(recipe, evidence):
-            outputs = run(collate(samples))
-            for i, (row, sample) in enumerate(zip(rows, samples, strict=True)):
-                one = {name: outputs[name][i] for name in PREDICTIONS}
-                line = evidence.predictions[row.qid]
-                _refuse_other_sizes(line, len(one["pred_logits"]), sample.clips)
-                differences.append(compare_sample(one, row, sample.clips, recipe.preprocessing, line))
-        return agreement_of(differences)
-
-    def results(
-        self, tried: Sequence[DifferenceCause], evidence: _Evidence
-    ) -> list[tuple[DifferenceCause, Agreement | GatescopeError]]:
-        """What each cause gives, the closest to training's predictions first."""
-        found: list[tuple[DifferenceCause, Agreement | GatescopeError]] = []
-        for cause in tried:
-            try:
-                found.append((cause, self.agreement(cause.choices, evidence)))
-            except GatescopeError as error:  # features that do not fit this cause: it is not the cause
-                found.append((cause, error))
-        return sorted(found, key=lambda pair: _badness(pair[1]))
-
-    def causes(self, choices: Choices) -> list[DifferenceCause]:
-        """Likely causes beside ``choices``; flags name the folders the features are read from now."""
-        recipe = self._recipe(choices)
-        paths = [source.path for source in recipe.preprocessing.video]
-        folders = dict(zip(paths, self._folders(recipe).video, strict=True))
-        return self._subject.causes(choices, folders)
-
-    def compare_file(
-        self, choices: Choices, variant: Variant, evidence: _Evidence, exported: RunFeed
-    ) -> tuple[dict[str, float], BatchingEffect | None]:
-        """The exported file on the same real samples: largest difference from PyTorch per output, and what
-        it changes against training's batches, where it computes in exact batching.
-        """
-        run, manifest = self._runner(choices, variant), self._manifest
-        in_batches, meter = None, BatchingMeter(manifest, evidence.batch_size)
-        if manifest.batching == "exact":
-            in_batches = self._runner(replace(choices, batching="reference"), variant)
-        errors = dict.fromkeys(manifest.output_names, 0.0)
-        for rows, samples in self._batches(manifest, evidence):
-            batch = collate(samples)
-            want, got = run(batch), exported(batch)
-            clips = [sample.clips for sample in samples]
-            for tensor in manifest.outputs:
-                expected = valid_entries(want[tensor.name], tensor.axes, clips)
-                error = float(np.abs(expected - valid_entries(got[tensor.name], tensor.axes, clips)).max())
-                errors[tensor.name] = max(errors[tensor.name], error)
-                allowed = TOLERANCES[manifest.precision] * max(1.0, float(np.abs(expected).max()))
-                if not error <= allowed:
-                    raise VerificationError(
-                        f"the exported file differs from PyTorch in {tensor.name} on real samples",
-                        received=f"a difference of {error:.3g}",
-                        fix="this is a fault of the export: report it with the checkpoint's sizes",
-                    )
-            if in_batches is not None:
-                meter.add(rows, samples, in_batches(batch), got)
-        effect = meter.effect() if in_batches is not None else None
-        return {f"file_{name}": error for name, error in errors.items()}, effect
-
-    @property
-    def last_resort(self) -> str:
-        """What the user can do where no cause explains it; see :class:`Subject`."""
-        return self._subject.last_resort
-
-    def _runner(self, choices: Choices, variant: Variant) -> RunFeed:
-        return self._subject.graph(choices, variant).run
-
-    def _recipe(self, choices: Choices) -> Manifest:
-        return replace(self._manifest, preprocessing=self._subject.preprocessing(choices))
-
-    def _batches(
-        self, recipe: Manifest, evidence: _Evidence
-    ) -> Iterator[tuple[Sequence[Annotation], list[Sample]]]:
-        reader = FeatureReader(self._folders(recipe))
-        for rows in evidence.batches:
-            raw = [reader.read(row) for row in rows]
-            yield rows, [prepare(recipe, video=r.video, audio=r.audio, text=r.text) for r in raw]
-
-    def _folders(self, recipe: Manifest) -> FeatureFolders:
-        """Folders of video features that were given by hand are put in the order of the recipe's sources."""
-        sources = self._request.sources
-        if sources.video:
-            paths = [source.path for source in self._manifest.preprocessing.video]
-            given = dict(zip(paths, sources.video, strict=True))
-            video = tuple(given[source.path] for source in recipe.preprocessing.video)
-            sources = replace(sources, video=video)
-        return sources.find(recipe)
+    return Evidence(batches, predictions, batch_size)
 
 
 def _disagreement(
-    trial: _Trial,
+    trial: Trial,
     choices: Choices,
-    evidence: _Evidence,
+    evidence: Evidence,
     found: Agreement | DatasetError,
     tell: Callable[[str], None],
 ) -> VerificationError:
@@ -263,20 +142,20 @@ def _disagreement(
     first = replace(evidence, batches=evidence.batches[:1])
     tell("the predictions differ; trying likely causes")
     results = trial.results(trial.causes(choices), first)
-    mending = _mending(results)
-    if not mending and results and _badness(results[0][1]) < _CLOSER * _badness(found):
+    explaining = _explaining(results)
+    if not explaining and results and badness(results[0][1]) < _CLOSER * badness(found):
         best = results[0][0]
         option = best.flag.split()[0]
         rest = [cause for cause in trial.causes(best.choices) if cause.flag.split()[0] != option]
         tell(f"no single cause explains it; trying each with {best.flag}")
         pairs = [replace(c, name=f"{best.name}, and {c.name}", flag=f"{best.flag} {c.flag}") for c in rest]
-        paired = [pair for pair in trial.results(pairs, first) if _mending([pair])]
-        mending = _mending(paired)
+        paired = [pair for pair in trial.results(pairs, first) if _explaining([pair])]
+        explaining = _explaining(paired)
         results = [*paired, *results]
     lines = [f"as given: {found if isinstance(found, Agreement) else found.problem}", *_tried(results)]
-    if mending:
-        fix = "export again with " + " or ".join(cause.flag for cause in mending)
-        if len(mending) > 1:
+    if explaining:
+        fix = "export again with " + " or ".join(cause.flag for cause in explaining)
+        if len(explaining) > 1:
             fix += " (these agree equally; training's own options decide)"
     else:
         fix = (
@@ -291,7 +170,9 @@ def _disagreement(
     )
 
 
-def _mending(results: Sequence[tuple[DifferenceCause, Agreement | GatescopeError]]) -> list[DifferenceCause]:
+def _explaining(
+    results: Sequence[tuple[DifferenceCause, Agreement | GatescopeError]],
+) -> list[DifferenceCause]:
     return [cause for cause, result in results if isinstance(result, Agreement) and result.enough]
 
 
@@ -299,29 +180,10 @@ def _tried(results: Sequence[tuple[DifferenceCause, Agreement | GatescopeError]]
     """The causes that explain it, else the closest, with their numbers; of the others the flags alone."""
     ran = [(cause, result) for cause, result in results if isinstance(result, Agreement)]
     unfit = [cause.flag for cause, result in results if not isinstance(result, Agreement)]
-    shown = max(len(_mending(ran)), _SHOWN)
+    shown = max(len(_explaining(ran)), _SHOWN)
     lines = [f"{cause.name} ({cause.flag}): {result}" for cause, result in ran[:shown]]
     if ran[shown:]:
         lines.append(f"no closer: {', '.join(cause.flag for cause, _ in ran[shown:])}")
     if unfit:
         lines.append(f"cannot be, by the features' widths: {', '.join(unfit)}")
     return lines
-
-
-def _refuse_other_sizes(line: Prediction, windows: int, clips: int) -> None:
-    """A file that was cut down, or made from other features, says nothing about the model."""
-    for what, found, wanted, reason in (
-        ("windows", len(line["pred_relevant_windows"]), windows, "give the file without NMS or a top-k cut"),
-        ("saliency scores", len(line["pred_saliency_scores"]), clips, "give the features it was made from"),
-    ):
-        if found != wanted:
-            raise VerificationError(
-                f"the predictions for qid {line['qid']} have another number of {what} than the model gives",
-                received=f"{found} {what}",
-                expected=str(wanted),
-                fix=reason,
-            )
-
-
-def _badness(result: Agreement | GatescopeError) -> float:
-    return result.typical if isinstance(result, Agreement) else float("inf")

@@ -6,9 +6,10 @@ a size the weights win, with a warning.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from ...runtime.errors import UnsupportedModelError
+from ...runtime.errors import GatescopeError, UnsupportedModelError
 from ...runtime.gates.manifest import Fact
 from ...runtime.gates.preprocessing import Preprocessing
 from ...runtime.gates.vocabulary import Family, Gating
@@ -99,6 +100,35 @@ def describe(checkpoint: Checkpoint, choices: Choices) -> Description:
         batch_size,
         tuple(options.open_questions),
     )
+
+
+def facts_apart(checkpoint: Checkpoint) -> dict[str, Fact]:
+    """Facts found one by one, of a checkpoint that as a whole makes no model."""
+    options = TrainingOptions(checkpoint.path, checkpoint.options, checkpoint.options_source)
+    weights = WeightShapes(checkpoint, options)
+    seen: dict[str, Callable[[], int]] = {
+        "fusion_layers": lambda: weights.count("fusion.fusion_layers."),
+        "video_width": lambda: weights.shape("input_vid_proj.0.LayerNorm.weight", 1)[0],
+        "audio_width": lambda: weights.shape("input_aud_proj.0.LayerNorm.weight", 1)[0],
+        "text_width": lambda: weights.shape("input_txt_proj.0.LayerNorm.weight", 1)[0],
+        "hidden_dim": lambda: weights.shape("global_rep_token", 1)[0],
+        "encoder_layers": lambda: weights.count("transformer.encoder.layers."),
+        "t2v_layers": lambda: weights.count("transformer.t2v_encoder.layers."),
+        "decoder_layers": lambda: weights.count("transformer.decoder.layers."),
+        "queries": lambda: weights.shape("query_embed.weight", 2)[0],
+    }
+    facts: dict[str, Fact] = {}
+    for name, look in seen.items():
+        try:
+            facts[name] = Fact(look(), "weights")
+        except GatescopeError:
+            continue
+    recorded = (("gating", "gating_type"), ("heads", "nheads"), ("fusion_heads", "fusion_n_heads"))
+    for name, key in recorded:
+        value = options.get(key)
+        if isinstance(value, (str, int)):
+            facts[name] = Fact(value, options.source)
+    return facts
 
 
 def _refuse_unsupported(weights: WeightShapes, options: TrainingOptions) -> None:

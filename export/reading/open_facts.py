@@ -17,7 +17,7 @@ from ...runtime.gates.gatings import GATINGS
 from ...runtime.gates.vocabulary import Activation, Gating
 from ..families.choices import Choices
 from ..families.config import HIDDEN_DIM
-from ..families.family import FusionFamily
+from ..families.family import FAMILIES, FusionFamily
 from .checkpoint import Checkpoint
 from .options import DEFAULT, FAMILY, FLAG, OPTIMIZER, WEIGHTS, TrainingOptions, whole
 from .weights import WeightShapes, gate_channels
@@ -165,22 +165,23 @@ def find_attention_activation(
             )
         options.record("attention_activation", own, WEIGHTS)
         return own
-    varies = gating in family.sigmoid_elsewhere
-    # The training code with the SSM gate gives plain global gating a sigmoid and records its own options.
-    likely: Activation = "sigmoid" if varies and "ssm_band_width" in options.values else own
+    other, varies = family.activations[1], gating in family.two_activations
+    # Training code of another family gives this gating the other activation, and records its own options.
+    origin = next((one for one in FAMILIES.values() if one.own_option in options.values), None)
+    likely = own if origin is None or not varies else other
+    override = f"--attention-activation {own if likely == other else other} overrides it"
     if choices.attention_activation is not None:
         options.record("attention_activation", choices.attention_activation, FLAG)
         return choices.attention_activation
     if likely == own and varies and family.open_activation:
         options.ask(
-            "weights with global gating fit a tanh as well as a sigmoid attention gate: tanh is used, as in "
-            "AVIGATEFusionCustom; --attention-activation sigmoid overrides it, --verify tells which it is"
+            f"weights with {gating} gating fit a {own} as well as a {other} attention gate: {own} is used, "
+            f"as in {family.title}; {override}, --verify finds out which it is"
         )
-    if likely != own:
+    if origin is not None and likely != own:
         options.ask(
-            "the options come from the training code with the SSM gate, where global gating has a sigmoid "
-            "attention gate: sigmoid is used; --attention-activation tanh overrides it, --verify tells which "
-            "it is"
+            f"the options come from the training code of the {origin.title}, where {gating} gating has a "
+            f"{other} attention gate: {other} is used; {override}, --verify finds out which it is"
         )
         options.record("attention_activation", likely, options.source)
     else:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from gatescope.analysis import GateAnalyzer
 from gatescope.export import adapt_legacy_model, restore_legacy_model
 from gatescope.export.live.find import find_fusion
-from gatescope.export.live.hooks import FusionGates, FusionHooks
+from gatescope.export.live.forward_pass import FusionGates
+from gatescope.export.live.hooks import FusionHooks
 from gatescope.runtime.errors import InputError, UnsupportedModelError, UsageError
 from gatescope.runtime.tracking.tracker import GateTrackingWarning
 
