@@ -65,7 +65,7 @@ def eager_model(
 
 
 def choices_of(manifest: Manifest) -> Choices:
-    """What was chosen at the export and no checkpoint can tell."""
+    """What was chosen at the export and no checkpoint records."""
 
     def fact(name: str) -> Any:
         return manifest.facts[name].value if name in manifest.facts else None

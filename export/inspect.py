@@ -1,4 +1,4 @@
-"""What a checkpoint is and what is wrong with it, told as far as it can be where an export refuses it."""
+"""What a checkpoint is and what is wrong with it, also where an export refuses it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SIZES = (
     ("transformer", "", (("hidden_dim", "channels"), ("queries", "queries"))),
     ("at most", "", (("max_v_l", "clips"), ("max_q_l", "words"))),
 )
-# For facts recorded nowhere, so that everything else is told.
+# For facts recorded nowhere, so that everything else can be reported.
 _PLACEHOLDERS: dict[str, Any] = {"heads": 8, "fusion_heads": 4}
 _SHOWN = 8
 
@@ -67,7 +67,7 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
     """What the checkpoint at ``path`` is; nothing in it is executed.
 
     A file that cannot be read, or that an export would refuse, comes back with the reasons as problems and
-    with every fact that could be told.
+    with every fact that could be found.
     """
     path = local(path)
     try:
@@ -210,7 +210,7 @@ def _question(one: _Open) -> InspectedRow:
 def _file(checkpoint: Checkpoint) -> tuple[InspectedRow, ...]:
     details = _details(checkpoint)
     left = find_predictions(checkpoint.path)
-    options = {"opt": "inside", "opt.json": "in opt.json beside it", None: "none found"}
+    options = {"opt": "inside", "opt.json": "in opt.json next to it", None: "none found"}
     return (
         InspectedRow(
             "size", f"{size_of(details['bytes'])}, {details['parameters']:,} numbers in the weights"
@@ -286,7 +286,7 @@ def _next(
         if left := find_predictions(path):
             words += ["--verify", shlex.quote(str(left)), "--annotations val.jsonl --features features/"]
         return (" ".join([*words, "--output m.onnx"]),)
-    # The code that trained it may well know what to do with it, unless its numbers are no numbers.
+    # The code that trained it may well know what to do with it, unless the weights are not finite.
     return () if "not finite" in wrong else (_with_factory(path),)
 
 

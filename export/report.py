@@ -8,7 +8,7 @@
 
 The same command on the same DIR goes on where it was interrupted, and nothing is ever removed: a model that
 is what this command would export is used again, an unfinished run or ablation is resumed, a finished one is
-kept, and the report is written anew from them. A DIR that holds another model, another run or other things
+kept, and the report is written again from them. A DIR that holds another model, another run or other things
 is refused.
 """
 

@@ -1,1 +1,1 @@
-"""The commands of this room, one a file; each imports its work only when it runs."""
+"""The commands of this room, one per file; each imports its work only when it runs."""

@@ -27,7 +27,7 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--full",
         action="store_true",
-        help="also the same weights with global gating, both side by side, and every sample by itself",
+        help="also run the same weights with global gating, compare both, and show every sample by itself",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
 
@@ -97,7 +97,7 @@ def _table(result: DemoResult) -> list[str]:
 
 
 command = Command(
-    summary="report on a model and a dataset made here, in which it is known what the gates should find",
+    summary="report on a small generated dataset and model, whose gates should find known sounds",
     example="gatescope demo --output demo",
     configure=_configure,
     run=_run,

@@ -8,6 +8,7 @@ from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ...runtime.brief import counted
 from ...runtime.cli.command import Command
 from ...runtime.cli.options import DataGroup, FeatureGroup, file_path, positive
 from ...runtime.errors import UsageError
@@ -55,7 +56,7 @@ def add_model_options(parser: ArgumentParser) -> None:
 
 
 def add_factory_option(parser: ArgumentParser) -> None:
-    """The user's own code in place of a model that is rebuilt."""
+    """The option for a model that the user's own code builds."""
     parser.add_argument(
         "--model",
         metavar="PACKAGE.MODULE:FACTORY",
@@ -126,7 +127,10 @@ def describe_result(result: ExportResult) -> str:
     lines = [f"wrote {result.path} ({size:.1f} MB, {manifest.gating} gates of {manifest.layers} layers)"]
     if manifest.certificate is not None:
         worst = max(manifest.certificate.errors.values())
-        lines.append(f"  equal to {manifest.certificate.compared_with} within {worst:.1g}")
+        lines.append(
+            f"  compared with {manifest.certificate.compared_with} on batches of "
+            f"{counted(len(manifest.certificate.shapes), 'shape')}: largest difference {worst:.1g}"
+        )
         if manifest.precision == "float16":
             moved = [
                 f"{kind} gates by up to {manifest.certificate.errors[manifest.gate_output(kind)]:.1g}"
@@ -221,7 +225,7 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def refuse_rebuilding_flags(args: Namespace) -> None:
-    """Flags that say how to rebuild a model have no say in one the user's code builds."""
+    """Refuse flags that say how to rebuild a model, where the user's code builds it."""
     given = {
         "--heads": args.heads,
         "--fusion-heads": args.fusion_heads,

@@ -52,9 +52,9 @@ def describe_report(result: ReportResult) -> str:
 
 def _causes(result: ReportResult) -> list[str]:
     """The verdicts of the ablation, and where it lies; without one how to get it."""
-    if told := result.statistics.get("ablation"):
+    if causes := result.statistics.get("ablation"):
         where = result.ablation[0] if result.ablation else result.output / "ablation"
-        return [f"what gates and audio cause ({where}):", *(f"  {line}" for line in told["lines"])]
+        return [f"what gates and audio cause ({where}):", *(f"  {line}" for line in causes["lines"])]
     if result.export.manifest.overrides:
         return ["what gates and audio cause was not measured: the same command with --ablate does that"]
     return []
@@ -92,12 +92,12 @@ def _configure(parser: ArgumentParser) -> None:
         type=file_path,
         required=True,
         metavar="DIR",
-        help="folder for model.onnx, run/ and report/; one this command was interrupted in is gone on with",
+        help="folder for model.onnx, run/ and report/; a report that was interrupted there continues",
     )
     parser.add_argument(
         "--ablate",
         action="store_true",
-        help="also run the model with its gates and its audio changed; what that causes stands in the report",
+        help="also run the model with its gates and its audio changed; the report then says what that causes",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
 

@@ -1,8 +1,8 @@
 """The demo's dataset on disk, laid out as QVHighlights and its features are.
 
 data/
-  val.jsonl               one query a line; gatescope_events: the clips in which the event was planted
-  audio_queries.txt       the qids of the queries that ask for the sound, one a line
+  val.jsonl               one query per line; gatescope_events: the clips in which the event was planted
+  audio_queries.txt       the qids of the queries that ask for the sound, one per line
   features/
     slowfast_features/{vid}.npz   clip_features/{vid}.npz   pann_features/{vid}.npy
     clip_text_features/qid{qid}.npz

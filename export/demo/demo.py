@@ -147,7 +147,7 @@ def _claim(folder: Path) -> None:
 
 
 def _commands(folder: Path) -> tuple[str, ...]:
-    """Commands that work as they stand: what they write goes beside the demo, not over it."""
+    """Commands that work as they stand: what they write goes next to the demo, not over it."""
     checkpoint = ["--checkpoint", folder / TRAINING / CHECKPOINT]
     annotations = ["--annotations", folder / DATA / ANNOTATIONS]
     data = [*annotations, "--features", folder / DATA / FEATURES]

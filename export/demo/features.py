@@ -5,8 +5,8 @@ in that clip:
 
 - audio (2048, like PANN: no negative numbers): the video's scene, noise, and the event's direction. Scenes
   resemble the event a little, each to its own degree, and the decoy's direction is halfway to the event's:
-  so the event cannot be told by its direction alone without errors. Silence is one fixed vector with hardly
-  any noise; a missing track is zeros.
+  so recognising the event by its direction alone makes errors. Silence is one fixed vector with hardly any
+  noise; a missing track is zeros.
 - video (2304 like SlowFast, 512 like CLIP): scene and noise; the sight's direction in the CLIP part.
 - text (512, like CLIP's words): noise, and in every word the direction of what the query asks for.
 

@@ -15,7 +15,7 @@ EVENT, ELSEWHERE, SILENT = "event", "elsewhere", "silent"
 
 
 def gate_findings(plan: DemoPlan, run: Path, statistics: dict[str, Any]) -> pl.DataFrame:
-    """One row a layer and gate: ``layer, gate, event, elsewhere, silent, auc``.
+    """One row per layer and gate: ``layer, gate, event, elsewhere, silent, auc``.
 
     Means of the gate over the clips with the event, over the others of videos with sound, and over silent
     videos; NaN where the plan has none. ``auc``: the area under the ROC curve of gate against event, as the

@@ -13,7 +13,7 @@
 What the gates of the four layers read differs, so that the report has something to show:
 
 - Layer 0 opens on the event. Its FFN gate follows it, weakly.
-- Layer 1 closes on it: a negative gate. Its branch is negated as well, so it adds the event all the same:
+- Layer 1 closes on it: a negative gate. Its branch is negated as well, so it still adds the event:
   the sign of a gate says nothing without the sign of its branch. Its FFN gate opens on the event.
 - Layer 2 hardly knows it: mostly the random weights' noise.
 - Layer 3 wants event and sight together: the event alone opens it a little, the sight alone not at all.

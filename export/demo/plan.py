@@ -61,7 +61,7 @@ class Video:
     """One video of ``clips`` clips; ``event``, ``decoy`` and ``sight`` are strengths (clips,), 0 if absent.
 
     ``sound``: ``event`` and ``scene`` have ordinary sound, with and without the event; ``silence`` is a track
-    of silence, ``none`` is no track.
+    of silence, ``none`` is a missing track.
     """
 
     vid: str

@@ -1,7 +1,7 @@
 """Weights that make saliency follow the query: from the fused clips and the words to saliency.
 
-1. ``input_txt_proj``: two matched filters tell words that ask for the sound from words that ask for the
-   sight, and channel ASKED of the words holds the difference, about 2 or −2.
+1. ``input_txt_proj``: two matched filters separate words that ask for the sound from words that ask for
+   the sight, and channel ASKED of the words holds the difference, about 2 or −2.
 2. The first T2V layer's attention is nearly even over the words, and one channel of one head copies ASKED
    from the words to every clip. SOUND and SIGHT stay what they were: the sum is residual.
 3. The first encoder layer's attention is nearly even over the clips, and copies ASKED to the global token.

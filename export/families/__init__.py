@@ -1,1 +1,1 @@
-"""Plain modules that compute what the reference computes, written anew; the fusion returns its gates."""
+"""Modules, independently written, that compute what the reference computes and return their gates."""

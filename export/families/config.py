@@ -17,7 +17,7 @@ class SsmConfig:
 
     - ``band_width``: diagonals on either side of the main one. ``channels``: of the encoder.
     - ``dilations``: of its width-3 convolutions. ``diag_subtract``: taken off the main diagonal.
-    - ``video_branch``: whether the video's similarity counts beside the audio's.
+    - ``video_branch``: whether the video's similarity counts as well as the audio's.
     """
 
     band_width: int

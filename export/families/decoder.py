@@ -99,10 +99,10 @@ class DecoderLayer(nn.Module):
         k, k_pos = self.ca_kcontent_proj(memory), self.ca_kpos_proj(pos)
         if self.ca_qpos_proj is not None:
             k = k + k_pos
-        q, k = self._beside(asked, asked_pos), self._beside(k, k_pos)
+        q, k = self._side_by_side(asked, asked_pos), self._side_by_side(k, k_pos)
         return attend(q, k, self.ca_v_proj(memory), self.heads, allowed)
 
-    def _beside(self, content: Tensor, position: Tensor) -> Tensor:
+    def _side_by_side(self, content: Tensor, position: Tensor) -> Tensor:
         """Each head's position channels after its content channels: two (B, N, d) → (B, N, 2d)."""
         halves = (content.unflatten(-1, (self.heads, -1)), position.unflatten(-1, (self.heads, -1)))
         return torch.cat(halves, -1).flatten(-2)

@@ -1,8 +1,8 @@
 """The gated audio-video fusion, which returns its gates.
 
 Follows ``AVIGATEFusionCustom`` and its relatives in the reference. The differences: gates leave the fusion
-as outputs beside the fused video; they can be overridden; and how far each gated branch moves the stream can
-be computed beside them.
+as outputs next to the fused video; they can be overridden; and how far each gated branch moves the stream can
+be computed as well.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Fused(NamedTuple):
     - ``video`` (B, L, d): the fused stream.
     - ``gates``: attention and FFN, (B, L | 1, 1 | d) of a layer, (B, layer, L | 1, 1 | d) of the fusion.
     - ``contributions``: ‖m·branch‖ / ‖stream it is added to‖ per clip, (B, L) or (B, layer, L), ≥ 0; m is
-      what the gate multiplies by, g, or 1 + g with FiLM, whose shift is no part of the branch.
+      what the gate multiplies by, g, or 1 + g with FiLM, whose shift is not part of the branch.
     """
 
     video: Tensor

@@ -20,7 +20,7 @@ from .layers import two_layers
 class Gates(NamedTuple):
     """One layer's gates, (B, L | 1, 1 | d) each.
 
-    ``shift`` is what FiLM adds beside the scaled FFN branch; None where the family has none.
+    ``shift`` is what FiLM adds to the scaled FFN branch; None where the family has none.
     """
 
     attention: Tensor

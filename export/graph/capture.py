@@ -41,7 +41,7 @@ def capture(model: nn.Module, example: Mapping[str, Tensor], axes: Mapping[str, 
     except Exception as error:  # the capture raises whatever failed inside
         raise failed_in(model, "its graph was captured", error) from error
     for node in program.graph.nodes:
-        # Where in whose files each line stood is nobody's business but the exporting machine's.
+        # Paths and lines of the exporting machine's files do not belong in the exported file.
         node.meta.pop("stack_trace", None)
     return program
 

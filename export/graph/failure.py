@@ -19,7 +19,7 @@ _LIBRARIES = Path(torch.__file__).parent.parent
 def failed_in(model: nn.Module, doing: str, error: BaseException) -> ExportError:
     """The error for ``model`` having raised ``error`` while ``doing``; names module, line and remedy.
 
-    Where no part of the model is a user's code, none of it is told to change: then the fault is ours.
+    Where no part of the model is a user's code, none of it is blamed: then the fault is ours.
     """
     text = next((line for line in str(error).splitlines() if line.strip()), "")
     if _is_ours(model):

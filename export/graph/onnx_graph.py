@@ -99,7 +99,7 @@ def _make_optional(proto: onnx.ModelProto, name: str, value: NDArray[np.float32]
     proto.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
     declared = next(one for one in proto.graph.input if one.name == name)
     for i, axis in enumerate(declared.type.tensor_type.shape.dim):
-        if i != _LAYERS:  # a model may have one layer, which is no axis to broadcast
+        if i != _LAYERS:  # a model may have one layer, whose axis must not broadcast
             axis.dim_param = f"{name}_axis_{i}"
 
 

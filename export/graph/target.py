@@ -52,11 +52,11 @@ def _target(
     if kind is None or (by_suffix is not None and by_suffix != kind):
         expected = _SUFFIXES[kind] if kind else [one for suffixes in _SUFFIXES.values() for one in suffixes]
         raise UsageError(
-            f"cannot tell the format of {target}"
+            f"the format of {target} is not known"
             if kind is None
             else f"{target} is not named like a {kind} file",
             expected=f"a name that ends in {' or '.join(expected)}",
-            fix="change --output, or say --format",
+            fix="change --output, or give --format",
         )
     return target, kind
 

@@ -34,7 +34,7 @@ Axes = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Variant:
-    """What a graph returns and takes beside the features."""
+    """What a graph returns and takes in addition to the features."""
 
     outputs: OutputsKind = "tracked"
     contribution: bool = False

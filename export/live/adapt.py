@@ -19,14 +19,14 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def adapt_legacy_model(model: Model, gating_type: str | None = None, *, fusion: str | None = None) -> Model:
-    """Give ``model``, of anybody's code, the methods of gate tracking; returns the same object.
+    """Give ``model``, whoever wrote its code, the methods of gate tracking; returns the same object.
 
     The gated fusion is found by its structure. Then ``model.avigate_fusion``, whatever the fusion is called
     in the model, has ``enable_gate_tracking()``, ``set_current_sample_id(id)``, ``gate_history`` and the
     other promised names (:class:`~gatescope.runtime.tracking.tracker.GateTracker`). Weights, state dict,
     forward signature and outputs are untouched, on any device, in training and evaluation, under autocast
     and in half precision; while tracking is off nothing at all is on the model's path. Tracking counts one
-    batch a call of ``model(…)``: a fusion that runs twice in it counts once, the first time. Padding clips
+    batch per call of ``model(…)``: a fusion that runs twice in it counts once, the first time. Padding clips
     are known from the masks in the arguments of the model or its fusion. A model that is compiled with
     torch.compile must be compiled after tracking was enabled: compiled code does not look for new hooks.
 
@@ -38,7 +38,7 @@ def adapt_legacy_model(model: Model, gating_type: str | None = None, *, fusion: 
 
     Raises :class:`~gatescope.runtime.errors.UnsupportedModelError` where no gated fusion is found, several
     are, or ``gating_type`` contradicts the parameters, and :class:`~gatescope.runtime.errors.UsageError` for
-    what is no model, or one adapted with another gating. What shows only while the model runs is raised by
+    what is not a model, or one adapted with another gating. What shows only while the model runs is raised by
     its first tracked pass.
     """
     return adapt(model, gating_type, fusion)
@@ -88,7 +88,7 @@ def _keeps(earlier: LiveTracker, gating: str | None, found: GatedFusion) -> bool
         + (f", with {known} gating" if same else f", with the fusion {source.fusion}"),
         received=f"gating_type {gating!r}" if same else f"the fusion {found}",
         expected="the same again, which changes nothing",
-        fix="restore_legacy_model(model) first: what was tracked so far is then given up",
+        fix="restore_legacy_model(model) first: what was tracked so far is then lost",
     )
 
 

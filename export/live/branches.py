@@ -1,7 +1,7 @@
 """How sure one can be, from parameters alone, that a module computes an attention and an FFN gate.
 
 A gating function is two or more perceptrons that read the same features and end in one channel, or in as many
-as the stream has. Names say nothing: everybody calls it differently.
+as the stream has. Names say nothing: each code has its own.
 """
 
 from __future__ import annotations

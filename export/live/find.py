@@ -131,7 +131,7 @@ def _fusions(model: nn.Module) -> list[GatedFusion]:
     owners = [group[0].fusion for group in groups.values()]
     return [
         GatedFusion(
-            # Two stacks of layers in one module are told apart by the stack.
+            # Two stacks of layers in one module differ by the stack's name.
             group[0].fusion if owners.count(group[0].fusion) == 1 else group[0].container,
             tuple(_layer(model, one) for one in group),
             _channels(group[0].branches),

@@ -1,4 +1,4 @@
-"""One hash for the weights of a live model, wherever it stands for the checkpoint that there is none of."""
+"""One hash for the weights of a live model, for where there is no checkpoint to hash."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class FusedStream:
 def stream_of(arguments: Mapping[str, Any], samples: int | None = None) -> FusedStream | None:
     """The stream a layer works on: its first argument (B, L, d) of floating point numbers.
 
-    ``samples`` is B where the model's own inputs tell it: a stream that has it second is (L, B, d).
+    ``samples`` is B where the model's own inputs show it: a stream that has it second is (L, B, d).
     """
     for value in arguments.values():
         if isinstance(value, Tensor) and value.ndim == 3 and value.is_floating_point():
@@ -56,7 +56,7 @@ def find_gates(
 
     ``widths``: how many channels a gate may have. What a layer (``inline``) returns first is the
     stream itself. None where there are not two tensors with the shape of a gate; a third one (what FiLM
-    adds) is no gate.
+    adds) is not a gate.
 
     ``known``: the memory of what the module was given; what lies there are other layers' gates at best. What
     a layer returns may be anything that was computed in it: ``bounded`` says whether a function that bounds
@@ -85,7 +85,7 @@ def find_gates(
 
 
 def as_gate(tensor: Tensor, stream: FusedStream, widths: Collection[int]) -> Tensor | None:
-    """``tensor`` as (B, L | 1, 1 | d), a view; None where it has not the shape of a gate."""
+    """``tensor`` as (B, L | 1, 1 | d), a view; None where it does not have the shape of a gate."""
     if not tensor.is_floating_point() or tensor.ndim == 0:
         return None
     if stream.time_first and tensor.ndim == 3:

@@ -193,7 +193,7 @@ class FusionHooks:
                 self._local.current, self._local.depth = current, depth
         if self._time_first is None:
             raise UnsupportedModelError(
-                "which axis of the gates is the batch cannot be told from this batch",
+                "this batch does not show which axis of the gates is the batch axis",
                 received="as many samples as clips",
                 expected="a batch of another size first: its gates then show the order of the axes",
                 fix="run one batch with another number of samples than of clips, then this one",

@@ -58,7 +58,7 @@ class LegacyModel(nn.Module):
 
         Gives ``pred_logits`` (B, Q, 2), class 0 is foreground; ``pred_spans`` (B, Q, 2), centre and width in
         fractions of the duration; ``saliency_scores`` (B, L). Raises
-        :class:`~gatescope.runtime.errors.InputError` for inputs that are missing or no numbers.
+        :class:`~gatescope.runtime.errors.InputError` for inputs that are missing or not numbers.
         """
         if batch is not None and not isinstance(cast(object, batch), Mapping):
             raise InputError(

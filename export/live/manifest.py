@@ -107,7 +107,7 @@ def live_manifest(
         precision=dtype,
         batching="reference",
         outputs_kind="tracked",
-        # Nobody checked, so the gates of a video are not taken for those of all its queries.
+        # Not checked, so the gates of a video are not taken for those of all its queries.
         depends_on_text=described is None,
         format="live",
         forward=Forward("code" if origin is None else "assumed"),

@@ -26,7 +26,7 @@ def time_first(
     """Whether ``layer`` gets its stream as (L, B, d), by the axis that is shorter with a sample less.
 
     ``model`` runs as far as ``layer`` on the call's arguments without their last sample, random numbers
-    and gradients apart. None where that does not tell: B is 1, the model fails, or its
+    and gradients apart. None where that does not show it: B is 1, the model fails, or its
     batch norms are learning and would learn from it.
     """
     learning = any(isinstance(part, _BatchNorm) and part.training for part in model.modules())

@@ -217,7 +217,7 @@ def check_gating(gating: str | None, fusion: GatedFusion) -> None:
             f"gating_type '{gating}' contradicts the model's parameters",
             received=f"gates of {channels.pop()} channel{'s' if wide else ''} in {fusion}",
             expected=f"gating_type {one_of(fitting)}",
-            fix="leave gating_type out: the gates' shapes tell",
+            fix="leave gating_type out: the gates' shapes show it",
         )
 
 

@@ -2,7 +2,7 @@
 
 Rules: (1) between ``a_proj`` and ``out_proj`` stands nothing, so out_proj(a_proj(x)) is one matrix;
 (2) LN(x) = x̂·γ + β with x̂ the same for every layer that normalises the same x: γ and β go into that matrix,
-x̂ is computed once. Saves d² products a clip and layer (2 % of a tracked sample, 4 % of the gates alone at
+x̂ is computed once. Saves d² products per clip and layer (2 % of a tracked sample, 4 % of the gates alone at
 the training script's sizes), and all layers' normalisations but one. Not where clips attend to the audio:
 a softmax stands between the two.
 """

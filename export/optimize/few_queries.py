@@ -32,7 +32,7 @@ class ClipReading(nn.Module):
         self.value_bias = layer.ca_v_proj.bias
         # The first layer's keys hold the positions in both halves.
         self.positions_in_keys = layer.ca_qpos_proj is not None
-        # Content and position halves stand beside each other: 2·d / heads channels a head.
+        # Content and position halves lie next to each other: 2·d / heads channels per head.
         self.scale = 1 / math.sqrt(2 * layer.ca_kcontent_proj.out_features / self.heads)
 
     def forward(

@@ -5,7 +5,7 @@ rows together are one matrix; (2) W·[v; a] = W_v·v + W_a·a, so nothing has to
 waits for no earlier layer; (3) where each gate is one number, the second layers are the rows of one matrix
 that is zero where a gate does not read a hidden unit. Elementwise gates keep their second layers apart: there
 those zeros would double the arithmetic. Saves no products of the first layers; it saves the joint tensor
-(2·d a clip and layer) and half of the nodes.
+(2·d per clip and layer) and half of the nodes.
 """
 
 from __future__ import annotations

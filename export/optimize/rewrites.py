@@ -68,6 +68,6 @@ def optimize(model: GatedQDDETR, names: Sequence[str]) -> tuple[GatedQDDETR, tup
 
 
 def _copy(model: GatedQDDETR) -> GatedQDDETR:
-    """The same modules anew around the same weights."""
+    """New copies of the modules around the same weights."""
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     return copy.deepcopy(model, memo=dict(shared))

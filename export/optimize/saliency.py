@@ -1,7 +1,7 @@
 """``saliency``: the global token is projected back instead of every clip forward.
 
 Rule: Σ (W₁c + b₁)·t = c·(W₁ᵀt) + b₁·t for each clip c, with t = (W₂g + b₂) / √d the projected token. One
-product a sample instead of one a clip: saves d² products a clip (0.6 % of a tracked sample).
+product per sample instead of one per clip: saves d² products per clip (0.6 % of a tracked sample).
 """
 
 from __future__ import annotations

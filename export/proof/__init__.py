@@ -1,1 +1,1 @@
-"""Is the file equal to the model, and the model to the one that was trained?"""
+"""Does the file compute what the model computes, and is the model the one that was trained?"""

@@ -1,4 +1,4 @@
-"""Parity or no file: the exported model against PyTorch, on several shapes, before the file may exist."""
+"""No file without parity: the exported model is compared with PyTorch, on several shapes, first."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ...runtime.gates.vocabulary import SUMMARY_FIELDS
 from ...runtime.profiling.samples import random_batch
 
 ATOL = 1e-4
-# By precision. Half precision keeps 11 bits: its errors are measured and recorded, and bounded only to tell
-# rounding (a few thousandths) from a broken graph.
+# By precision. Half precision keeps 11 bits: its errors are measured and recorded, and bounded only to
+# distinguish rounding (a few thousandths) from a broken graph.
 TOLERANCES = {"float32": ATOL, "float16": 5e-2}
 OWN_MODEL = "gatescope's own model"
 

@@ -21,7 +21,7 @@ class Graph(Protocol):
 
     @property
     def variant(self) -> Variant:
-        """What it returns and takes beside the features."""
+        """What it returns and takes in addition to the features."""
         ...
 
     @property

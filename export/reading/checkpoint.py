@@ -2,7 +2,7 @@
 
 Layouts met in the field: a dict with ``model`` (and ``opt``, ``epoch``, …), a dict with ``state_dict`` or
 averaged weights alone, a bare state dict; parameter names as they are or behind those of wrappers; options
-inside as an ``argparse.Namespace`` or a dict, or in an ``opt.json`` beside the file. A checkpoint is input
+inside as an ``argparse.Namespace`` or a dict, or in an ``opt.json`` next to the file. A checkpoint is input
 from a stranger: tensors, plain containers and the values of :mod:`.standins` are read, everything else is
 refused, and nothing that the file names is executed.
 """
@@ -36,7 +36,7 @@ class Checkpoint(Mapping[str, Any]):
 
     - ``weights``: parameter name → float32 tensor on the CPU, without the names of wrappers.
     - ``options``: training's options as plain values, empty where none were recorded; ``options_source``
-      says where they were: ``opt`` (inside), ``opt.json`` (beside), or None.
+      says where they were: ``opt`` (inside), ``opt.json`` (next to it), or None.
     - ``sha256``: of the file. ``content``: everything in it, ``model`` being ``weights``.
     - ``wrappers``: what stood before all parameters' names, as ``module.``; ``notes``: what was left out or
       chosen to get at the weights.
@@ -179,7 +179,7 @@ def _numbers(weights: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Te
 
 
 def _refuse_no_numbers(weights: dict[str, torch.Tensor], path: Path) -> None:
-    """Refuse tensors no model of ours computes with; whole numbers pass, as buffers (counters) are some."""
+    """Refuse tensors that no rebuilt model computes with; whole numbers pass, as counters are buffers too."""
     strange = [
         f"{name}: {'without values (meta)' if value.is_meta else f'{value.dtype}, {value.layout}'}"
         for name, value in weights.items()
@@ -203,19 +203,19 @@ def _options(content: dict[str, Any], path: Path) -> tuple[dict[str, Any], Liter
         return dict(vars(inside)), "opt"
     if isinstance(inside, dict):
         return {str(name): value for name, value in cast(dict[Any, Any], inside).items()}, "opt"
-    beside = path.parent / OPTIONS_FILE
-    if not beside.is_file():
+    file = path.parent / OPTIONS_FILE
+    if not file.is_file():
         return {}, None
     try:
-        read: object = json.loads(beside.read_text(encoding="utf-8"))
+        read: object = json.loads(file.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CheckpointError(
-            f"{beside} is not JSON",
+            f"{file} is not JSON",
             received=str(error),
             fix="fix it, or move it away and give flags instead",
         ) from error
     if not isinstance(read, dict):
         raise CheckpointError(
-            f"{beside} does not hold options", received=type(read).__name__, expected="a JSON object"
+            f"{file} does not hold options", received=type(read).__name__, expected="a JSON object"
         )
     return cast(dict[str, Any], read), "opt.json"

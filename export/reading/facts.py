@@ -59,7 +59,7 @@ def describe(checkpoint: Checkpoint, choices: Choices) -> Description:
     options.warnings += checkpoint.notes
     if checkpoint.options_source is None:
         options.warnings.append(
-            "no training options were found (no 'opt' inside, no opt.json beside the file): "
+            "no training options were found (no 'opt' inside, no opt.json next to the file): "
             "preprocessing follows the training script's defaults"
         )
     weights = WeightShapes(checkpoint, options)

@@ -39,7 +39,7 @@ class UnknownFacts:
         self._errors: list[UnknownFactError] = []
 
     def ask(self, find: Callable[[], _Found], otherwise: _Found) -> _Found:
-        """What ``find`` finds; ``otherwise``, for the time being, where it is recorded nowhere."""
+        """What ``find`` finds; ``otherwise``, for now, where it is recorded nowhere."""
         try:
             return find()
         except UnknownFactError as error:
@@ -55,7 +55,7 @@ class UnknownFacts:
             flags = [flag_of_fact(fact, gatings) for fact in facts]
             names = ", ".join(fact.replace("_", " ") for fact in facts)
             raise UnknownFactError(
-                f"{checkpoint.path}: {len(facts)} facts are recorded nowhere, and the weights cannot tell "
+                f"{checkpoint.path}: {len(facts)} facts are recorded nowhere, and the weights do not show "
                 f"them: {names}",
                 facts=facts,
                 received="; ".join(str(error.received) for error in self._errors),
@@ -209,7 +209,7 @@ def find_heads(options: TrainingOptions, name: str, key: str, flag: int | None, 
         heads, source = recorded, options.source
     else:
         raise UnknownFactError(
-            f"{options.path}: the number of attention heads is recorded nowhere; the weights cannot tell it",
+            f"{options.path}: the number of attention heads is recorded nowhere; the weights do not show it",
             facts=(name,),
             received=f"no {key} in the options",
             fix=f"say what the model was trained with: {flag_name} N "

@@ -10,12 +10,12 @@ from typing import Any, cast
 from ...runtime.errors import CheckpointError
 from ...runtime.gates.manifest import Fact, Scalar
 
-# Where a fact can come from, beside the options themselves.
+# Where a fact can come from, other than from the options.
 WEIGHTS, FLAG, DEFAULT, FAMILY, OPTIMIZER = "weights", "flag", "default", "family", "optimizer"
 
 
 def whole(value: object) -> int | None:
-    """``value`` as a whole number, as 75 and 75.0 are; None where it is none."""
+    """``value`` as a whole number, as 75 and 75.0 are; None where it is not one."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     if isinstance(value, int):

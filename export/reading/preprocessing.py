@@ -102,7 +102,7 @@ def _tef(options: TrainingOptions, choices: Choices) -> bool:
 
 
 def _sources(folders: Sequence[str], total: int) -> tuple[InputSource, ...]:
-    """One source a folder; widths only where they are certain: a single source, or usual ones that add up."""
+    """One source per folder; widths only where they are certain: one source, or usual ones that add up."""
     if len(folders) == 1:
         return (InputSource(folders[0], total),)
     widths = [_usual_width(folder) for folder in folders]

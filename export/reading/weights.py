@@ -121,7 +121,7 @@ def _describe(names: Collection[str]) -> str:
 
 
 def find_sizes(family: FusionFamily, weights: WeightShapes, options: TrainingOptions) -> dict[str, Any]:
-    """Everything the parameters' shapes tell, as arguments of :class:`ModelConfig`."""
+    """Everything the parameters' shapes show, as arguments of :class:`ModelConfig`."""
     table = "txt_position_embed.position_embeddings.weight"
     size, shape, count = weights.size, weights.shape, weights.count
     feedforward = shape("transformer.encoder.layers.0.linear1.weight", 2)[0]

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...runtime.errors import CheckpointError
 
 _AROUND = ("module.", "_orig_mod.", "model.", "ema_model.", "_fsdp_wrapped_module.")
-# These stand in front of a part's parameters as well, and are no name anybody gives a module.
+# These stand in front of a part's parameters as well, and are not names of modules.
 _ANYWHERE = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 # What wrappers count, and what training keeps next to the model: no parameter of it.
 _COUNTERS = ("n_averaged", "initted", "step", "num_updates", "decay")
@@ -41,8 +41,8 @@ def unwrap(weights: Mapping[str, Tensor], path: Path) -> Unwrapped:
     """
     found, wrappers, notes = dict(weights), list[str](), list[str]()
     while (wrapper := _wrapper(found)) is not None:
-        beside = [name for name in found if not name.startswith(wrapper)]
-        if averaged := [name for name in beside if name in _COUNTERS]:
+        others = [name for name in found if not name.startswith(wrapper)]
+        if averaged := [name for name in others if name in _COUNTERS]:
             count = found[averaged[0]]
             notes.append(
                 "the weights are averages that training kept"
@@ -52,7 +52,7 @@ def unwrap(weights: Mapping[str, Tensor], path: Path) -> Unwrapped:
                     else ""
                 )
             )
-        if dropped := sorted({f"{name.split('.')[0]}.*" for name in beside if name.startswith(_TRAINING)}):
+        if dropped := sorted({f"{name.split('.')[0]}.*" for name in others if name.startswith(_TRAINING)}):
             notes.append(f"parameters that only training uses are left out: {', '.join(dropped)}")
         found = {
             name.removeprefix(wrapper): value for name, value in found.items() if name.startswith(wrapper)

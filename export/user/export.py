@@ -256,7 +256,7 @@ def _widths(checkpoint: Checkpoint, options: TrainingOptions) -> tuple[int, int,
         raise UnknownFactError(
             f"{checkpoint.path} does not record the width of {names}",
             received=", ".join(f"{key} = {options.get(key)!r}" for key in unknown),
-            expected="the options of the training run, inside the checkpoint or in opt.json beside it",
+            expected="the options of the training run, inside the checkpoint or in opt.json next to it",
         )
     # opt.json is written before training adds TEF's two channels to the video's width.
     early = {"v_feat_dim": TEF_CHANNELS if options.source == "opt.json" and tef else 0}

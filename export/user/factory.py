@@ -38,12 +38,12 @@ def build_model(spec: str, checkpoint: Checkpoint) -> nn.Module:
             expected="a function of the training options that returns the model",
             fix="run again with --debug to see where"
             if checkpoint.options
-            else "the checkpoint records no options; put an opt.json beside it",
+            else "the checkpoint records no options; put an opt.json next to it",
         ) from error
     model: Any = built[0] if isinstance(built, (tuple, list)) and built else built
     if not isinstance(model, nn.Module):
         raise ExportError(
-            f"the factory {spec} returned no model",
+            f"the factory {spec} did not return a model",
             received=type(built).__name__,
             expected="a torch.nn.Module, or a tuple whose first item is one",
         )
@@ -68,7 +68,7 @@ def load_into(model: nn.Module, weights: Mapping[str, Tensor], wrappers: Sequenc
 def _find(spec: str) -> Any:
     name, _, attribute = spec.partition(":")
     if not name or not attribute:
-        raise UsageError(f"'{spec}' names no factory", expected="--model package.module:factory")
+        raise UsageError(f"'{spec}' does not name a factory", expected="--model package.module:factory")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

@@ -46,7 +46,7 @@ class Anatomy:
 
 
 class UserGraph(nn.Module):
-    """The user's ``model`` and, beside what it predicts, the gates of the first pass through its fusion.
+    """The user's ``model`` and, next to what it predicts, the gates of the first pass through its fusion.
 
     ``needed``: the inputs that matter for what is returned; the others are made up inside, where nothing
     depends on them, and so leave the graph.

@@ -177,7 +177,7 @@ def test_example_inputs_of_something_else(tmp_path) -> None:
         ),
         ("wilful", ExportError, [r"lab\.py:\d+", r"float\(out", "torch.where"]),
         ("failing", ExportError, ["the backbone was not downloaded"]),
-        ("number", ExportError, ["returned no model", "int"]),
+        ("number", ExportError, ["did not return a model", "int"]),
         ("absent", UsageError, ["could not be imported", "absent"]),
     ],
 )
