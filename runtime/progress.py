@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 # Seconds between two lines where stderr is not a terminal.
-_LINE_EVERY = 10.0
+LINE_EVERY_SECONDS = 10.0
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def _lines(what: str, unit: str, done: int, note: Callable[[], str] | None) -> C
     def show(count: int, total: int) -> None:
         nonlocal told
         now = time.monotonic()
-        if now - told >= _LINE_EVERY:
+        if now - told >= LINE_EVERY_SECONDS:
             told = now
             rate = (count - done) / max(now - began, 1e-9)
             line = f"{what}: {count} of {total} {unit}, {rate:.1f} {unit}/s"

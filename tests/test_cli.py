@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from typing import Any
 
 import pytest
@@ -68,7 +69,12 @@ def test_what_is_installed(capsys) -> None:
     ("builds", "told"), [((), "no ONNX Runtime"), (("onnxruntime", "onnxruntime-gpu"), "both installed")]
 )
 def test_builds_of_onnx_runtime_that_cannot_work(builds, told, monkeypatch) -> None:
-    monkeypatch.setattr(installation, "_version", lambda package: "1.32.0" if package in builds else None)
+    def version(package: str) -> str:
+        if package not in ("gatescope", *builds):
+            raise PackageNotFoundError(package)
+        return "1.32.0"
+
+    monkeypatch.setattr(installation, "version", version)
     assert told in "\n".join(installation.installation())
 
 

@@ -10,6 +10,18 @@ from .test_layout import ROOMS, ROOT, modules
 
 #: Names that a protocol asks for: every module of a command has its ``command``.
 PROTOCOL = {"command"}
+#: Private names that tests replace, each with the reason why nothing public does.
+REPLACED = {
+    "_allocate_lock": "of Python's threading: the collector is to run exactly where a lock is asked for",
+    "_exit": "of Python's os, and public there",
+    "_ended": "what another process does between two steps of reading a folder of states",
+    "_read": "the same",
+    "_remove": "a crash between two steps of folding states",
+    "_write": "a disk that is full at one step of folding states",
+    "_round": "counts the rounds of a worker whose monitor is gone",
+    "_lay_out_next": "how many batches are in memory is not public either",
+    "_registered": "plugins that other tests left registered",
+}
 
 
 def defined(tree: ast.Module) -> set[str]:
@@ -83,6 +95,38 @@ def knots(found: dict[str, set[str]]) -> set[tuple[str, str]]:
 
 def test_a_name_has_one_meaning() -> None:
     assert {name: own for name, own in homonyms().items() if name not in PROTOCOL} == {}
+
+
+def replaced(tree: ast.AST) -> set[str]:
+    """Private names that a test module replaces by ``setattr`` of a monkeypatch, by object or dotted path."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "setattr"
+        ):
+            texts = [one.value for one in node.args[:2] if isinstance(one, ast.Constant)]
+            found |= {name for text in texts if (name := str(text).rpartition(".")[2]).startswith("_")}
+    return {name for name in found if not name.startswith("__")}
+
+
+def test_tests_replace_public_names() -> None:
+    """A limit or pause that a test sets is public in its module; elsewhere a function takes an argument."""
+    found = {
+        name: str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for name in replaced(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    assert {name: path for name, path in found.items() if name not in REPLACED} == {}
+    assert set(found) == set(REPLACED), "no longer replaced: take it off the list"
+
+
+def test_replaced_names_are_seen() -> None:
+    source = (
+        'p.setattr(a, "_b", 1); m.setattr("c.d._e", 2); p.setattr(a, "__len__", 3); p.setattr(a, "f", "_g")'
+    )
+    assert replaced(ast.parse(source)) == {"_b", "_e"}
 
 
 def test_no_two_folders_import_each_other() -> None:

@@ -207,7 +207,7 @@ def test_an_analysis_shows_how_far_it_is_in_a_notebook(
         fake = types.ModuleType("IPython")
         fake.get_ipython = Kernel  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "IPython", fake)
-    monkeypatch.setattr("gatescope.runtime.progress._LINE_EVERY", 0.0)
+    monkeypatch.setattr("gatescope.runtime.progress.LINE_EVERY_SECONDS", 0.0)
     monkeypatch.setattr("gatescope.analysis.analyzer.analyze_run", analysis_of_three_steps)
     GateAnalyzer(run).analyze_all_samples("report", progress=asked)
     told = capsys.readouterr()

@@ -13,7 +13,7 @@ from ..session.device import available_cpus
 _FEWEST, _MOST = 2, 8
 # Seconds a stopped thread may take. A read from a drive that has gone away can last for ever; the thread that
 # waits for it holds nothing that anybody needs, and is left behind.
-_PATIENCE = 5.0
+STOP_PATIENCE_SECONDS = 5.0
 
 
 def reading_threads() -> int:
@@ -44,7 +44,7 @@ class Crew:
 
         They must end soon after :attr:`stopping` is set. An ``abandonable`` one that does not is left behind.
         """
-        patience = [None] * len(works) + [_PATIENCE] * len(abandonable)
+        patience = [None] * len(works) + [STOP_PATIENCE_SECONDS] * len(abandonable)
         self._working = len(patience)
         for work, seconds in zip([*works, *abandonable], patience, strict=True):
             thread = threading.Thread(target=self._run, args=(work,), name="gatescope", daemon=True)

@@ -12,9 +12,9 @@ from .results import Ratio
 from .timing import Budget
 
 # A block this long is measured well; blocks of one kind are short enough that nothing drifts between them.
-_BLOCK_SECONDS = 0.1
+BLOCK_SECONDS = 0.1
 # Threads of one library go on spinning for a while after a call, and would slow down the other.
-_PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.05
 # With fewer pairs, all on one side of 1 would still be chance.
 _FEWEST_PAIRS = 7
 _MOST_PAIRS = 200
@@ -36,13 +36,13 @@ def ratio(first: NumberedCall, second: NumberedCall, budget: Budget) -> Ratio:
         began = time.perf_counter()
         call(0)
         slowest = max(slowest, time.perf_counter() - began)
-    calls = max(1, round(_BLOCK_SECONDS / max(slowest, 1e-9)))
+    calls = max(1, round(BLOCK_SECONDS / max(slowest, 1e-9)))
     ratios: list[float] = []
     spent = 0.0
     while not _enough(len(ratios), spent, budget):
         took: dict[NumberedCall, float] = {}
         for call in (first, second) if len(ratios) % 2 == 0 else (second, first):
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(PAUSE_SECONDS)
             began = time.perf_counter()
             for number in range(calls):
                 call(len(ratios) * calls + number)

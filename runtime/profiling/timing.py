@@ -15,7 +15,7 @@ import numpy as np
 FEWEST_CALLS = 3
 # The first calls of a shape allocate memory and wake threads.
 _WARM_UP_CALLS = 3
-_WARM_UP_SECONDS = 0.2
+WARM_UP_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def warm_up(call: Callable[[int], object]) -> None:
     began = time.perf_counter()
     for number in range(_WARM_UP_CALLS):
         call(number)
-        if time.perf_counter() - began >= _WARM_UP_SECONDS:
+        if time.perf_counter() - began >= WARM_UP_SECONDS:
             break
 
 

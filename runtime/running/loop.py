@@ -20,7 +20,7 @@ from .plan import RunPlan
 
 # A call of the session keeps every core busy; with the next one under way, none is idle where one call ends
 # and another begins. More would only hold more batches in memory.
-_CALLS = 2
+CALLS_AT_ONCE = 2
 # Batches in memory besides those being computed. On the CPU one is read long before it is needed; a GPU takes
 # hardly longer to compute a batch than it takes to read one.
 _READ_AHEAD = {"cpu": 1, "cuda": 2}
@@ -63,13 +63,13 @@ def run_parts(session: GateSession, plan: RunPlan, folders: FeatureFolders, cloc
             SampleLoader(plan, folders),
             groups(plan),
             clock.reading,
-            depth=_CALLS + _READ_AHEAD[info.device],
+            depth=CALLS_AT_ONCE + _READ_AHEAD[info.device],
         )
-        behind = WriteBehind(crew, write, first, info.parts, producers=_CALLS)
+        behind = WriteBehind(crew, write, first, info.parts, producers=CALLS_AT_ONCE)
         limit = _Limit(ahead.waiting, behind.waiting)
         with progress("running", total, done=info.samples_in(first), note=limit.told) as advance:
             reading = [ahead.work] * reading_threads()
-            crew.start([compute] * _CALLS + [behind.work], abandonable=reading)
+            crew.start([compute] * CALLS_AT_ONCE + [behind.work], abandonable=reading)
             for samples in crew.listen():
                 advance(samples)
 
@@ -86,7 +86,7 @@ class _Limit:
         """For the progress line."""
         now = time.perf_counter()
         waited = tuple(wait.thread_seconds for wait in self._waits)
-        spent = _CALLS * max(now - self._since, 1e-9)
+        spent = CALLS_AT_ONCE * max(now - self._since, 1e-9)
         features, writer = (
             (after - before) / spent for after, before in zip(waited, self._before, strict=True)
         )

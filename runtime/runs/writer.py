@@ -35,7 +35,7 @@ from .table import SampleGates, gate_table
 # A part is held in memory while it grows: enough samples for Parquet to compress well, few enough that
 # memory stays flat and that little is lost with it.
 _PART_BYTES = 32 * 2**20
-_MOST_SAMPLES_PER_PART = 256
+MOST_SAMPLES_PER_PART = 256
 # One row without its channels: id, layer, gate, clip and value as Polars holds them.
 _ROW_BYTES = 32
 
@@ -47,7 +47,7 @@ def samples_per_part(manifest: Manifest, batch_size: int) -> int:
     for kind in manifest.tracked_kinds:
         _, layers, clips, channels = shapes[kind].size_in(1, manifest.preprocessing.max_v_l)
         row_bytes += layers * clips * (_ROW_BYTES + (4 * channels if channels > 1 else 0))
-    fitting = min(_MOST_SAMPLES_PER_PART, _PART_BYTES // max(row_bytes, 1))
+    fitting = min(MOST_SAMPLES_PER_PART, _PART_BYTES // max(row_bytes, 1))
     return max(fitting // batch_size, 1) * batch_size
 
 

@@ -271,7 +271,7 @@ class KilledError(BaseException):
 def test_a_killed_ablation_goes_on_to_the_same_files(
     heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int, parts: int
 ) -> None:
-    monkeypatch.setattr("gatescope.analysis.causes.ablation.plan._QUERIES_PER_PART", 20)
+    monkeypatch.setattr("gatescope.analysis.causes.ablation.plan.MOST_QUERIES_PER_PART", 20)
     heard.ablate(tmp_path / "whole")
     run, made = GateSession.run, iter(range(calls))
 

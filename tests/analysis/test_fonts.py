@@ -36,9 +36,15 @@ def test_any_id_is_drawn_without_a_complaint(text: str, caplog: pytest.LogCaptur
 
 
 def test_without_other_fonts_there_are_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(style, "_families", lambda: ["DejaVu Sans"])
-    style._glyphs.cache_clear()
+    monkeypatch.setattr(style, "font_families", lambda installed: ["DejaVu Sans"])
+    forget_fonts()
     try:
         assert short("영상_1") == "□□_1"
     finally:
-        style._glyphs.cache_clear()
+        forget_fonts()
+
+
+def forget_fonts() -> None:
+    """Fonts are looked up once in a process."""
+    style._families.cache_clear()
+    style._glyphs.cache_clear()

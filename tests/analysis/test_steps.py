@@ -33,7 +33,7 @@ def test_analyze_tells_where_it_is_and_never_counts_past_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], call: str
 ) -> None:
     """In lines, as where stderr is no terminal: each step's, as no second passes between two lines here."""
-    monkeypatch.setattr("gatescope.runtime.progress._LINE_EVERY", 0.0)
+    monkeypatch.setattr("gatescope.runtime.progress.LINE_EVERY_SECONDS", 0.0)
     monkeypatch.setattr(Figure, "savefig", lambda _, file, **__: file.write(b"\x89PNG undrawn"))
     (tmp_path / "own.py").write_text(PLUGIN)
     options, runs = CALLS[call]

@@ -44,7 +44,7 @@ def main() -> int:
         if not gpu:
             print(NO_GPU, file=sys.stderr)
             return 1
-    _measure(args, gpu)
+    measure_parts(args, gpu)
     if gpu:
         end_at_once()
     return 0
@@ -61,7 +61,8 @@ def end_at_once() -> None:
     os._exit(0)
 
 
-def _measure(args: argparse.Namespace, gpu: str) -> None:
+def measure_parts(args: argparse.Namespace, gpu: str) -> None:
+    """Measure what ``args`` ask for, print it, and write it where they say."""
     from .exports import Exports
     from .machine import this_machine
     from .report import Part, Report

@@ -90,7 +90,7 @@ def test_the_process_ends_once_all_is_printed_and_before_anything_is_freed(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(command, "use_own_kernels", lambda: None)
     monkeypatch.setattr(cuda, "gpu_name", lambda: "a GPU")
-    monkeypatch.setattr(command, "_measure", lambda args, gpu: print(f"tables of {gpu}"))
+    monkeypatch.setattr(command, "measure_parts", lambda args, gpu: print(f"tables of {gpu}"))
     monkeypatch.setattr(os, "_exit", lambda code: ended.append((code, capsys.readouterr().out)))
     command.main()
     assert ended == [(0, "tables of a GPU\n")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 from pathlib import Path
@@ -134,12 +135,12 @@ def test_page_locked_memory_is_unlocked_before_it_is_freed(monkeypatch: pytest.M
         return 0
 
     runtime = SimpleNamespace(cudaHostRegister=register, cudaHostUnregister=unregister)
-    monkeypatch.setattr(subject, "_cuda_runtime", lambda: runtime)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: runtime)
     array = subject.page_locked((3, 5), np.dtype(np.float32))
     assert locked == {array.ctypes.data: 60}
     del array
     gc.collect()
     assert not locked
     refusing = SimpleNamespace(cudaHostRegister=lambda *_: 2, cudaHostUnregister=None)
-    monkeypatch.setattr(subject, "_cuda_runtime", lambda: refusing)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: refusing)
     assert subject.page_locked((2,), np.dtype(np.float32)).shape == (2,)

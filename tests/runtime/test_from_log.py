@@ -178,7 +178,7 @@ def test_a_log_that_changes_meanwhile_gives_no_finished_run(
 
 
 def test_an_interrupted_import_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setattr(writer, "_MOST_SAMPLES_PER_PART", 2)
+    monkeypatch.setattr(writer, "MOST_SAMPLES_PER_PART", 2)
     lines = [line(n, layers_of(5)) for n in range(5)]
     command = ["run", "--from-log", str(write(tmp_path, lines)), "--output", str(tmp_path / "run")]
     write_part, written = writer.RunWriter.write_part, 0
@@ -241,7 +241,7 @@ def test_the_command_says_what_it_wrote(tmp_path: Path, capsys: Any) -> None:
 
 
 def test_a_line_costs_memory_only_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "_MOST_SAMPLES_PER_PART", 2)
+    monkeypatch.setattr(writer, "MOST_SAMPLES_PER_PART", 2)
     alive = most = 0
 
     class Counted(gate_log.LoggedGates):

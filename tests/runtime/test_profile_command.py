@@ -69,8 +69,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(profiling, "measure_start", start)
     monkeypatch.setattr(profiling, "measure_trace", trace)
-    monkeypatch.setattr("gatescope.runtime.profiling.pairs._BLOCK_SECONDS", 0.0)
-    monkeypatch.setattr("gatescope.runtime.profiling.pairs._PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("gatescope.runtime.profiling.pairs.BLOCK_SECONDS", 0.0)
+    monkeypatch.setattr("gatescope.runtime.profiling.pairs.PAUSE_SECONDS", 0.0)
     return asked
 
 

@@ -163,7 +163,7 @@ def test_a_slow_call_warms_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     warm_up(calls.append)
     assert calls == [0, 1, 2]
-    monkeypatch.setattr("gatescope.runtime.profiling.timing._WARM_UP_SECONDS", 0.0)
+    monkeypatch.setattr("gatescope.runtime.profiling.timing.WARM_UP_SECONDS", 0.0)
     warm_up(calls.append)
     assert calls == [0, 1, 2, 0]
 
@@ -184,8 +184,8 @@ def test_paired_ratios(ratios: list[float], certain: bool) -> None:
 
 
 def test_both_kinds_take_turns_and_get_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs, "_BLOCK_SECONDS", 0.0)
-    monkeypatch.setattr(pairs, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(pairs, "BLOCK_SECONDS", 0.0)
+    monkeypatch.setattr(pairs, "PAUSE_SECONDS", 0.0)
     order: list[tuple[str, int]] = []
     found = pairs.ratio(
         lambda number: order.append(("a", number)),

@@ -34,7 +34,7 @@ WRITES = 2 + 3 * PARTS + 1
 
 @pytest.fixture(autouse=True)
 def parts_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "_MOST_SAMPLES_PER_PART", 2)
+    monkeypatch.setattr(writer, "MOST_SAMPLES_PER_PART", 2)
     # No test here pulls the plug; one looks at the order of syncing and renaming.
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
@@ -181,7 +181,7 @@ def test_stopped_while_computing(
         return run(session, batch)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(loop, "_CALLS", 1)
+        patch.setattr(loop, "CALLS_AT_ONCE", 1)
         patch.setattr(GateSession, "run", second_batch_dies)
         case.run()
     assert open_run(case.output).parts == 1
@@ -198,7 +198,7 @@ from gatescope.runtime.running import loop
 from gatescope.runtime.runs import writer
 from tests.runtime.test_resume import stop_at_write
 
-writer._MOST_SAMPLES_PER_PART = 2
+writer.MOST_SAMPLES_PER_PART = 2
 model, annotations, features, output, number, share = sys.argv[1:]
 stop_at_write(pytest.MonkeyPatch(), int(number), lambda: os.kill(os.getpid(), signal.SIGKILL), float(share))
 run_model(model, annotations, features, output, device="cpu", batch_size=2, resume=True)

@@ -27,7 +27,7 @@ from .tiny_case import TinyCase
 
 @pytest.fixture
 def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TinyCase:
-    monkeypatch.setattr(writer, "_MOST_SAMPLES_PER_PART", 2)
+    monkeypatch.setattr(writer, "MOST_SAMPLES_PER_PART", 2)
     return TinyCase(tmp_path)
 
 
@@ -140,7 +140,7 @@ def test_an_interrupted_run_says_how_to_go_on(
 
     handler = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_CALLS", 1)
+        patch.setattr(loop, "CALLS_AT_ONCE", 1)
         patch.setattr(loop, "Crew", KnownCrew)
         patch.setattr(GateSession, "run", signalled)
         assert main(command(case, "--sample", "100", "--sample", "105", "--sample", "104", "--sample", "106",
@@ -187,7 +187,7 @@ def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(
 ) -> None:
     assert main(command(case)) == 0
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr("gatescope.runtime.progress._LINE_EVERY", 0.0)
+    monkeypatch.setattr("gatescope.runtime.progress.LINE_EVERY_SECONDS", 0.0)
     assert main([*command(case)[:-2], "--batch-size", "7", "--output", str(case.folder / "again")]) == 0
     err = capsys.readouterr().err
     assert "checking features: 7 of 7 samples" in err and "running: 7 of 7 samples, " in err

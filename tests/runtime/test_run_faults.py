@@ -59,7 +59,7 @@ def guard() -> Iterator[None]:
 
 @pytest.fixture
 def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TinyCase:
-    monkeypatch.setattr(writer, "_MOST_SAMPLES_PER_PART", 2)
+    monkeypatch.setattr(writer, "MOST_SAMPLES_PER_PART", 2)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     made = TinyCase(tmp_path)
     made.data = tiny_dataset(tmp_path / "more", made.manifest, QUERIES, videos=QUERIES)
@@ -140,7 +140,7 @@ def test_what_comes_before_a_failure_is_written(
     case: TinyCase, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if one sample came after the other: the batch that fails is the seventh."""
-    monkeypatch.setattr(loop, "_CALLS", 1)
+    monkeypatch.setattr(loop, "CALLS_AT_ONCE", 1)
     monkeypatch.setattr(loop, "reading_threads", lambda: 1)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError):
         fail(patch, STAGES[stage], RuntimeError("odd"), at=6 if stage == "computing" else 12)
@@ -255,7 +255,7 @@ def test_a_model_that_is_replaced_while_it_is_opened_is_refused(
 
 def test_a_reader_that_never_comes_back_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """A drive that has gone away must not keep the run from ending."""
-    monkeypatch.setattr("gatescope.runtime.data.crew._PATIENCE", 0.05)
+    monkeypatch.setattr("gatescope.runtime.data.crew.STOP_PATIENCE_SECONDS", 0.05)
     gone = threading.Event()
     with pytest.raises(KeyboardInterrupt), Crew() as crew:
         crew.start(abandonable=[gone.wait])

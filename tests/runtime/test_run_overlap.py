@@ -73,7 +73,7 @@ def seen_batches(patch: pytest.MonkeyPatch) -> list[dict[str, np.ndarray]]:
 def test_buckets_change_the_batches_and_nothing_else(
     case: TinyCase, part: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "_MOST_SAMPLES_PER_PART", part)
+    monkeypatch.setattr(writer, "MOST_SAMPLES_PER_PART", part)
     case.run(output=case.folder / "alone", batch_size=1)
     batches = seen_batches(monkeypatch)
     case.run(batch_size=4)
@@ -96,7 +96,7 @@ def test_reference_batching_keeps_file_order_and_batch_size(
     case: TinyCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnx.save(tiny_proto(replace(tiny_manifest(), batching="reference", eval_batch_size=4)), case.model)
-    monkeypatch.setattr(loop, "_CALLS", 1)
+    monkeypatch.setattr(loop, "CALLS_AT_ONCE", 1)
     batches = seen_batches(monkeypatch)
     case.run(batch_size=4)
     assert [len(batch["src_vid"]) for batch in batches] == [4] * 7 + [2]
@@ -224,8 +224,8 @@ LIMITS = {
 def test_the_progress_line_says_what_is_the_limit(
     case: TinyCase, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("gatescope.runtime.progress._LINE_EVERY", 0.0)
-    monkeypatch.setattr(writer, "_MOST_SAMPLES_PER_PART", 2)
+    monkeypatch.setattr("gatescope.runtime.progress.LINE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(writer, "MOST_SAMPLES_PER_PART", 2)
     owner, name, seconds = LIMITS[told]
     for times in (1, 10, 100):  # where the machine is busy, each stage takes longer by itself
         with monkeypatch.context() as patch:
@@ -241,7 +241,7 @@ def test_the_progress_line_says_what_is_the_limit(
 
 def test_stages_go_on_at_the_same_time(case: TinyCase, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each waits, for a while, for another one to begin: one after the other, it never would."""
-    monkeypatch.setattr(writer, "_MOST_SAMPLES_PER_PART", 2)
+    monkeypatch.setattr(writer, "MOST_SAMPLES_PER_PART", 2)
     load, run, write = SampleLoader.load, GateSession.run, writer.RunWriter.write_part
     read_on, written, computed_on = threading.Event(), threading.Event(), threading.Event()
     two, calls, waited = threading.Barrier(2), iter(range(100)), list[bool]()
@@ -310,7 +310,7 @@ def test_timings_are_the_clocks(case: TinyCase, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_resumed_run_counts_on(case: TinyCase, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "_MOST_SAMPLES_PER_PART", 2)
+    monkeypatch.setattr(writer, "MOST_SAMPLES_PER_PART", 2)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError):
         run, count = GateSession.run, iter(range(100))
 
@@ -384,11 +384,11 @@ def test_threads_follow_the_cpus_of_the_process(monkeypatch: pytest.MonkeyPatch)
 def test_parts_are_the_same_whatever_the_number_of_threads(
     case: TinyCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "_MOST_SAMPLES_PER_PART", 8)
+    monkeypatch.setattr(writer, "MOST_SAMPLES_PER_PART", 8)
     tables: list[pl.DataFrame] = []
     for readers, calls in ((1, 1), (5, 2)):
         monkeypatch.setattr(loop, "reading_threads", lambda readers=readers: readers)
-        monkeypatch.setattr(loop, "_CALLS", calls)
+        monkeypatch.setattr(loop, "CALLS_AT_ONCE", calls)
         output = case.folder / f"{readers}"
         case.run(output=output, batch_size=4)
         tables.append(open_run(output).gates.collect())

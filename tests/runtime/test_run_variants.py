@@ -194,7 +194,7 @@ class StopError(Exception):
 
 def interrupted(case: TinyCase, monkeypatch: pytest.MonkeyPatch, batches: int, output: Path) -> None:
     """Run ``case`` with a part for every two samples, and stop after ``batches`` batches."""
-    monkeypatch.setattr(loop, "_CALLS", 1)
+    monkeypatch.setattr(loop, "CALLS_AT_ONCE", 1)
     run, left = GateSession.run, [batches]
 
     def stopping(self: GateSession, batch: Any, **options: Any) -> Outputs:

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gatescope.runtime.errors import DeviceError, GatescopeError, InputError, UsageError
+from gatescope.runtime.session.backends.onnx_runtime import OnnxBackend
 from gatescope.runtime.session.session import GateSession
 
 from .tiny_model import CHANNELS, QUERIES, Gating, Kind, expected, tiny_batch, tiny_model
@@ -117,14 +118,10 @@ def test_a_closed_session_runs_nothing(path: Path, batch: Batch) -> None:
 def test_a_failure_inside_the_runtime_has_a_name(
     session: GateSession, batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Failing:
-        title = "ONNX Runtime"
-        lanes = None
+    def fail(*_: object) -> None:
+        raise RuntimeError("Non-zero status code returned while running MatMul\nstack")
 
-        def run(self, *_: object) -> None:
-            raise RuntimeError("Non-zero status code returned while running MatMul\nstack")
-
-    monkeypatch.setattr(session, "_backend", Failing())
+    monkeypatch.setattr(OnnxBackend, "run", fail)
     with pytest.raises(GatescopeError, match="Non-zero status code") as caught:
         session.run(batch)
     assert "src_vid (2, 5, 7)" in str(caught.value)

@@ -34,7 +34,7 @@ QUERIES_FOLDER = "queries"
 # In format 1 gates were set to 0 to shut them, which is right only where they act as g.
 _DOCUMENT = DocumentFormat("plan format", 2, RunFolderError, fix="ablate again into another folder")
 # So many queries are computed again after a kill, at most.
-_QUERIES_PER_PART = 64
+MOST_QUERIES_PER_PART = 64
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class AblationPlan:
 
 def queries_per_part(batch_size: int) -> int:
     """A multiple of the batch size, so that a continued ablation has the batches of an undisturbed one."""
-    return max(_QUERIES_PER_PART // batch_size, 1) * batch_size
+    return max(MOST_QUERIES_PER_PART // batch_size, 1) * batch_size
 
 
 def ablation_words(run: RunInfo, output: Path, subsets: Sequence[str] = ()) -> list[str]:

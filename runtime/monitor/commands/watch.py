@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..serving.sidecar import Sidecar
 
 # How often the log is read, and a text file of metrics written, in seconds.
-_EVERY, _TEXT_EVERY = 0.5, 10.0
+READ_EVERY_SECONDS, METRICS_FILE_EVERY_SECONDS = 0.5, 10.0
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -89,13 +89,13 @@ def _run(args: Namespace) -> int:
                 for alarm in sidecar.step():
                     print(alarm.to_json() if args.json else alarm_text(alarm), flush=True)
                 complaints.tell()
-                if args.metrics_file is not None and time.monotonic() - written >= _TEXT_EVERY:
+                if args.metrics_file is not None and time.monotonic() - written >= METRICS_FILE_EVERY_SECONDS:
                     written = time.monotonic()
                     try:
                         write_textfile(args.metrics_file, sidecar.snapshot())
                     except MonitorError as error:  # a full disk, say: watching goes on
                         _complain(str(error))
-                time.sleep(_EVERY)
+                time.sleep(READ_EVERY_SECONDS)
         sidecar.close()  # which waits for the last alarm to be delivered
         complaints.tell()
         print(json.dumps({"videos": sidecar.videos}) if args.json else f"watched {sidecar.videos} videos")

@@ -29,7 +29,7 @@ from .frames import END, HEADER, LOSS, SALT_BYTES, VIDEO, pack, preamble
 from .records import EndRecord, HeaderRecord, LossRecord, encode, encode_video
 
 # Seconds until writing is tried again after it failed, doubled each time.
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+FIRST_WRITING_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 
 
 class GateLogWriter:
@@ -163,7 +163,7 @@ class GateLogWriter:
         self._offset = self._videos = self._unsynced = self._unreported = 0
         self._lost_since = 0
         self._dirty = False
-        self._pause, self._not_before = _FIRST_PAUSE, 0.0
+        self._pause, self._not_before = FIRST_WRITING_PAUSE, 0.0
         self._opened = self._synced = time.monotonic()
         self._salt = b""
         self._children: list[int] = []
@@ -234,7 +234,7 @@ class GateLogWriter:
         if written < len(data):
             self._failed(OSError(28, os.strerror(28)))
         else:
-            self._pause = _FIRST_PAUSE
+            self._pause = FIRST_WRITING_PAUSE
         return written
 
     def _cut(self, end: int) -> None:

@@ -38,7 +38,7 @@ from .worker import Worker
 
 _MOST_LABEL = 64
 # Seconds until a worker is begun again after that failed, doubled each time.
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+FIRST_START_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 
 
 class Monitor:
@@ -80,7 +80,7 @@ class Monitor:
         self._slices: set[str] = set()
         # Faults of beginning again after a fork, where there is no worker to count them.
         self._faults, self._last_fault = 0, ""
-        self._pause, self._not_before = _FIRST_PAUSE, 0.0
+        self._pause, self._not_before = FIRST_START_PAUSE, 0.0
         self._told_padding = False
         own: weakref.ref[Monitor] = weakref.ref(self)
         renew_after_fork(self)
@@ -237,7 +237,7 @@ class Monitor:
                 # A monitor that is dropped without being closed takes its thread and its files with it.
                 self._abandoned = weakref.finalize(self, self._worker.stop)
                 self._abandoned.atexit = False
-                self._pause, self._not_before = _FIRST_PAUSE, 0.0
+                self._pause, self._not_before = FIRST_START_PAUSE, 0.0
             return self._worker
 
     def _failed_to_start(self, error: Exception) -> None:
@@ -249,7 +249,7 @@ class Monitor:
             # Requests of other threads tried at the same time.
             if now < self._not_before:
                 return
-            first = self._pause == _FIRST_PAUSE
+            first = self._pause == FIRST_START_PAUSE
             self._not_before = now + self._pause
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         if first:
@@ -280,7 +280,7 @@ class Monitor:
         """In the child: what the parent has queued, counted and opened is the parent's."""
         self._lock = threading.Lock()
         self._faults, self._last_fault = 0, ""
-        self._pause, self._not_before = _FIRST_PAUSE, 0.0
+        self._pause, self._not_before = FIRST_START_PAUSE, 0.0
         worker, self._worker = self._worker, None
         if worker is not None:
             self._abandoned.detach()

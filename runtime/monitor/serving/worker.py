@@ -28,7 +28,7 @@ from .intake import Intake
 
 _AT_ONCE = 256
 # A round of work ends after so many seconds even where more is waiting: others have to get a word in.
-_ROUND_SECONDS = 0.25
+ROUND_SECONDS = 0.25
 # What closing may take: a command that tells an alarm has 30 s.
 _CLOSING_SECONDS = 40.0
 # Further faults of the same kind are only counted.
@@ -178,7 +178,7 @@ class Worker:
 
     def _work(self) -> None:
         began = time.thread_time()
-        until = time.monotonic() + _ROUND_SECONDS
+        until = time.monotonic() + ROUND_SECONDS
         while time.monotonic() < until and (taken := self.intake.take(_AT_ONCE)):
             self._look_at_ids(taken)
             videos = count_taken(self.model.layout, taken, self._settings.keep_gates, self._uncounted)

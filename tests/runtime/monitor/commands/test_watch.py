@@ -182,8 +182,8 @@ def test_hosts_and_files_of_metrics_that_cannot_be(tmp_path: Path, monitor: Comm
 def test_a_metrics_file_that_can_no_longer_be_written_ends_nothing(
     tmp_path: Path, monitor: Commands, baseline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch_command, "_TEXT_EVERY", 0.0)
-    monkeypatch.setattr(watch_command, "_EVERY", 0.1)
+    monkeypatch.setattr(watch_command, "METRICS_FILE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(watch_command, "READ_EVERY_SECONDS", 0.1)
     log, folder = write_log(tmp_path / "log", well(4)), tmp_path / "metrics"
     folder.mkdir()
     real, calls = server.exposition, 0

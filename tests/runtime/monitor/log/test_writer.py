@@ -106,7 +106,7 @@ def full_disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(writing.os, "write", limited)
-    monkeypatch.setattr(writing, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(writing, "FIRST_WRITING_PAUSE", 0.0)
     yield full
 
 
@@ -163,7 +163,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     try:
         ballast = disk / "ballast"
         ballast.write_bytes(bytes(300_000))
-        monkeypatch.setattr(writing, "_FIRST_PAUSE", 0.01)
+        monkeypatch.setattr(writing, "FIRST_WRITING_PAUSE", 0.01)
         videos = videos_of(900)
         kept = []
         with writer_of(disk / "log", segment_bytes=40_000) as writer:
@@ -185,7 +185,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_failed_sync_is_final_for_its_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(writing, "FIRST_WRITING_PAUSE", 0.0)
     writer = writer_of(tmp_path)
     writer._pause = 0.0  # pyright: ignore[reportPrivateUsage]
     videos = videos_of(9)

@@ -69,7 +69,7 @@ def test_what_an_alarm_calls_may_ask_the_monitor_and_close_it(baseline: Baseline
 def test_more_than_can_be_counted_starves_neither_scrapes_nor_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gatescope.runtime.monitor.serving.worker._ROUND_SECONDS", 0.02)
+    monkeypatch.setattr("gatescope.runtime.monitor.serving.worker.ROUND_SECONDS", 0.02)
     pool, stop = gates(16, 2), threading.Event()
     settings = replace(QUIET, log=replace(QUIET.log, sync_seconds=0.05))
     with Monitor(tmp_path / "log", settings=settings) as monitor:
@@ -144,7 +144,7 @@ def test_a_logger_that_raises_costs_no_alarm(tmp_path: Path, broken_logger: None
 def test_a_log_that_is_gone_after_a_fork_is_said_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(serving, "_FIRST_PAUSE", PATIENCE)
+    monkeypatch.setattr(serving, "FIRST_START_PAUSE", PATIENCE)
     log = tmp_path / "log"
     with Monitor(log, settings=QUIET) as monitor:
         watched = MonitoredSession(session_of(gates(1, 2)), monitor)
