@@ -114,6 +114,35 @@ def find_fusion(model: nn.Module, name: str | None = None) -> GatedFusion:
     return fusions[0]
 
 
+def not_called(layer: GateLayer) -> UnsupportedModelError:
+    """The error for a forward pass in which none of the owners of the layer's gates was called."""
+    return UnsupportedModelError(
+        f"the forward pass did not call {' or '.join(layer.owners)}",
+        expected="every fusion layer runs in every pass, by calling the module and not a method of it",
+    )
+
+
+def no_gates_from(layer: GateLayer, received: str, *, branches_read: bool = False) -> UnsupportedModelError:
+    """The error for a layer whose modules were called and did not return two gates, but ``received``.
+
+    ``branches_read``: whether gates are also read where each branch bounds its own.
+    """
+    inline = "the layer computes its gates itself: let it return (stream, attention gate, ffn gate), "
+    inline += (
+        "move the gates into a module that returns them, or put the activation into each branch"
+        if branches_read
+        else "or move the gates into a module that returns them"
+    )
+    return UnsupportedModelError(
+        f"{layer.owners[-1]} does not return an attention and an FFN gate",
+        received=received,
+        expected="two tensors (B, 1), (B, 1, 1), (B, L, 1) or (B, L, d) in a tuple, list or dict",
+        fix=inline
+        if layer.inline
+        else "let that module return (attention gate, ffn gate), bounded as they are used",
+    )
+
+
 def _fusions(model: nn.Module) -> list[GatedFusion]:
     """The fusions that are as sure as the surest one."""
     candidates = [

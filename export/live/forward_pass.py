@@ -10,7 +10,7 @@ from torch import Tensor
 from ...runtime.errors import UnsupportedModelError
 from ...runtime.gates.vocabulary import GATE_KINDS
 from .activation import BoundingFunctions, GateRange
-from .find import GatedFusion, GateLayer
+from .find import GatedFusion, GateLayer, no_gates_from, not_called
 from .gates import FusedStream, as_gate
 
 
@@ -99,24 +99,11 @@ def _gates_of(layer: GateLayer, trace: LayerTrace) -> tuple[tuple[Tensor, ...], 
 
 def _unreadable(layer: GateLayer, trace: LayerTrace) -> UnsupportedModelError:
     if not trace.returned:
-        return UnsupportedModelError(
-            f"the forward pass did not call {' or '.join(layer.owners)}",
-            expected="every fusion layer runs in every pass, by calling the module and not a method of it",
-        )
+        return not_called(layer)
     seen = "; ".join(f"{layer.owners[depth]} returned a {what}" for depth, what in trace.returned.items())
     sizes = (
-        f"B = {trace.stream.samples}, L = {trace.stream.clips}, d = {trace.stream.channels}"
+        f" (B = {trace.stream.samples}, L = {trace.stream.clips}, d = {trace.stream.channels})"
         if trace.stream
         else ""
     )
-    return UnsupportedModelError(
-        f"{layer.owners[-1]} does not return an attention and an FFN gate",
-        received=seen + (f" ({sizes})" if sizes else ""),
-        expected="two tensors (B, 1), (B, 1, 1), (B, L, 1) or (B, L, d) in a tuple, list or dict",
-        fix=(
-            "the layer computes its gates itself: let it return (stream, attention gate, ffn gate), move the "
-            "gates into a module that returns them, or put the activation into each branch"
-            if layer.inline
-            else "let that module return (attention gate, ffn gate), bounded as they are used"
-        ),
-    )
+    return no_gates_from(layer, f"{seen}{sizes}", branches_read=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -9,7 +10,7 @@ from importlib.metadata import version
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from ...runtime.gates.manifest import Fact, Forward, Manifest
 from ...runtime.gates.preprocessing import Preprocessing
@@ -113,3 +114,17 @@ def live_manifest(
         forward=Forward("code" if origin is None else "assumed"),
         warnings=(*(() if described is None else described.warnings), *notes),
     )
+
+
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 of the names and values of all parameters and buffers, each in the precision it has.
+
+    A manifest has it where there is no checkpoint to hash.
+    """
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(name.encode())
+        if isinstance(value, Tensor):
+            flat = value.detach().to("cpu").contiguous().reshape(-1)
+            digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

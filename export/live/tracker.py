@@ -21,9 +21,8 @@ from ...runtime.tracking.source import ModelIdentity
 from ...runtime.tracking.tracker import GateTracker, GateTrackingWarning
 from .clips import valid_clips
 from .find import GatedFusion
-from .fingerprint import fingerprint
 from .hooks import FusionGates, FusionHooks
-from .manifest import LiveFacts, Origin, live_manifest
+from .manifest import LiveFacts, Origin, fingerprint, live_manifest
 
 TRACKER_METHODS = (
     "enable_gate_tracking",

@@ -24,7 +24,7 @@ from ..graph.manifest import package_versions, trained_with
 from ..graph.onnx_graph import OPSET
 from ..graph.target import choose_target
 from ..graph.variant import SUMMARIES, Variant
-from ..live.fingerprint import fingerprint
+from ..live.manifest import fingerprint
 from ..proof.causes import DifferenceCause, preprocessing_causes
 from ..proof.certified import ExportResult, write_certified
 from ..proof.verify import VerifyRequest, refuse_bad_request, verify

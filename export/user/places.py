@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...runtime.errors import UnsupportedModelError
 from ...runtime.gates.vocabulary import GATE_KINDS
 from ..live.clips import named_arguments
-from ..live.find import GatedFusion, GateLayer
+from ..live.find import GatedFusion, GateLayer, no_gates_from, not_called
 from ..live.gates import FusedStream, as_gate, find_gates, shapes_in, stream_of
 
 Path = tuple[Any, ...]
@@ -93,22 +93,14 @@ def _places_of(
     layer: GateLayer, fusion: GatedFusion, seen: Mapping[str, Any], stream: FusedStream | None
 ) -> tuple[GatePlace, GatePlace]:
     if stream is None or not any(name in seen for name in layer.owners):
-        raise UnsupportedModelError(
-            f"the forward pass did not call {' or '.join(layer.owners)}",
-            expected="every fusion layer runs in every pass, by calling the module and not a method of it",
-        )
+        raise not_called(layer)
     widths = {1, stream.channels, *fusion.channels}
     for owner in layer.owners:
         gates = find_gates(seen.get(owner), stream, widths, inline=layer.inline)
         if gates is not None:
             attention, ffn = (_place(owner, seen[owner], gate, stream) for gate in gates)
             return attention, ffn
-    raise UnsupportedModelError(
-        f"{layer.owners[-1]} does not return an attention and an FFN gate",
-        received=f"{layer.owners[-1]} returned a {shapes_in(seen.get(layer.owners[-1]))}",
-        expected="two tensors (B, 1), (B, 1, 1), (B, L, 1) or (B, L, d) in a tuple, list or dict",
-        fix="let that module return (attention gate, ffn gate), bounded as they are used",
-    )
+    raise no_gates_from(layer, f"{layer.owners[-1]} returned a {shapes_in(seen.get(layer.owners[-1]))}")
 
 
 def _place(owner: str, output: Any, gate: Tensor, stream: FusedStream) -> GatePlace:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gatescope.export import adapt_legacy_model, load_legacy_model_with_gate_tracking
-from gatescope.export.live.fingerprint import fingerprint
+from gatescope.export.live.manifest import fingerprint
 from gatescope.export.user import export as user_export
 from gatescope.export.user.anatomy import study
 from gatescope.runtime.errors import GatescopeError, UsageError
