@@ -75,7 +75,7 @@ def _run(options: Namespace) -> int:
     from ...runtime.runs.reader import open_run
     from ..analyze import analyze_run
     from ..comparison.compare import compare_runs
-    from ..comparison.names import named_run
+    from ..comparison.runs import named_run
     from ..plugins.chapter import failed_line, value_lines
     from ..report.context import AnalysisOptions
     from ..report.document import to_json

@@ -28,12 +28,10 @@ from ..report.document import to_json
 from ..report.steps import Progress, after, reading_steps
 from ..samples.choice import ALL, asked_for, known_to
 from ..statistics.videos import videos_of
-from .names import chosen_names
 from .report import COMPARISON_FIGURE, comparison_report
 from .run_gates import compare_gates
 from .run_metrics import compare_metrics
-from .settings import differing_settings
-from .warnings import comparison_warnings
+from .runs import chosen_names, comparison_warnings, differing_settings
 
 REPORT, DOCUMENT = "COMPARISON.md", "comparison.json"
 

@@ -14,7 +14,7 @@ from ...runtime.errors import UsageError
 from ...runtime.runs.reader import Run, open_run
 from .gate_differences import GateDifference, channels_of, gate_differences
 from .prediction_differences import PredictionDifferences, prediction_differences
-from .settings import differing_settings
+from .runs import differing_settings
 
 _NAMED = 5
 

@@ -14,10 +14,9 @@ from ...runtime.errors import DatasetError, RunFolderError
 from ...runtime.runs.reader import Run
 from .ground_truth import GroundTruth, Saliency, read_ground_truth
 from .highlights import highlight_columns
-from .listing import listed
 from .metrics import METRICS, benchmark_metrics
 from .moments import moment_columns
-from .predictions import PredictionRow, as_arrays, convert_predictions, read_prediction_file
+from .predictions import PredictionRow, as_arrays, convert_predictions, listed, read_prediction_file
 
 __all__ = ["METRICS", "Evaluation", "evaluate", "evaluate_file", "evaluate_run"]
 

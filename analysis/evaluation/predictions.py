@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from ...runtime.array_types import Float64s
 from ...runtime.causes import told_causes
 from ...runtime.errors import DatasetError
-from .listing import listed
 
 #: The benchmark looks at this many windows of a query, the first ones.
 MOST_WINDOWS = 10
+_LISTED = 10
 
 _EXPECTED = (
-    "qid, and pred_relevant_windows [[start, end, score], …] or pred_saliency_scores [one a clip] or both"
+    "qid, and pred_relevant_windows [[start, end, score], …] or pred_saliency_scores [one per clip] or both"
 )
 
 
@@ -175,3 +175,11 @@ def _have(rows: Sequence[PredictionRow], key: str, present: list[bool]) -> bool:
             expected=f"{key} for every query, or for none",
         )
     return any(present)
+
+
+def listed(items: Sequence[str], between: str = ", ") -> str:
+    """``items`` in one text for a message, the first ten by name and how many more there are."""
+    shown = list(items[:_LISTED])
+    if len(items) > _LISTED:
+        shown.append(f"and {len(items) - _LISTED:,} more")
+    return between.join(shown)

@@ -1,8 +1,8 @@
-"""``gate_analysis_{id}.png``: one sample's gates over its clips, and its level beside the whole run's."""
+"""``gate_analysis_{id}.png``: one sample's gates over its clips, and its level next to the run's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +94,7 @@ class SamplePicture:
         """The figure, now of this sample.
 
         - ``courses``: by kind (layers, clips), the mean over channels; one column for a gate that is one
-          value a video; NaN where there is none. ``statistics``: the sample's rows by layer and kind.
+          value per video; NaN where there is none. ``statistics``: the sample's rows by layer and kind.
         """
         self._title.set_text(f"Gates of sample {short(sample_id, 60)}")
         self._note.set_text(
@@ -169,32 +169,6 @@ class SamplePicture:
         axes.set_yticks(list(shown), [str(self._layers[at]) for at in shown], color=INK)
         axes.set_ylabel("layer")
         axes.set_ylim(-0.5, len(self._layers) - 0.5)
-
-
-def sample_figure(
-    gates: pl.DataFrame,
-    per_sample: pl.DataFrame,
-    by_layer: pl.DataFrame,
-    ranges: Mapping[str, tuple[float, float]],
-) -> Figure:
-    """One sample alone: ``gates`` are its rows of the gate table, the rest its run's ``GateSummary``."""
-    sample_id: str = gates["sample_id"][0]
-    largest = {
-        str(kind): float(np.nanmax(np.abs(own["value"].to_numpy()), initial=0.0))
-        for (kind,), own in gates.partition_by("gate", as_dict=True).items()
-    }
-    layers: list[int] = sorted(by_layer["layer"].unique().to_list())
-    courses = {kind: _course(gates.filter(pl.col("gate") == kind), layers) for kind in largest}
-    own = per_sample.filter(pl.col("sample_id") == sample_id)
-    rows = {(row["layer"], row["gate"]): row for row in own.iter_rows(named=True)}
-    return SamplePicture(by_layer, per_sample, ranges, largest).show(sample_id, courses, rows)
-
-
-def _course(gates: pl.DataFrame, layers: Sequence[int]) -> Course:
-    clips = gates["clip"].to_numpy()
-    course: Course = np.full((len(layers), 1 + int(clips.max())), np.nan)
-    course[[layers.index(layer) for layer in gates["layer"].to_list()], clips] = gates["value"].to_numpy()
-    return course
 
 
 def _limits(whole: pl.DataFrame, spread: pl.DataFrame, range_: tuple[float, float]) -> tuple[float, float]:

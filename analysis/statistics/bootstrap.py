@@ -95,10 +95,6 @@ class VideoBootstrap:
             for at in range(columns.shape[1])
         ]
 
-    def mean_difference(self, values: ArrayLike, others: ArrayLike) -> Interval:
-        """The mean of ``values`` less that of ``others`` on the same rows, paired; only rows with both."""
-        return self.mean(np.asarray(values, np.float64) - np.asarray(others, np.float64))
-
     def subset_difference(self, values: ArrayLike, inside: ArrayLike) -> Interval:
         """The mean over rows ``inside`` (rows,) bool less the mean over the rest, from the same draws."""
         return self.subset_differences(np.asarray(values, np.float64)[:, None], inside)[0]
@@ -112,11 +108,6 @@ class VideoBootstrap:
             self._interval(_mean(one[:, at]) - _mean(rest[:, at]), drawn[:, at], ~np.isnan(columns[:, at]))
             for at in range(columns.shape[1])
         ]
-
-    def correlation(self, values: ArrayLike, others: ArrayLike) -> Interval:
-        """Pearson's correlation of two values a row; ranks beforehand make it Spearman's."""
-        x, y = np.asarray(values, np.float64), np.asarray(others, np.float64)
-        return self.correlations(x[:, None], y[:, None])[0]
 
     def correlations(self, columns: Float64s, others: Float64s) -> list[Interval]:
         """Pearson's correlation of every column of ``columns`` (rows, k) with the same one of ``others``."""

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from gatescope.analysis.analyze import AnalysisResult
 from gatescope.analysis.comparison.compare import ComparisonResult, compare_runs
-from gatescope.analysis.comparison.names import run_names
 from gatescope.analysis.comparison.run_gates import compare_gates
 from gatescope.analysis.comparison.run_metrics import compare_metrics
+from gatescope.analysis.comparison.runs import run_names
 from gatescope.analysis.figures.runs import runs_figure
 from gatescope.analysis.figures.style import png
 from gatescope.analysis.report.context import AnalysisOptions

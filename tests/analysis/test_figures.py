@@ -23,9 +23,9 @@ from gatescope.analysis.figures.layers import layer_figure
 from gatescope.analysis.figures.overall import overall_figure
 from gatescope.analysis.figures.patterns import pattern_figure
 from gatescope.analysis.figures.style import png, short, value_scale
+from gatescope.analysis.overview.pictures import sample_patterns
 from gatescope.analysis.relations.clips import clips_of
 from gatescope.analysis.relations.relations import relations_of
-from gatescope.analysis.statistics.patterns import sample_patterns
 
 from .runs import manifest_of, random_gates, write_run
 from .test_relations import context_of

@@ -11,8 +11,7 @@ import pytest
 
 from gatescope.analysis.comparison.diff import diff_runs
 from gatescope.analysis.comparison.run_gates import compare_gates
-from gatescope.analysis.comparison.settings import run_settings
-from gatescope.analysis.comparison.warnings import comparison_warnings
+from gatescope.analysis.comparison.runs import comparison_warnings, run_settings
 from gatescope.analysis.overview.answers import answers_chapter
 from gatescope.analysis.overview.reading import limits_chapter, saying_chapter
 from gatescope.analysis.report.chapter import Chapter

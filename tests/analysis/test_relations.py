@@ -55,7 +55,7 @@ def test_correlations_are_numpys(tmp_path: Path, channels: int) -> None:
             other_gate=KEYS[other].kind,
         )
         means = [[course(gates, name, KEYS[at]).mean() for name in gates] for at in (one, other)]
-        expected = bootstrap.correlation(*means)
+        expected = bootstrap.correlations(*(np.array(one)[:, None] for one in means))[0]
         assert found["over_samples"] == pytest.approx(np.corrcoef(*means)[0, 1], abs=1e-6)
         assert found["over_samples_low"] == pytest.approx(expected.low, abs=1e-5)
         over_clips = [

@@ -13,7 +13,7 @@ from matplotlib.image import imread
 
 from gatescope.analysis import AnalysisResult, analyze_run, compare_runs, summarise
 from gatescope.analysis.evaluation.evaluate import evaluate_run
-from gatescope.analysis.figures.sample import SamplePicture, sample_figure
+from gatescope.analysis.figures.sample import SamplePicture
 from gatescope.analysis.figures.style import png
 from gatescope.analysis.report.context import AnalysisOptions
 from gatescope.runtime.cli.main import main
@@ -235,14 +235,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_sample_in_a_picture(tmp_path: Path, shape: dict[str, int]) -> None:
     gates = random_gates(3, 2, **shape)
     gates["1001"]["ffn"][1] = np.nan
-    run = write_run(tmp_path / "run", gates, per_part=3)
-    summary = summarise(run)
+    summary = summarise(write_run(tmp_path / "run", gates, per_part=3))
     frames = summary.by_layer, summary.per_sample
-    rows = run.gates.filter(sample_id="1001").collect()
-    figure = sample_figure(rows, summary.per_sample, summary.by_layer, summary.ranges)
-    drawn = np.ma.getdata(figure.axes[0].images[0].get_array())
-    np.testing.assert_allclose(drawn, gates["1001"]["attention"].mean(axis=2), atol=1e-6)
-    assert png(figure).startswith(b"\x89PNG")
     # One figure for all samples draws what a figure of its own draws.
     picture = SamplePicture(*frames, summary.ranges, {"attention": 1.0, "ffn": 1.0})
     alone = SamplePicture(*frames, summary.ranges, {"attention": 1.0, "ffn": 1.0})
@@ -256,7 +250,9 @@ def test_a_sample_in_a_picture(tmp_path: Path, shape: dict[str, int]) -> None:
         return png(one.show(name, courses, statistics))
 
     for name in ("1000", "1001"):
-        show(picture, name)
+        assert show(picture, name).startswith(b"\x89PNG")
+    drawn = np.ma.getdata(picture.figure.axes[0].images[0].get_array())
+    np.testing.assert_allclose(drawn, gates["1001"]["attention"].mean(axis=2), atol=1e-6)
     assert show(picture, "1002") == show(alone, "1002")
 
 

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gatescope.analysis import summarise
-from gatescope.analysis.statistics.patterns import sample_patterns
+from gatescope.analysis.overview.pictures import sample_patterns
 from gatescope.analysis.statistics.videos import spread_over_videos, videos_of
 from gatescope.runtime.errors import RunFolderError
 from gatescope.runtime.runs import series as series_module
