@@ -8,6 +8,7 @@ from .lazy import lazy_names
 
 if TYPE_CHECKING:
     from .data.batches import batches
+    from .data.dataset import FeatureSources
     from .data.prepare import Sample, prepare
     from .errors import GatescopeError
     from .gates.manifest import Manifest
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .session.session import GateSession, Outputs
 
 __all__ = [
+    "FeatureSources",
     "GateSession",
     "GatescopeError",
     "Manifest",
@@ -34,6 +36,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "FeatureSources": ".data.dataset",
         "GateSession": ".session.session",
         "GatescopeError": ".errors",
         "Manifest": ".gates.manifest",

@@ -90,6 +90,7 @@ def public_objects(folder: Path, run: Run, analysed: AnalysisResult) -> dict[str
         export.Checkpoint(folder / "m.ckpt", LONG, dict.fromkeys(many, any_), {}, "opt", {"model": 1}),
         *(export.Choices(), export.Variant(), export.VerifyRequest(folder / "a.jsonl", folder / "b.jsonl")),
         export.ExportResult(folder / "m.onnx", manifest, 10),
+        runtime.FeatureSources(folder),
         *(monitor.LogSettings(), monitor.MonitorSettings(), monitor.WatchSettings()),
         server,
         monitor.Alarm(

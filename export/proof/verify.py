@@ -9,7 +9,7 @@ disagreement every likely cause is tried, and the flag that fixes it is named.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 
 from ...runtime.data.annotations import read_annotations
@@ -38,14 +38,40 @@ class VerifyRequest:
     """Real predictions and the data they were made from.
 
     - ``predictions``: a submission file of the training run. ``annotations``: the JSONL it was made for.
-    - ``sources``: where the features lie.
+    - ``features``: where the features lie: the folder that holds one folder per source (the other folders
+      override it), or all of them as :class:`~gatescope.runtime.FeatureSources`. Kept as ``sources``.
     - ``batch_size``: what training evaluated with; None takes it from the checkpoint's options.
     """
 
     predictions: Path
     annotations: Path
-    sources: FeatureSources = field(default_factory=FeatureSources)
+    features: InitVar[FeatureSources | str | Path | None] = None
+    video_features: InitVar[Sequence[str | Path] | None] = None
+    audio_features: InitVar[str | Path | None] = None
+    text_features: InitVar[str | Path | None] = None
     batch_size: int | None = None
+    sources: FeatureSources = field(default_factory=FeatureSources, kw_only=True)
+
+    def __post_init__(
+        self,
+        features: FeatureSources | str | Path | None,
+        video_features: Sequence[str | Path] | None,
+        audio_features: str | Path | None,
+        text_features: str | Path | None,
+    ) -> None:
+        folders = (video_features, audio_features, text_features)
+        if isinstance(features, FeatureSources):
+            sources = features
+        elif features is None and not any(folders):
+            return
+        else:
+            sources = FeatureSources.of(
+                features,
+                video_features=video_features,
+                audio_features=audio_features,
+                text_features=text_features,
+            )
+        object.__setattr__(self, "sources", sources)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,9 @@ def try_verify(tmp_path, dataset, exported, effects):
         checkpoint = load_checkpoint(changed.save_checkpoint(tmp_path / "m.pth"))
         wanted = choices or Choices()
         description = describe(checkpoint, wanted)
-        request = VerifyRequest(predictions, annotations, FeatureSources(dataset[1].parent), batch_size)
+        request = VerifyRequest(
+            predictions, annotations, FeatureSources(dataset[1].parent), batch_size=batch_size
+        )
         recipe = replace(manifest, preprocessing=description.preprocessing, eval_batch_size=None)
         graph = VariantGraph(rebuild(description, checkpoint.weights), Variant())
         recipe = replace(recipe, batching=wanted.batching)
@@ -224,3 +226,14 @@ def test_what_differs_is_said_also_where_it_is_neither_saliency_nor_a_gate() -> 
         "on this sample pred_logits differs by up to 0.0003, saliency, the attention gate and the ffn gate "
         "do not differ; the best window is another one for 0 of them"
     )
+
+
+def test_a_request_is_built_from_folders_or_from_sources() -> None:
+    """0.1.0 had the folders as fields, in this order."""
+    whole = VerifyRequest(Path("p"), Path("a"), Path("f"), (Path("v"),), Path("s"), Path("t"), 4)
+    sources = FeatureSources(Path("f"), (Path("v"),), Path("s"), Path("t"))
+    assert whole.sources == sources and whole.batch_size == 4
+    assert VerifyRequest(Path("p"), Path("a"), features=Path("f")).sources == FeatureSources(Path("f"))
+    assert VerifyRequest(Path("p"), Path("a"), sources=sources, batch_size=4) == whole
+    assert VerifyRequest(Path("p"), Path("a"), sources, batch_size=4) == whole
+    assert replace(whole, batch_size=2).sources == sources
