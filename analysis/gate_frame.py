@@ -136,7 +136,9 @@ def _channels(frame: pl.LazyFrame, kind: Any) -> int:
     if isinstance(kind, pl.Array):
         return kind.size
     if not isinstance(kind, pl.List):
-        raise InputError("values is no column of arrays", received=str(kind), expected="arrays of one width")
+        raise InputError(
+            "values is not a column of arrays", received=str(kind), expected="arrays of one width"
+        )
     widths = frame.select(pl.col("values").drop_nulls().list.len().unique()).collect()["values"].to_list()
     if len(widths) != 1:
         raise InputError("values has arrays of several widths", received=str(sorted(widths)[:5]))

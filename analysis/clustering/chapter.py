@@ -8,7 +8,7 @@ from ..figures.style import png
 from ..relations.clips import clips_of
 from ..report.chapter import chapter
 from ..report.context import Context
-from ..report.markdown import number, plain, table
+from ..report.markdown import number, percent, plain, table
 from ..report.section import Section
 from .clusters import CLOUDS, CLUSTERING_SEED, MOST_CLUSTERS, SEPARATED, Clusters, find_clusters
 
@@ -57,7 +57,7 @@ def _text(found: Clusters) -> str:
         "groups, the number with the largest mean silhouette kept (1: far apart, 0: touching). Groups are "
         f"there if it is at least {SEPARATED} and larger than those of {CLOUDS} single clouds of the same "
         "size and covariance. The picture shows the first two principal components"
-        + (f", {sum(found.explained[:2]):.0%} of the variance." if found.explained else ".")
+        + (f", {percent(sum(found.explained[:2]))} of the variance." if found.explained else ".")
     )
     if found.reason:
         return f"{plain(found.reason, 600)}\n\n{method}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -43,7 +44,8 @@ def _configure(parser: ArgumentParser) -> None:
 def _run(options: Namespace) -> int:
     from ...runtime.errors import UsageError
     from ...runtime.files import new_file
-    from ..evaluation.document import evaluation_document, evaluation_text
+    from ..evaluation.document import evaluation_document, evaluation_text, evaluation_words
+    from ..report.again import code
     from ..report.document import to_json
 
     output: Path | None = options.output
@@ -61,12 +63,21 @@ def _run(options: Namespace) -> int:
                 evaluation.per_query.write_csv(partial)
             else:
                 evaluation.per_query.write_parquet(partial)
+    words = evaluation_words(
+        options.predictions,
+        options.annotations,
+        subsets=options.subset,
+        allow_missing=options.allow_missing,
+        output=output,
+    )
     if options.json:
-        print(to_json(evaluation_document(evaluation, subsets)), end="")
+        command = shlex.join([*words, "--json"])
+        print(to_json({**evaluation_document(evaluation, subsets), "command": command}), end="")
     else:
         print(evaluation_text(evaluation, subsets), end="")
         if output is not None:
             print(f"\nwrote {output}")
+        print(f"\nthe same again, in the folder that this was run in:\n{code(words)}")
     return 0
 
 

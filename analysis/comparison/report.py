@@ -34,7 +34,7 @@ def comparison_report(
         blocks.append("\n".join(lines))
     blocks += [
         "\n".join(f"- {_verdict(name, names[0], gates, metrics)}" for name in names[1:]),
-        f"![The runs beside each other]({COMPARISON_FIGURE})",
+        f"![The runs side by side]({COMPARISON_FIGURE})",
         "## The runs",
         _overview(names, runs, metrics, own_report),
     ]
@@ -47,12 +47,12 @@ def comparison_report(
         "## What differs between the runs",
         _settings(names, settings),
         "## How this was measured",
-        f"Values: with {LEVEL:.0%} intervals by resampling videos ({RESAMPLES:,} times, all queries of a "
-        f"video together). Differences: against {plain(names[0])}, paired over the queries (gates: videos) "
-        "that both runs have; their intervals hold together, over all metrics or all gates of a run, so "
-        f"that **bold** ones, which exclude 0, are no chance finds among many. With fewer than {FEW_VIDEOS} "
-        "shared videos nothing is bold. One run a setting says nothing of how much runs of the same setting "
-        "differ among themselves: compare several seeds before crediting a setting with a difference.",
+        f"Values: with {LEVEL:.0%} bootstrap intervals ({RESAMPLES:,} resamples of the videos, all "
+        f"queries of a video together). Differences: against {plain(names[0])}, paired over the queries "
+        "(gates: videos) that both runs have; their intervals hold together, over all metrics or all gates "
+        "of a run, so that **bold** ones, which exclude 0, are not chance finds among many. With fewer than "
+        f"{FEW_VIDEOS} shared videos nothing is bold. One run per setting does not show how much runs of the "
+        "same setting differ among themselves: compare several seeds before crediting a setting.",
     ]
     return "\n\n".join(blocks) + "\n"
 

@@ -144,7 +144,7 @@ def comparison_warnings(
         shared = own["shared_videos"].max()
         if shared is None:
             found.append(
-                f"{name[0]} and {first} have no video, or no gate, in common: no differences can be told."
+                f"{name[0]} and {first} have no video, or no gate, in common: no differences can be measured."
             )
         elif int(shared) < FEW_VIDEOS:  # type: ignore[arg-type]
             found.append(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from ...runtime.brief import counted
+from ..report.again import short_path
 from ..report.markdown import interval
 from ..statistics.bootstrap import BOOTSTRAP_SEED, FEW_VIDEOS, LEVEL, RESAMPLES
 from .evaluate import Evaluation
@@ -71,7 +73,7 @@ def evaluation_text(evaluation: Evaluation, subsets: Mapping[str, frozenset[str]
     """The metrics of ``brief`` with their intervals, then each subset against the rest."""
     per_query = evaluation.per_query
     blocks = [
-        f"{_of(per_query)}; percent, with {LEVEL:.0%} intervals ({RESAMPLES:,} resamples of videos)",
+        f"{_of(per_query)}; percent, with {LEVEL:.0%} bootstrap intervals ({RESAMPLES:,} resamples)",
         _aligned(
             [
                 (row["metric"], _value(row["value"]), _interval(row["low"], row["high"]))
@@ -93,6 +95,23 @@ def evaluation_text(evaluation: Evaluation, subsets: Mapping[str, frozenset[str]
         told = f"  intervals of the {len(rows) - 1} differences hold at once"
         blocks += [title, f"{_aligned(rows)}\n{told}"]
     return "\n\n".join(blocks) + "\n"
+
+
+def evaluation_words(
+    predictions: Path,
+    annotations: Path,
+    *,
+    subsets: Sequence[str] = (),
+    allow_missing: bool = False,
+    output: Path | None = None,
+) -> list[str]:
+    """``gatescope evaluate`` with what was chosen; ``subsets`` as ``NAME=FILE``."""
+    words = ["gatescope", "evaluate", short_path(predictions), "--annotations", short_path(annotations)]
+    for spec in subsets:
+        name, _, file = spec.partition("=")
+        words += ["--subset", f"{name}={short_path(file)}"]
+    words += ["--allow-missing"] if allow_missing else []
+    return words + ([] if output is None else ["--output", short_path(output)])
 
 
 def _notes(per_query: pl.DataFrame, subsets: Mapping[str, frozenset[str]]) -> list[str]:

@@ -43,7 +43,7 @@ class EventRecovery:
 def why_no_recovery(run: Run, events: Mapping[str, frozenset[int]]) -> str | None:
     """Why events that were named cannot be compared, in a sentence; None where they can."""
     if not any(gate.per_clip for gate in run.manifest.gates):
-        return f"A {run.manifest.gating} gate has one value a video and no clips to compare with event clips."
+        return f"A {run.manifest.gating} gate has one value per video, no clips to compare with event clips."
     if not _compared(run, events):
         return "None of the run's queries has event clips in the annotations."
     return None

@@ -69,7 +69,7 @@ def runs_figure(gates: pl.DataFrame, metrics: pl.DataFrame, names: Sequence[str]
         which = f" The first {len(shown)} of {len(names)} runs." if len(names) > len(shown) else ""
         heading(
             figure,
-            "Runs beside each other",
+            "Runs side by side",
             f"Above: means with 95% intervals by video. Below: differences from {short(names[0], 30)} over "
             f"what both have,\nwith intervals that hold together; filled where they exclude 0.{which}",
         )

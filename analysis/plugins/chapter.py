@@ -11,7 +11,7 @@ import polars as pl
 from ...runtime.brief import counted
 from ..report.chapter import chapter
 from ..report.context import Context
-from ..report.markdown import estimate, number, plain, table, without_folders
+from ..report.markdown import estimate, interval, number, plain, table, without_folders
 from ..report.section import Section
 from ..statistics.bootstrap import VideoBootstrap
 from .compute import Failure, Values, compute_statistics, draw_plugin, statistics_frame
@@ -58,10 +58,10 @@ def plugins_chapter(context: Context) -> Section | None:
 
 
 def value_lines(document: dict[str, Any]) -> list[str]:
-    """The ``plugins`` entry of the statistics for the command line: one line a value."""
+    """The ``plugins`` entry of the statistics for the command line: one line per value."""
     return [
-        f"{name}{'.' + key if key else ''}: mean {row['mean']:.4g}"
-        + (f" [{row['low']:.4g}, {row['high']:.4g}], 95% by video" if math.isfinite(row["low"]) else "")
+        f"{name}{'.' + key if key else ''}: mean {number(row['mean'])}"
+        + (f" {around}, 95% by video" if (around := interval(row["low"], row["high"])) else "")
         for name, rows in document.get("statistics", {}).items()
         for key, row in rows.items()
     ]
@@ -124,8 +124,8 @@ def _text(
         ]
         blocks += [
             table(heads, cells),
-            f"One value a sample, of {counted(samples, 'sample')}; each is in `{VALUES}`. Intervals are of "
-            f"the mean, from {bootstrap.resamples:,} resamples of videos.",
+            f"One value per sample, of {counted(samples, 'sample')}; each is in `{VALUES}`. Intervals are of "
+            f"the mean, from {bootstrap.resamples:,} bootstrap resamples of the videos.",
         ]
     if failures:
         blocks.append("\n".join(_failure_line(failure, samples) for failure in failures))

@@ -10,7 +10,7 @@ import polars as pl
 from ...runtime.brief import counted
 from ..evaluation.evaluate import Evaluation
 from ..evaluation.intervals import metric_intervals
-from ..report.markdown import estimate, number, plain, table
+from ..report.markdown import estimate, number, percent, plain, table
 from ..statistics.bootstrap import FEW_VIDEOS, LEVEL, RESAMPLES, told_apart
 from .measures import Measure
 from .results import FAILING_IOU
@@ -134,7 +134,7 @@ def correlations_text(correlations: pl.DataFrame) -> str:
             "Spearman's correlation over queries, with intervals by video; Pearson's stands in "
             "`detailed_gate_analysis.json`.",
             table(heads, rows),
-            f"{chance(shown)} A correlation is no cause: a video that is easy may open the "
+            f"{chance(shown)} A correlation is not a cause: a video that is easy may open the "
             "gates and be answered well.",
         ]
     )
@@ -200,4 +200,4 @@ def _compared(by_name: dict[str, dict[str, Any]], measure: Measure) -> list[str]
 
 def _placed(row: dict[str, Any], name: str) -> str:
     value, place = row[name], row[f"{name}_place"]
-    return number(value) if place is None or place != place else f"{number(value)} ({place:.0%})"
+    return number(value) if place is None or place != place else f"{number(value)} ({percent(place)})"

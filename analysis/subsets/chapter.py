@@ -26,9 +26,9 @@ GATES_FIGURE = "subset_gates.png"
 # Each takes two panels; more are wider than a page.
 _MOST_DRAWN = 3
 _MEANING = (
-    "Each subset against the queries outside it. Intervals of the differences resample videos; queries "
-    "of one video stay together. A difference says that the queries differ, not why: "
-    "`gatescope ablate --subset` tells what gates and audio do for each."
+    "Each subset against the queries outside it. Intervals of the differences are bootstrapped over "
+    "videos; queries of one video stay together. A difference says that the queries differ, not why: "
+    "`gatescope ablate --subset` reports what gates and audio do for each."
 )
 
 

@@ -72,11 +72,16 @@ def _below(one: Timeline) -> str:
 
 
 def _most_different(timelines: Sequence[Timeline]) -> list[Timeline]:
-    """As many as are drawn, taken in turn from every kind of reason."""
+    """As many as are drawn, taken in turn from every kind of reason; no video twice while others are left."""
     groups: dict[str, list[Timeline]] = {}
     for one in timelines:
         # "attention gate most open, mean |g| 0.408" → the words before the number
         kind = one.exemplar.reasons[0].split(",")[0].split(":")[0]
         groups.setdefault(kind, []).append(one)
-    turns = itertools.zip_longest(*groups.values())
-    return [one for turn in turns for one in turn if one is not None][:_DRAWN]
+    turns = [one for turn in itertools.zip_longest(*groups.values()) for one in turn if one is not None]
+    seen: set[str] = set()
+    first, again = [], []
+    for one in turns:
+        (again if one.vid in seen else first).append(one)
+        seen.add(one.vid)
+    return [*first, *again][:_DRAWN]

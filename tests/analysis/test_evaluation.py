@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -358,7 +359,7 @@ def test_the_command_prints_the_benchmarks_json_and_writes_every_query(
     document = json.loads(capsys.readouterr().out)
     expected = slow_metrics(rows, predictions)
     assert {key: document[key] for key in expected} == expected
-    assert set(document) - set(expected) == {"queries", "videos", "notes", "intervals", "subsets"}
+    assert set(document) - set(expected) == {"queries", "videos", "notes", "intervals", "subsets", "command"}
     low, high = document["intervals"]["brief"]["MR-full-mAP"]
     assert low < document["brief"]["MR-full-mAP"] < high
     part = document["subsets"]["part"]
@@ -379,6 +380,25 @@ def test_the_command_prints_the_benchmarks_json_and_writes_every_query(
     assert pl.read_parquet(tmp_path / "q.parquet").columns == pl.read_csv(tmp_path / "q.csv").columns
     assert main([*command, "--output", str(tmp_path / "q.txt")]) == 2
     assert not (tmp_path / "q.txt").exists()
+
+
+def test_what_is_printed_ends_with_the_command_that_repeats_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows, predictions = dataset(20)
+    lines(tmp_path / "it's val.jsonl", rows)
+    lines(tmp_path / "p.jsonl", predictions[2:])
+    (tmp_path / "part.txt").write_text("3\n4\n")
+    words = ["evaluate", str(tmp_path / "p.jsonl"), "--annotations", "it's val.jsonl", "--allow-missing"]
+    words += ["--subset", f"part={tmp_path / 'part.txt'}"]
+    for more in (["--json"], ["--output", "q.csv"]):
+        assert main([*words, *more]) == 0
+        printed = capsys.readouterr().out
+        command = json.loads(printed)["command"] if "--json" in more else printed.rstrip().splitlines()[-1]
+        assert str(tmp_path) not in command
+        assert main(shlex.split(command)[1:]) == 0
+        assert capsys.readouterr().out == printed
 
 
 @pytest.mark.parametrize(("within", "videos"), [(4, 60), (56, 60), (30, 60)])

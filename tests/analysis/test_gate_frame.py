@@ -70,7 +70,7 @@ def test_tables_that_are_none_are_refused(tmp_path: Path) -> None:
         (pl.concat([frame, frame.head(1)]), "names a gate of a clip twice"),
         (frame.with_columns(layer=pl.lit(300)), "cannot be read"),
         (frame.with_columns(sample_id=pl.lit(None, pl.String)), "do not say what they are of"),
-        (frame.with_columns(values=pl.col("value")), "no column of arrays"),
+        (frame.with_columns(values=pl.col("value")), "not a column of arrays"),
     ]:
         with pytest.raises(InputError, match=message):
             GateAnalyzer(bad.lazy())

@@ -55,7 +55,7 @@ def test_a_page_of_five_thousand_samples_keeps_to_its_size(
     assert "data:image/png" in text
     monkeypatch.setattr("gatescope.analysis.report.html.page.LIMIT", 1_000_000)
     text = page([], [section], found, levels, title="Title", subtitle="", warnings=[])
-    assert "1 figure is a file beside this page: a.png." in text
+    assert "1 figure is a file next to this page: a.png." in text
 
 
 def test_figures_shrink_before_they_are_left_out() -> None:

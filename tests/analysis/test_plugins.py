@@ -89,7 +89,7 @@ def test_the_entropy_of_the_page_is_a_plugin_as_it_stands(tmp_path: Path, capsys
         assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
         assert (row["min"], row["max"]) == pytest.approx((min(expected), max(expected)))
         assert row["std"] == pytest.approx(np.std(expected)) and row["videos"] == 3
-        assert f"gate entropy.{kind}: mean {row['mean']:.4g} [" in told.out
+        assert f"gate entropy.{kind}: mean {row['mean']:.3f} [" in told.out
         assert f"| gate entropy.{kind} | 5 | {row['mean']:.3f} \\[" in report
     assert [(row["sample_id"], row["vid"]) for row in rows] == list(videos.items())
     (name,) = found["figures"].values()

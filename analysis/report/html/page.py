@@ -51,7 +51,7 @@ def page(
     if missing := [name for name in figures if name not in pictures]:
         are = "1 figure is a file" if len(missing) == 1 else f"{len(missing):,} figures are files"
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-        left_out.append(f"{are} beside this page: {', '.join(missing[:_NAMED])}{more}.")
+        left_out.append(f"{are} next to this page: {', '.join(missing[:_NAMED])}{more}.")
     parts = {
         "POLICY": _policy(style, script),
         "TITLE": escape(title),
@@ -74,7 +74,7 @@ def page(
 
 
 def _own(name: str) -> str:
-    """A file that lies beside this one; installed packages have it too."""
+    """A file that lies next to this one; installed packages have it too."""
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
@@ -115,7 +115,7 @@ def _chapter(place: int, section: Section, pictures: Mapping[str, str]) -> str:
     figures = "".join(
         picture(pictures[name], PurePath(name).stem.replace("_", " "))
         if name in pictures
-        else f"<p><em>{escape(name)} lies beside this page.</em></p>"
+        else f"<p><em>{escape(name)} lies next to this page.</em></p>"
         for name in section.figures
     )
     title = f'<h2 id="chapter-{place}">{inline_html(section.title)}</h2>'
