@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -589,6 +590,24 @@ def test_the_command(heard: Heard, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(words) == 2
     assert main([*words[:-2], "--subset", "nonsense"]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_report_ends_with_the_command_that_repeats_it(
+    heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(heard.model, "m.onnx")
+    shutil.copy(heard.annotations, "val.jsonl")
+    shutil.copytree(heard.features, "features")
+    qid = json.loads(Path("val.jsonl").read_text().splitlines()[0])["qid"]
+    Path("some.txt").write_text(f"{qid}\n")
+    words = ["ablate", "m.onnx", "--annotations", "val.jsonl", "--features", "features", "--output", "out"]
+    assert main([*words, "--max-samples", "8", "--subset", "it's=some.txt"]) == 0
+    report, document = Path("out/ABLATION.md").read_bytes(), Path("out/ablation.json").read_bytes()
+    shutil.rmtree("out")
+    assert main(shlex.split(report.decode().rstrip().splitlines()[-1])[1:]) == 0
+    assert Path("out/ABLATION.md").read_bytes() == report
+    assert Path("out/ablation.json").read_bytes() == document
 
 
 def test_names_of_a_model_are_shown_as_text(finished: AblationResult) -> None:
