@@ -8,7 +8,7 @@ from .lazy import lazy_names
 
 if TYPE_CHECKING:
     from .data.batches import batches
-    from .data.dataset import FeatureSources
+    from .data.dataset import Dataset, FeatureSources
     from .data.prepare import Sample, prepare
     from .errors import GatescopeError
     from .gates.manifest import Manifest
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .session.session import GateSession, Outputs
 
 __all__ = [
+    "Dataset",
     "FeatureSources",
     "GateSession",
     "GatescopeError",
@@ -36,6 +37,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "Dataset": ".data.dataset",
         "FeatureSources": ".data.dataset",
         "GateSession": ".session.session",
         "GatescopeError": ".errors",

@@ -25,7 +25,7 @@ from gatescope.analysis import AnalysisResult, GateAnalyzer, diff_runs
 from gatescope.analysis.figures import style
 from gatescope.analysis.figures.kinds import kinds_figure
 from gatescope.analysis.report.context import AnalysisOptions
-from gatescope.runtime import GateSession, Monitor, MonitoredSession
+from gatescope.runtime import Dataset, FeatureSources, GateSession, Monitor, MonitoredSession
 from gatescope.runtime.errors import UsageError
 from gatescope.runtime.runs.reader import Run
 
@@ -89,8 +89,8 @@ def public_objects(folder: Path, run: Run, analysed: AnalysisResult) -> dict[str
         analysis.Section(LONG, LONG, {"a.png": b"x" * 5000}),
         export.Checkpoint(folder / "m.ckpt", LONG, dict.fromkeys(many, any_), {}, "opt", {"model": 1}),
         *(export.Choices(), export.Variant(), export.VerifyRequest(folder / "a.jsonl", folder / "b.jsonl")),
+        *(Dataset.of(folder / "a.jsonl", folder), FeatureSources(folder, (folder,), folder, folder)),
         export.ExportResult(folder / "m.onnx", manifest, 10),
-        runtime.FeatureSources(folder),
         *(monitor.LogSettings(), monitor.MonitorSettings(), monitor.WatchSettings()),
         server,
         monitor.Alarm(

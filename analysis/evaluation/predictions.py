@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...runtime.array_types import Float64s
 from ...runtime.causes import told_causes
+from ...runtime.data.mistaken import refuse_annotations
 from ...runtime.errors import DatasetError
 
 #: The benchmark looks at this many windows of a query, the first ones.
@@ -57,7 +58,8 @@ class PredictionRow(msgspec.Struct):
 def read_prediction_file(path: Path) -> dict[str, PredictionRow]:
     """The predictions of ``path`` by qid; blank lines are skipped.
 
-    Raises :class:`~gatescope.runtime.errors.DatasetError` for a file that cannot be read, is empty, or has
+    Raises :class:`~gatescope.runtime.errors.DatasetError` for a file that cannot be read, is empty, holds
+    annotations, or has
     lines that are damaged (listed by number) or predict a query again.
     """
     try:
@@ -72,9 +74,13 @@ def read_prediction_file(path: Path) -> dict[str, PredictionRow]:
         except msgspec.DecodeError as error:
             raise DatasetError(f"{path} is not JSON", received=str(error)) from error
         listed_rows = ((str(number), bytes(entry)) for number, entry in enumerate(entries, start=1))
+        for entry in entries[:1]:
+            refuse_annotations(path, bytes(entry), "entry 1")
         return _collect(listed_rows, _decoded, str(path), "entry")
     lines = content.split(b"\n")
-    numbered = ((str(number), line) for number, line in enumerate(lines, start=1) if line.strip())
+    numbered = [(str(number), line) for number, line in enumerate(lines, start=1) if line.strip()]
+    for number, line in numbered[:1]:
+        refuse_annotations(path, line, f"line {number}")
     return _collect(numbered, _decoded, str(path), "line")
 
 

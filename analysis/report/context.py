@@ -40,13 +40,13 @@ class AnalysisOptions:
 
     annotations: Path | None = None
     subsets: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
-    subset_files: Mapping[str, str] = field(default_factory=dict[str, str])
     samples: tuple[str, ...] | None = None
     compare: tuple[str, ...] | None = None
     raw: bool = False
     plugins: tuple[Path, ...] = ()
     training_predictions: Path | None = None
     ablation: Path | None = None
+    subset_files: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)

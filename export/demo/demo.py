@@ -94,7 +94,9 @@ def make_demo(
         checkpoint,
         dataset,
         folder,
-        verification=VerifyRequest(folder / TRAINING / SUBMISSION, dataset.annotations, dataset.sources),
+        verification=VerifyRequest(
+            folder / TRAINING / SUBMISSION, dataset.annotations, sources=dataset.sources
+        ),
         subsets=[f"{SUBSET}={folder / DATA / AUDIO_QUERIES}"],
         ablate=True,
         others=[path.name for path in folder.iterdir()],

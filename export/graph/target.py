@@ -9,6 +9,7 @@ from ...runtime.errors import ExportError, UsageError
 from ...runtime.files import local
 from ...runtime.gates.vocabulary import FileFormat
 from ..graph.onnx_graph import OPSET
+from ..reading.refusals import mistaken
 
 # What a format's files are called.
 _SUFFIXES: dict[FileFormat, tuple[str, ...]] = {
@@ -24,8 +25,9 @@ def choose_target(
 ) -> tuple[Path, FileFormat]:
     """Where to write and in which format, from what was given of the two.
 
-    Raises before any work is done where that cannot be: :class:`~gatescope.runtime.errors.UsageError` or
-    :class:`~gatescope.runtime.errors.ExportError`.
+    Raises before any work is done where that cannot be: :class:`~gatescope.runtime.errors.UsageError`,
+    :class:`~gatescope.runtime.errors.ExportError`, or
+    :class:`~gatescope.runtime.errors.CheckpointError` for an exported model that would be exported again.
     """
     if opset not in _OPSETS:
         raise UsageError(
@@ -67,6 +69,8 @@ def _refuse_target(target: Path, source: Path) -> None:
             f"{target} is a folder", expected="the name of the file to write", fix="--output m.onnx"
         )
     if target.exists() and source.exists() and target.samefile(source):
+        if (other := mistaken(source)) is not None:
+            raise other
         raise UsageError("the output is the checkpoint itself", fix="choose another --output")
     # Better now than after the graph was captured.
     existing = next(

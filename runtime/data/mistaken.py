@@ -1,9 +1,12 @@
-"""Recognises what makes every sample of a dataset fail at once: folders of features in the wrong order."""
+"""Recognises a mistake that fails at every sample: folders in the wrong order, annotations as predictions."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import permutations
+from pathlib import Path
+from typing import Any, cast
 
 from ..errors import DatasetError
 from .annotations import Annotation
@@ -13,6 +16,28 @@ from .layouts import layout_named
 
 # Videos looked at: the first may lack a file for a reason of its own.
 _LOOKED_AT = 20
+_ANNOTATED = ("duration", "relevant_windows", "relevant_clip_ids", "saliency_scores")
+
+
+def refuse_annotations(path: Path, line: bytes, where: str) -> None:
+    """Raise :class:`~gatescope.runtime.errors.DatasetError` where ``line`` of ``path``, which should hold
+    predictions, is an annotation: a query without predictions. ``where`` names the line.
+    """
+    try:
+        found: Any = json.loads(line)
+    except (ValueError, RecursionError):
+        return
+    if not isinstance(found, dict):
+        return
+    row = cast(dict[str, Any], found)
+    annotated = [key for key in _ANNOTATED if key in row]
+    if annotated and not any(key.startswith("pred_") for key in row):
+        raise DatasetError(
+            f"{path} holds annotations, not predictions",
+            received=f"{where} with {' and '.join(annotated)}",
+            expected="one JSON object per line with qid, pred_relevant_windows and pred_saliency_scores",
+            fix="give the predictions that were made for these annotations",
+        )
 
 
 def refuse_wrong_order(folders: FeatureFolders, annotations: Sequence[Annotation]) -> None:

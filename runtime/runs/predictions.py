@@ -12,12 +12,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.mistaken import refuse_annotations
 from ..errors import DatasetError, GatescopeError
 from ..files import local, new_file
 
@@ -88,7 +90,7 @@ def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
     """The predictions in ``path``, in file order.
 
     Raises :class:`DatasetError` that names the line, for one that is not JSON, lacks a field or repeats
-    a qid, and for a file that cannot be read or holds no prediction.
+    a qid, and for a file that cannot be read, holds no prediction or holds annotations.
     """
     path = local(path)
     decoder = msgspec.json.Decoder(Prediction)
@@ -99,7 +101,7 @@ def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
             for number, line in enumerate(stream, 1):
                 if not line.strip():
                     continue
-                prediction = _decode(decoder, line, f"{path}, line {number}")
+                prediction = _decode(decoder, line, path, number)
                 first = seen.setdefault(prediction["qid"], number)
                 if first != number:
                     raise DatasetError(
@@ -115,10 +117,12 @@ def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
     return predictions
 
 
-def _decode(decoder: msgspec.json.Decoder[Prediction], line: bytes, where: str) -> Prediction:
+def _decode(decoder: msgspec.json.Decoder[Prediction], line: bytes, path: Path, number: int) -> Prediction:
+    where = f"{path}, line {number}"
     try:
         return decoder.decode(line)
     except msgspec.ValidationError as error:
+        refuse_annotations(path, line, f"line {number}")
         raise DatasetError(
             f"{where} is not a prediction",
             received=str(error),

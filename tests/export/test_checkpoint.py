@@ -283,3 +283,11 @@ def test_pt2_on_a_full_disk_is_an_error_and_not_the_end_of_the_process(tmp_path)
 
     with pytest.raises(OSError, match="No space left"):
         save_pt2(program, NoManifest(), Path("/dev/full"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("output", [None, "m.onnx"])
+def test_an_exported_model_is_not_exported_again(tmp_path, output: str | None) -> None:
+    """Its own name would be the default output: what it is matters more than where it would be written."""
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x0a\x12\x07pytorch")
+    with pytest.raises(CheckpointError, match="is an exported model, not a checkpoint"):
+        export_checkpoint(tmp_path / "m.onnx", tmp_path / output if output else None)

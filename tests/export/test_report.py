@@ -244,7 +244,7 @@ def test_a_model_that_was_not_verified_with_these_predictions_is_refused(
     _, annotations = dataset
     predictions = tmp_path / "predictions.jsonl"
     predictions.write_text("{}\n")
-    request = VerifyRequest(predictions, annotations, FeatureSources(annotations.parent))
+    request = VerifyRequest(predictions, annotations, sources=FeatureSources(annotations.parent))
     with pytest.raises(UsageError, match="differs in verification"):
         make(begun, verification=request)
 

@@ -45,7 +45,10 @@ def verified(folder: Path, suffix: str) -> None:
     case = load_case("dataset_clipwise")
     annotations = case.save_dataset(folder / "data")
     request = VerifyRequest(
-        FOLDER / "dataset_clipwise.jsonl", annotations, FeatureSources(annotations.parent), batch_size=1
+        FOLDER / "dataset_clipwise.jsonl",
+        annotations,
+        sources=FeatureSources(annotations.parent),
+        batch_size=1,
     )
     result = export_checkpoint(
         case.save_checkpoint(folder / "m.ckpt"), folder / f"m{suffix}", verification=request

@@ -23,6 +23,7 @@ from gatescope.runtime.errors import BadSamplesError, DatasetError
 from gatescope.runtime.gates.preprocessing import Preprocessing
 from gatescope.runtime.runs.from_log import import_log
 from gatescope.runtime.runs.info import read_info
+from gatescope.runtime.runs.predictions import read_predictions
 from gatescope.runtime.session.model_file import write_manifest_onnx
 
 from .tiny_case import TinyCase
@@ -244,6 +245,27 @@ def test_a_cause_on_every_line_is_one_line(
     with pytest.raises(DatasetError) as caught:
         read(path)
     assert listed(caught.value) == [said]
+
+
+@pytest.mark.parametrize("read", [read_prediction_file, read_predictions], ids=["evaluate", "verify"])
+@pytest.mark.parametrize("layout", ["lines", "lines after a blank one"])
+def test_annotations_given_as_predictions_are_recognised(
+    tmp_path: Path, read: Callable[[Path], object], layout: str
+) -> None:
+    rows = [{"qid": i, "query": "q", "vid": "v", "duration": 9, "relevant_windows": []} for i in range(136)]
+    path = lines(tmp_path / "annotations.jsonl", rows)
+    if layout != "lines":
+        path.write_text("\n" + path.read_text())
+    with pytest.raises(DatasetError, match="holds annotations, not predictions") as caught:
+        read(path)
+    assert not listed(caught.value) and "duration" in (caught.value.received or "")
+
+
+def test_a_list_of_annotations_given_as_predictions_is_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps([{"qid": 1, "query": "q", "vid": "v", "duration": 9}]))
+    with pytest.raises(DatasetError, match="holds annotations, not predictions"):
+        read_prediction_file(path)
 
 
 @pytest.mark.parametrize("key", ["pred_relevant_windows", "pred_saliency_scores"])

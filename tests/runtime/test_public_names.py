@@ -15,6 +15,7 @@ from gatescope.runtime.errors import MissingExtraError
 from .tiny_model import tiny_model
 
 NAMES = [
+    "Dataset",
     "FeatureSources",
     "GateSession",
     "GatescopeError",
