@@ -100,7 +100,7 @@ class WeightsMismatchError(CheckpointError):
 
 
 class UnknownFactError(CheckpointError):
-    """Facts the weights cannot tell are recorded nowhere and were not given.
+    """Facts the weights do not show are recorded nowhere and were not given.
 
     ``facts`` names all of them that a flag of the export can tell: ``gating``, ``heads``, ``fusion_heads``.
     """

@@ -1,4 +1,4 @@
-"""A forked child: what it must make anew, because threads, held locks and temporary folders are its parent's.
+"""A forked child: what it makes again, because threads, held locks and temporary folders are the parent's.
 
 Only the thread that forks lives on in the child. A lock that another thread held stays locked there, and a
 pool's threads are gone without the pool's knowing.

@@ -1,4 +1,4 @@
-"""Which releases of PyTorch gatescope works with; the only place that says so beside pyproject's ``torch>=``.
+"""Which releases of PyTorch gatescope works with; the only such place besides pyproject's ``torch>=``.
 
 What each release does is in ``tests/matrix/TABLE.md``, which ``make matrix`` writes.
 """

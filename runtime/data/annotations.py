@@ -1,4 +1,4 @@
-"""Reads an annotation file: one JSON object a line, of which only what a run needs is kept.
+"""Reads an annotation file: one JSON object per line, of which only what a run needs is kept.
 
 The layouts are QVHighlights, Charades-STA and TVSum. Whatever else a line holds (windows, saliency) stays
 on disk, so that twenty thousand queries cost a few megabytes.
@@ -66,11 +66,11 @@ def read_annotations(path: str | Path) -> list[Annotation]:
         found.append(annotation)
     if bad:
         raise bad_lines(
-            path, bad, "one JSON object a line with qid (unique), query, vid and duration (seconds > 0)"
+            path, bad, "one JSON object per line with qid (unique), query, vid and duration (seconds > 0)"
         )
     if not found:
         raise DatasetError(
-            f"the annotation file {path} is empty", expected="one JSON object a line, one line per query"
+            f"the annotation file {path} is empty", expected="one JSON object per line, one line per query"
         )
     return found
 
@@ -101,7 +101,7 @@ def _refuse_predictions(path: Path, row: dict[str, Any], number: int) -> None:
         raise DatasetError(
             f"{path} holds predictions, not annotations",
             received=f"line {number} with {' and '.join(predicted)}",
-            expected="one JSON object a line with qid, query, vid and duration",
+            expected="one JSON object per line with qid, query, vid and duration",
             fix="name the annotation file that these predictions answer",
         )
 

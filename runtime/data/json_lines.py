@@ -1,4 +1,4 @@
-"""Reads files of one JSON object a line: the lines, the ids in them, and how bad ones are named."""
+"""Reads files of one JSON object per line: the lines, the ids in them, and how bad ones are named."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def lines_of(path: Path, what: str, flag: str) -> Iterator[bytes]:
         if path.is_dir():
             raise DatasetError(
                 f"{path} is a folder",
-                expected=f"{_article(what)}, one JSON object a line",
+                expected=f"{_article(what)}, one JSON object per line",
                 fix="name the file",
             )
         if not path.exists():
@@ -71,7 +71,7 @@ def json_object(line: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise BadLineError("not UTF-8 text") from error
     except (ValueError, RecursionError) as error:
-        hint = "; a JSON list? one object a line is expected" if line.lstrip().startswith(b"[") else ""
+        hint = "; a JSON list? one object per line is expected" if line.lstrip().startswith(b"[") else ""
         raise BadLineError(f"not JSON ({error}){hint}") from error
     if not isinstance(row, dict):
         raise BadLineError(f"{json_kind(row)}, not a JSON object")

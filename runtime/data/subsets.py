@@ -11,11 +11,11 @@ from ..errors import DatasetError, UsageError
 from ..files import local
 
 _SHOWN = 5
-_EXPECTED = "JSON lines with a qid, or a list of qids: one a line, or a JSON list"
+_EXPECTED = "JSON lines with a qid, or a list of qids: one per line, or a JSON list"
 
 
 class _BadEntryError(ValueError):
-    """Why something in the file is no qid."""
+    """Why something in the file is not a qid."""
 
 
 def read_subsets(specs: Sequence[str], known: Iterable[str]) -> dict[str, frozenset[str]]:
@@ -68,7 +68,7 @@ def _read(path: Path) -> frozenset[str]:
         qids = frozenset(_entries(text))
     except _BadEntryError as error:
         raise DatasetError(
-            f"{path} is no list of queries", received=str(error), expected=_EXPECTED
+            f"{path} is not a list of queries", received=str(error), expected=_EXPECTED
         ) from error
     if not qids:
         raise DatasetError(f"{path} names no query", expected=_EXPECTED)

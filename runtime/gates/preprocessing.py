@@ -46,7 +46,7 @@ class Preprocessing:
 
     @classmethod
     def unknown(cls, why: str, longest: int) -> Preprocessing:
-        """No recipe, for gates nobody told the origin of: zeros where a number would be a guess.
+        """No recipe, for gates of unknown origin: zeros where a number would be a guess.
 
         ``why`` stands in place of names; ``longest``: clips of the longest sample.
         """

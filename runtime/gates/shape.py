@@ -166,7 +166,7 @@ def gating_name(shapes: Collection[GateShape]) -> str:
 
 @dataclass
 class SeenGates:
-    """What the gates of one kind looked like wherever they were seen; nobody declared them.
+    """What the gates of one kind looked like wherever they were seen; they are not declared.
 
     ``layers``: how many. ``per_clip``, ``channels``: as in :class:`GateShape`. ``lowest``, ``highest``:
     of the finite values.

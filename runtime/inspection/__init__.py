@@ -1,1 +1,1 @@
-"""What a file or folder is, and what is wrong with it, told without failing at the first problem."""
+"""What a file or folder is, and what is wrong with it, reported without failing at the first problem."""

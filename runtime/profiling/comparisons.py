@@ -99,6 +99,6 @@ def _check_same(session: GateSession, eager: RunBatch, lengths: Lengths) -> None
                 "PyTorch computes something else from this checkpoint than the file does",
                 received=f"a difference of {error:.3g} in {name}",
                 expected=f"at most {allowed:.3g}",
-                fix="put the opt.json that was beside the checkpoint at its export back there, or leave "
+                fix="put the opt.json that was next to the checkpoint at its export back there, or leave "
                 "--checkpoint out",
             )

@@ -26,7 +26,7 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Outcome:
-    """The documents the process printed, one a line; ``killed``: the system ended it, as it does without
+    """The documents the process printed, one per line; ``killed``: the system ended it, as it does without
     memory."""
 
     documents: tuple[bytes, ...]

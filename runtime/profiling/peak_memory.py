@@ -1,4 +1,4 @@
-"""The most memory this process has held at any time, as far as the system tells."""
+"""The most memory this process has held at any time, as far as the system reports it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _STATUS = Path("/proc/self/status")
 def peak_memory() -> tuple[int | None, str]:
     """The peak of this process's resident memory in bytes, and how it was found.
 
-    None where the system does not tell. Linux's ``getrusage`` would: but there a process begins with the
+    None where the system does not report it. Linux's ``getrusage`` would: but there a process begins with the
     peak of the one that started it.
     """
     if _STATUS.exists():
@@ -22,4 +22,4 @@ def peak_memory() -> tuple[int | None, str]:
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "ru_maxrss of getrusage"
-    return None, "not measured: this system does not tell a process its peak"
+    return None, "not measured: this system does not report a process's peak"

@@ -129,7 +129,7 @@ def _lengths(request: ProfileRequest, manifest: Manifest) -> tuple[Lengths, ...]
         given = [flag for flag, value in (("--clips", request.clips), ("--words", request.words)) if value]
         if given:
             raise UsageError(
-                f"{' and '.join(given)} beside --annotations",
+                f"{' and '.join(given)} next to --annotations",
                 expected="one of the two: the annotations decide the lengths",
                 fix=f"leave out {' and '.join(given)}, or --annotations",
             )
@@ -161,7 +161,9 @@ def _check_checkpoint(checkpoint: Path, model: Path, manifest: Manifest) -> None
         )
     if not checkpoint.is_file():
         raise UsageError(
-            f"there is no checkpoint {checkpoint}" if not checkpoint.exists() else f"{checkpoint} is no file",
+            f"there is no checkpoint {checkpoint}"
+            if not checkpoint.exists()
+            else f"{checkpoint} is not a file",
             expected=f"the file that {model} was exported from",
         )
     found = file_sha256(checkpoint)

@@ -69,7 +69,7 @@ class Start:
     - ``import_seconds``, ``load_seconds``: importing the libraries; reading, checking and opening the file
       (which the system's cache holds). ``first_run_seconds``: the first call, of ``first_run_batch`` samples.
     - ``libraries_bytes``: peak memory before the file is opened; ``loaded_bytes``: how far the peak has
-      risen when it is open. None where the system does not tell. ``method``: how memory was measured.
+      risen when it is open. None where the system does not report it. ``method``: how memory was measured.
     """
 
     import_seconds: float
@@ -108,7 +108,7 @@ class ProfileRow:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The smallest batch within 3 % of the best throughput at these lengths, and what it reaches."""
+    """The smallest batch within 3% of the best throughput at these lengths, and what it reaches."""
 
     clips: int
     words: int

@@ -92,7 +92,7 @@ class _Series:
 
 
 def recommend(rows: Sequence[ProfileRow]) -> tuple[Recommendation, ...]:
-    """For each (clips, words) the smallest batch within 3 % of the best throughput; none where all failed."""
+    """For each (clips, words) the smallest batch within 3% of the best throughput; none where all failed."""
     found: list[Recommendation] = []
     for (clips, words), group in groupby(rows, key=lambda row: (row.clips, row.words)):
         measured = [

@@ -173,7 +173,7 @@ def _compared(title: str, found: Sequence[Comparison] | Unavailable, describe: C
 
 def _cost(ratio: Ratio) -> str:
     low, middle, high = (f"{100 * (value - 1):+.1f} %" for value in (ratio.low, ratio.median, ratio.high))
-    noise = "" if ratio.certain else ", not told from none"
+    noise = "" if ratio.certain else ", not distinguishable from none"
     return f"{middle} time{noise} (middle half {low} to {high}"
 
 

@@ -62,7 +62,7 @@ def find_shortfalls(recipe: Preprocessing, samples: Iterable[Covered]) -> tuple[
 
 
 def expected_clips(recipe: Preprocessing, duration: float) -> int:
-    """How many clips a video of ``duration`` has; 0 where nobody knows how long a clip lasts."""
+    """How many clips a video of ``duration`` has; 0 where it is not known how long a clip lasts."""
     unit = layout_named(recipe.dataset).clip_unit(recipe.clip_length)
     return round(duration / unit) if unit > 0 else 0
 

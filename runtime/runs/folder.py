@@ -45,7 +45,7 @@ def earlier_run(folder: Path, stack: ExitStack, *, resume: bool) -> RunInfo | No
 
 
 def claim_new(folder: Path, stack: ExitStack) -> None:
-    """Make ``folder``, take its lock until ``stack`` closes, and see that nobody has begun a run there."""
+    """Make ``folder``, take its lock until ``stack`` closes, and check that no run has begun there."""
     folder.mkdir(parents=True, exist_ok=True)
     stack.enter_context(lock_run(folder))
     info = _look(folder)

@@ -106,7 +106,7 @@ def _info(log: Path, facts: LogFacts) -> RunInfo:
 
 
 def log_manifest(facts: LogFacts) -> Manifest:
-    """What a log tells of the model behind it, and no more."""
+    """What a log says about the model behind it, and no more."""
     shapes = [seen.shape(seen.assumed_range) for seen in facts.seen.values()]
     widths = {shape.channels for shape in shapes if shape.channels > 1}
     return Manifest(
@@ -160,7 +160,7 @@ def _warnings(facts: LogFacts) -> list[str]:
             )
         if has_channels(facts.gating) and seen.per_clip and seen.channels == 1:
             told.append(
-                f"The log holds one number a clip for the {kind} gate, though gating is {facts.gating}: most "
-                "likely means over channels. The statistics are of these means."
+                f"The log holds one number per clip for the {kind} gate, though gating is {facts.gating}: "
+                "most likely means over channels. The statistics are of these means."
             )
     return told

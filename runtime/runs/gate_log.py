@@ -1,4 +1,4 @@
-"""Reads gate logs of earlier tools: one JSON object a query, its gates layer by layer.
+"""Reads gate logs of earlier tools: one JSON object per query, its gates layer by layer.
 
 A line is ``{qid, vid, gating_type, layer_gates: [{gate_mha, gate_ffn}, …]}``. A gate is a number, a list over
 clips, or a list over clips of lists over channels, with or without a batch axis of one in front; null is a
@@ -37,7 +37,7 @@ from .schema import MOST_CLIPS
 KIND_OF_KEY = {"gate_mha": "attention", "gate_ffn": "ffn"}
 
 _EXPECTED = (
-    "one JSON object a line with qid (unique), vid, gating_type (the same in all) and layer_gates, "
+    "one JSON object per line with qid (unique), vid, gating_type (the same in all) and layer_gates, "
     "a list with gate_mha and gate_ffn of each layer"
 )
 _MOST_LAYERS = 255
@@ -54,7 +54,7 @@ class LoggedGates:
 
     @property
     def clips(self) -> int:
-        """L, as far as the line tells: 1 where it has one value a gate."""
+        """L, as far as the line shows: 1 where it has one value per gate."""
         return max(array.shape[1] for array in self.gates.values())
 
 

@@ -91,7 +91,7 @@ class RunInfo:
       last, which may hold fewer.
     - ``predictions``, ``gates``, ``summaries``: what the model gives, and so what is stored.
     - ``per_video``: a sample is a video, computed once for all its queries; else it is a query.
-    - ``queries``: how many queries the samples answer; None in a run that has one query a sample.
+    - ``queries``: how many queries the samples answer; None in a run that has one query per sample.
     - ``coverage``: samples whose features or windows do not cover their video, by kind.
     - ``device``: ``cpu`` or ``cuda``. ``tf32``: whether CUDA might round products' inputs to 10 bits.
     - ``versions``: of gatescope and of what computed and wrote the numbers.

@@ -1,4 +1,4 @@
-"""Predictions in the benchmark's submission format: one JSON object a line.
+"""Predictions in the benchmark's submission format: one JSON object per line.
 
     {"qid": …, "query": …, "vid": …, "pred_relevant_windows": [[start, end, score], …],
      "pred_saliency_scores": […]}
@@ -113,7 +113,7 @@ def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
     except OSError as error:
         raise DatasetError(f"{path} cannot be read", received=error.strerror or str(error)) from error
     if not predictions:
-        raise DatasetError(f"{path} holds no predictions", expected="one JSON object a line")
+        raise DatasetError(f"{path} holds no predictions", expected="one JSON object per line")
     return predictions
 
 

@@ -147,7 +147,7 @@ def _broadcastable(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Float
             f"{name} does not fit the gates",
             received=f"shape {given}",
             expected=expected,
-            fix="one value a layer is array[:, None, None]" if per_layer else None,
+            fix="one value per layer is array[:, None, None]" if per_layer else None,
         )
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes Inf, which is refused
         array = array.astype(np.float32)

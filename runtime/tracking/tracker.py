@@ -164,7 +164,7 @@ class GateTracker:
     def save_gate_analysis(self, save_dir: str | Path, sample_id: Hashable = None) -> list[Path]:
         """Write ``gate_statistics_{id or all}.json`` and, where the analysis room is installed, a figure.
 
-        Gives the files' paths. An id that is no safe file name is written as what is safe of it and a hash.
+        Gives the files' paths. An id that is not a safe file name becomes what is safe of it and a hash.
         """
         statistics = self.get_gate_statistics(sample_id)
         if not statistics:

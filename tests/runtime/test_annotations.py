@@ -60,7 +60,7 @@ BAD_LINES = {
     "a list": ([GOOD], "a list, not a JSON object"),
     "a number": ("3", "a number, not a JSON object"),
     "deeply nested": ("[" * 100_000, "not JSON"),
-    "a whole JSON list over several lines": ("[", "one object a line"),
+    "a whole JSON list over several lines": ("[", "one object per line"),
     "no qid": (without("qid"), "lacks qid"),
     "no vid": (without("vid"), "lacks vid"),
     "no duration": (without("duration"), "lacks duration"),

@@ -390,7 +390,7 @@ def test_bad_input_is_refused_before_anything_is_measured(
         ((model, "--concurrency", 10**6), 2, ("--concurrency", "1 to 1,000")),
         ((tmp_path / "positions.onnx", "--words", 33), 2, ("positions for fewer words", "at most 32")),
         ((tmp_path / "gates.onnx", "--words", 3), 2, ("takes no text",)),
-        ((model, "--annotations", "a.jsonl", "--clips", 3), 2, ("--clips beside --annotations",)),
+        ((model, "--annotations", "a.jsonl", "--clips", 3), 2, ("--clips next to --annotations",)),
         ((model, "--annotations", tmp_path / "a.jsonl"), 1, ("no annotation file",)),
         ((model, "--checkpoint", tmp_path / "absent.ckpt"), 2, ("there is no checkpoint",)),
         (
@@ -456,7 +456,10 @@ def test_the_table_says_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "take batch 8: 80.0 samples/s" in text and "12,000 hours of video" in text
     assert "fusion.0   60.0%    60.0 ms   40 nodes  ████████████████████████\n" in text
     assert "67.0 MB for libraries, + 180.0 MB at most" in text and "arena held 204.0 MB" in text
-    assert "batch 1    +0.1 % time, not told from none (middle half -1.0 % to +2.0 %, 20 pairs)" in text
+    assert (
+        "batch 1    +0.1 % time, not distinguishable from none (middle half -1.0 % to +2.0 %, 20 pairs)"
+        in text
+    )
     assert "batch 8    +5.0 % time (middle half" in text
     assert "busy" not in text and "clips  batch" not in text and "Eager" not in text
     assert "fewer than 100 calls" in text and "reference" not in text
