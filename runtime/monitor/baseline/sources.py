@@ -15,7 +15,7 @@ from ...gates.vocabulary import SUMMARY_FIELDS
 from ...runs.gates import read_gates, read_summaries, values_of
 from ...runs.reader import Run
 from ..counting.layout import GateLayout
-from ..counting.observed import ObservedVideo
+from ..counting.observed import ObservedVideo, ObservedVideos
 from ..counting.videos import VideoCounts, count_gates, count_summaries
 from ..model import WatchedModel
 from .videos import BaselineVideos
@@ -82,7 +82,7 @@ def _of_observed(layout: GateLayout, videos: list[ObservedVideo]) -> BaselineVid
     # Which of an id's requests stands for it must not depend on their order.
     requests = [f"{name}\0{video.time}" for name, video in zip(ids, videos, strict=True)]
     return BaselineVideos.of(
-        layout, ids, requests, [video.slice for video in videos], ObservedVideo.counts_of(videos)
+        layout, ids, requests, [video.slice for video in videos], ObservedVideos.of(videos).counts
     )
 
 

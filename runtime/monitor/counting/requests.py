@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .layout import GateLayout
-from .observed import ObservedVideo
+from .observed import ObservedVideos
 from .videos import VideoCounts, count_gates, count_summaries
 
 # Counted at once: more would only hold memory for longer.
@@ -22,7 +22,7 @@ RequestGates = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
-class Taken:
+class TakenRequest:
     """What one request gave.
 
     - ``time``: Unix nanoseconds. ``gates``: by kind, (B, layers, L | 1, 1 | d), or with ``summaries``
@@ -58,33 +58,76 @@ class Taken:
 
 
 def count_taken(
-    layout: GateLayout, taken: Sequence[Taken], keep_gates: float, tell: Callable[[int, Exception], None]
-) -> list[ObservedVideo]:
-    """The videos of ``taken``, in order.
+    layout: GateLayout,
+    taken: Sequence[TakenRequest],
+    keep_gates: float,
+    tell: Callable[[int, Exception], None],
+) -> ObservedVideos | None:
+    """The videos of ``taken``, in order; None where there is none.
 
     ``keep_gates``: the share of them, drawn at random, whose gates are kept whole. A request that cannot be
     counted is left out: ``tell(its videos, the error)``.
     """
-    whole: list[tuple[Taken, int, RequestGates]] = []
-    summarised: list[tuple[Taken, int, RequestGates]] = []
-    for one in taken:
+    whole: list[_Row] = []
+    summarised: list[_Row] = []
+    for number, one in enumerate(taken):
         try:
-            rows = [(one, row, _cut(layout, one, row)) for row in range(one.videos)]
+            rows = [_Row(number, row, one, _cut(layout, one, row)) for row in range(one.videos)]
         except Exception as error:  # whatever arrays a caller's session may give
             tell(one.videos, error)
         else:
             (summarised if one.summaries else whole).extend(rows)
-    order = {id(one): number for number, one in enumerate(taken)}
-    made = [
-        (order[id(one)], row, video)
-        for group, count in ((whole, count_gates), (summarised, count_summaries))
-        for together in _by_shape(group)
-        for one, row, video in _count(layout, together, count, keep_gates, tell)
-    ]
-    return [video for _, _, video in sorted(made, key=lambda entry: entry[:2])]
+    counted: list[_Row] = []
+    parts: list[VideoCounts] = []
+    for group, count in ((whole, count_gates), (summarised, count_summaries)):
+        for together in _by_shape(group):
+            try:
+                stacked = {kind: np.stack([one.gates[kind] for one in together]) for kind in layout.kinds}
+                parts.append(count(layout, stacked))
+            except Exception as error:  # whatever arrays a caller's session may give
+                tell(len(together), error)
+            else:
+                counted += together
+    if not counted:
+        return None
+    counts = parts[0] if len(parts) == 1 else VideoCounts.joined(parts)
+    order = sorted(range(len(counted)), key=lambda place: (counted[place].number, counted[place].row))
+    if order != list(range(len(counted))):
+        counted, counts = [counted[place] for place in order], counts[order]
+    return ObservedVideos(
+        [one.taken.time for one in counted],
+        [one.taken.ids[one.row] if one.taken.ids else "" for one in counted],
+        [one.taken.slice for one in counted],
+        [one.clips for one in counted],
+        counts,
+        {
+            # Its own copy: a sample must not keep its whole batch in memory.
+            place: {kind: array.copy() for kind, array in one.gates.items()}
+            for place, one in enumerate(counted)
+            if not one.taken.summaries and random.random() < keep_gates
+        },
+    )
 
 
-def same_gates(layout: GateLayout, taken: Taken) -> tuple[str, str] | None:
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """Sample ``row`` of the request ``taken``, the ``number``-th of a round, and its valid gates."""
+
+    number: int
+    row: int
+    taken: TakenRequest
+    gates: RequestGates
+
+    @property
+    def clips(self) -> int:
+        """Valid ones; 0 where a summary does not say."""
+        if self.taken.clips:
+            return self.taken.clips[self.row]
+        longest = max((array.shape[1] for array in self.gates.values()), default=0)
+        return 0 if self.taken.summaries else longest
+
+
+def same_gates(layout: GateLayout, taken: TakenRequest) -> tuple[str, str] | None:
     """Two different ids in ``taken`` whose gates are the same to the last bit in all layers and kinds.
 
     Gates that hold one value alone, or lie at zero and at the ends of their range only, may be equal by
@@ -105,7 +148,7 @@ def same_gates(layout: GateLayout, taken: Taken) -> tuple[str, str] | None:
     return None
 
 
-def _cut(layout: GateLayout, taken: Taken, row: int) -> RequestGates:
+def _cut(layout: GateLayout, taken: TakenRequest, row: int) -> RequestGates:
     """One sample's gates, valid clips only."""
     gates = {kind: np.asarray(taken.gates[kind][row], np.float32) for kind in layout.kinds}
     if taken.summaries or taken.clips is None:
@@ -113,47 +156,12 @@ def _cut(layout: GateLayout, taken: Taken, row: int) -> RequestGates:
     return {kind: array[:, : taken.clips[row]] for kind, array in gates.items()}
 
 
-def _by_shape(rows: Sequence[tuple[Taken, int, RequestGates]]) -> list[list[tuple[Taken, int, RequestGates]]]:
-    groups: dict[tuple[tuple[int, ...], ...], list[tuple[Taken, int, RequestGates]]] = {}
-    for entry in rows:
-        groups.setdefault(tuple(array.shape for array in entry[2].values()), []).append(entry)
+def _by_shape(rows: Sequence[_Row]) -> list[list[_Row]]:
+    groups: dict[tuple[tuple[int, ...], ...], list[_Row]] = {}
+    for one in rows:
+        groups.setdefault(tuple(array.shape for array in one.gates.values()), []).append(one)
     return [
         group[start : start + _MOST_TOGETHER]
         for group in groups.values()
         for start in range(0, len(group), _MOST_TOGETHER)
     ]
-
-
-def _count(
-    layout: GateLayout,
-    together: Sequence[tuple[Taken, int, RequestGates]],
-    count: Callable[[GateLayout, RequestGates], VideoCounts],
-    keep_gates: float,
-    tell: Callable[[int, Exception], None],
-) -> list[tuple[Taken, int, ObservedVideo]]:
-    try:
-        counts = count(layout, {kind: np.stack([g[kind] for _, _, g in together]) for kind in layout.kinds})
-    except Exception as error:  # whatever arrays a caller's session may give
-        tell(len(together), error)
-        return []
-    return [
-        (taken, row, _observed(taken, row, gates, counts, number, keep_gates))
-        for number, (taken, row, gates) in enumerate(together)
-    ]
-
-
-def _observed(
-    taken: Taken, row: int, gates: RequestGates, counts: VideoCounts, number: int, keep_gates: float
-) -> ObservedVideo:
-    kept = not taken.summaries and random.random() < keep_gates
-    longest = max((array.shape[1] for array in gates.values()), default=0)
-    return ObservedVideo(
-        time=taken.time,
-        sample_id=taken.ids[row] if taken.ids else "",
-        slice=taken.slice,
-        clips=taken.clips[row] if taken.clips else 0 if taken.summaries else longest,
-        integers=counts.integers[number],
-        sums=counts.sums[number],
-        # Its own copy: a sample must not keep its whole batch in memory.
-        gates={kind: array.copy() for kind, array in gates.items()} if kept else None,
-    )

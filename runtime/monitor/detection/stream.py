@@ -15,7 +15,7 @@ from ..counting.videos import VideoCounts
 from ..detectors import DISTANCE_PLACES, FLAG_PLACES, distances
 from ..settings import WatchSettings
 from .readings import WindowReadings, read_window, reference_of
-from .window import Seen, VideoWindow
+from .window import JudgedVideo, VideoWindow
 
 Diagnose = Callable[[VideoCounts, VideoCounts, Sequence[WindowReading]], Diagnosis]
 _MOST_READINGS = 12
@@ -62,7 +62,7 @@ class WatchedStream:
         self._since: dict[int, int] = {}
         self._clean: dict[int, int] = {}
 
-    def add(self, seen: Seen, number: Callable[[], int], *, hold: bool = False) -> list[Alarm]:
+    def add(self, seen: JudgedVideo, number: Callable[[], int], *, hold: bool = False) -> list[Alarm]:
         """Take in a video and say what began, changed or ended; ``number()`` gives a new alarm's number.
 
         With ``hold`` nothing new is told: all traffic is already alarmed.

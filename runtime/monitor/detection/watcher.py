@@ -12,13 +12,13 @@ import numpy as np
 
 from ..alarm import Alarm, AlarmKind, Diagnosis, WindowReading
 from ..baseline.baseline import Baseline
-from ..counting.observed import ObservedVideo
+from ..counting.observed import ObservedVideo, ObservedVideos
 from ..counting.videos import VideoCounts
 from ..detectors import additive, broken, flagged
 from ..diagnosis.diagnose import UNKNOWN, diagnose
 from ..settings import WatchSettings
 from .stream import WatchedStream
-from .window import Seen
+from .window import JudgedVideo
 
 # Of so many processes the last video is remembered; those that wrote longest ago are forgotten.
 _MOST_PROCESSES = 1000
@@ -86,26 +86,23 @@ class Watcher:
         if not videos:
             return []
         told = self._back(now)
-        counts = ObservedVideo.counts_of(videos)
-        sums = additive(counts)
-        flags, bad = flagged(counts), np.asarray(broken(counts).any(axis=1))
-        for number, video in enumerate(videos):
+        block = ObservedVideos.of(videos)
+        sums = additive(block.counts)
+        flags, bad = flagged(block.counts), np.asarray(broken(block.counts).any(axis=1))
+        for number, video in enumerate(block):
             segment = segments[number] if segments else ""
             self.videos += 1
             self._last_time = video.time / 1e9
             gates = hash(video.integers.tobytes() + video.sums.tobytes())
-            seen = Seen(
+            seen = JudgedVideo(
                 # Without an id, samples of one request with the same gates are one video.
                 key=video.sample_id or (video.time, gates),
-                sample_id=video.sample_id,
-                time=self._last_time,
+                video=video,
                 segment=segment,
                 additive=sums[number],
                 flags=flags[number],
                 broken=bool(bad[number]),
                 frozen=self._is_frozen(video, gates, segment),
-                integers=video.integers,
-                sums=video.sums,
             )
             everything = self._streams[""]
             found = everything.add(seen, self._number)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...array_types import Float64s
 from ..counting.layout import GateLayout
+from ..counting.observed import ObservedVideo
 from ..counting.videos import INTEGERS, SUMS, VideoCounts
 from ..detectors import FLAGS, STATISTIC_COLUMNS, additive, flagged
 
@@ -25,26 +26,21 @@ def window_sums(counts: VideoCounts) -> tuple[Float64s, NDArray[np.int64]]:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """One video as the detectors take it.
+class JudgedVideo:
+    """A video and what the detectors make of it.
 
-    - ``key``: what tells it from others. ``sample_id`` as it was said, or empty. ``time``: Unix seconds.
-      ``segment``: the log segment that holds it.
+    - ``key``: what distinguishes it from others. ``segment``: the log segment that holds it.
     - ``additive`` (R, 66), ``flags`` (F, R), ``broken``: whether one of them is never by chance. ``frozen``:
-      its gates are those of the video before, to the last bit. ``integers`` (R, 76), ``sums`` (R, 4): its
-      counts.
+      its gates are those of the video before, to the last bit.
     """
 
     key: object
-    sample_id: str
-    time: float
+    video: ObservedVideo
     segment: str
     additive: Float64s
     flags: NDArray[np.bool_]
     broken: bool
     frozen: bool
-    integers: NDArray[np.int64]
-    sums: Float64s
 
 
 class VideoWindow:
@@ -70,7 +66,7 @@ class VideoWindow:
     def __len__(self) -> int:
         return len(self._places)
 
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: JudgedVideo) -> None:
         """Take in a video, in place of what it was before."""
         place = self._places.pop(seen.key, None)
         if place is None:
@@ -79,10 +75,10 @@ class VideoWindow:
         self._additive[place] = seen.additive
         self._flags[place] = seen.flags
         self._frozen[place] = seen.frozen
-        self._nameless[place] = not seen.sample_id
-        self._integers[place] = seen.integers
-        self._sums[place] = seen.sums
-        self._told[place] = (seen.sample_id, seen.time, seen.segment)
+        self._nameless[place] = not seen.video.sample_id
+        self._integers[place] = seen.video.integers
+        self._sums[place] = seen.video.sums
+        self._told[place] = (seen.video.sample_id, seen.video.time / 1e9, seen.segment)
         self._arrivals += 1
         self._arrived[place] = self._arrivals
 

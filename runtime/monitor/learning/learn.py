@@ -24,8 +24,7 @@ from ...session.session import GateSession
 from ..baseline.baseline import Baseline
 from ..baseline.thresholds import THRESHOLD_SEED, Thresholds
 from ..counting.layout import GateLayout
-from ..counting.observed import ObservedVideo
-from ..counting.requests import Taken, count_taken
+from ..counting.requests import TakenRequest, count_taken
 from ..counting.videos import VideoCounts
 from ..detection.readings import Reference, read_window, reference_of
 from ..detection.window import window_sums
@@ -149,7 +148,7 @@ def counts_of_samples(
         batch = collate(own)
         outputs = session.run(batch)
         whole = bool(outputs.gates)
-        taken = Taken(
+        taken = TakenRequest(
             time=0,
             gates=outputs.gates if whole else outputs.summaries,
             summaries=not whole,
@@ -157,7 +156,9 @@ def counts_of_samples(
             ids=None,
             slice="",
         )
-        parts.append(ObservedVideo.counts_of(count_taken(layout, [taken], 0.0, _refuse)))
+        videos = count_taken(layout, [taken], 0.0, _refuse)
+        if videos is not None:
+            parts.append(videos.counts)
         advance(len(own))
     return VideoCounts.joined(parts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-from ..counting.requests import Taken
+from ..counting.requests import TakenRequest
 
 
 class Intake:
@@ -22,14 +22,14 @@ class Intake:
         self.dropped = 0
         #: Requests that were offered, and the seconds that took on their own threads.
         self.requests, self.seconds = 0, 0.0
-        self._held: deque[Taken] = deque()
+        self._held: deque[TakenRequest] = deque()
         self._bytes = 0
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def put(self, taken: Taken, seconds: float = 0.0) -> None:
+    def put(self, taken: TakenRequest, seconds: float = 0.0) -> None:
         """Add a request, or drop it; ``seconds``: how long it took on its own thread."""
         size = taken.bytes
         with self._lock:
@@ -41,7 +41,7 @@ class Intake:
             self._bytes += size
             self._held.append(taken)
 
-    def take(self, most: int) -> list[Taken]:
+    def take(self, most: int) -> list[TakenRequest]:
         """The oldest ``most`` requests, or fewer; they are the caller's from now on."""
         with self._lock:
             taken = [self._held.popleft() for _ in range(min(most, len(self._held)))]

@@ -24,7 +24,7 @@ from ..alarm import Alarm
 from ..baseline.baseline import Baseline
 from ..baseline.stored import load_baseline
 from ..counting.observed import OTHER_SLICES
-from ..counting.requests import Taken
+from ..counting.requests import TakenRequest
 from ..log.folder import join_folder
 from ..log.records import short_id
 from ..log.writer import GateLogWriter
@@ -180,7 +180,7 @@ class Monitor:
                 if mask is None and samples > 1 and not self._told_padding:
                     self._tell_padding(gates)
             names, label = _ids(ids, samples), self._bounded(slice_)
-            taken = Taken(time.time_ns(), gates, summaries, mask, names, label, lengths)
+            taken = TakenRequest(time.time_ns(), gates, summaries, mask, names, label, lengths)
             worker.put(taken, time.perf_counter() - began)
         except Exception as error:  # whatever a caller gives, inference goes on
             if worker is not None:

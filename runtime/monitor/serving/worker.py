@@ -13,8 +13,8 @@ from ...errors import GateLogError
 from ...gates.manifest import Manifest
 from ..alarm import Alarm
 from ..baseline.baseline import Baseline
-from ..counting.observed import ObservedVideo
-from ..counting.requests import Taken, count_taken, same_gates
+from ..counting.observed import ObservedVideos
+from ..counting.requests import TakenRequest, count_taken, same_gates
 from ..counting.totals import GateTotals
 from ..detection.watcher import Watcher
 from ..log.writer import GateLogWriter
@@ -78,7 +78,7 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="gatescope-monitor", daemon=True)
         self._thread.start()
 
-    def put(self, taken: Taken, seconds: float) -> None:
+    def put(self, taken: TakenRequest, seconds: float) -> None:
         """One request, and how long it took on its own thread."""
         self.intake.put(taken, seconds)
 
@@ -182,7 +182,7 @@ class Worker:
         while time.monotonic() < until and (taken := self.intake.take(_AT_ONCE)):
             self._look_at_ids(taken)
             videos = count_taken(self.model.layout, taken, self._settings.keep_gates, self._uncounted)
-            if videos:
+            if videos is not None:
                 self._take_in(videos)
         now = time.monotonic()
         if self.log is not None:
@@ -196,19 +196,19 @@ class Worker:
             self._written = now
             self._keep_state()
 
-    def _take_in(self, videos: list[ObservedVideo]) -> None:
+    def _take_in(self, videos: ObservedVideos) -> None:
         segment = ""
         if self.log is not None:
             self.log.append(videos)
             segment = self.log.segment
         state = self._state
-        state.totals.update(ObservedVideo.counts_of(videos))
-        state.slices.update(video.slice for video in videos)
-        state.last_inference = videos[-1].time / 1e9
+        state.totals.update(videos.counts)
+        state.slices.update(videos.slices)
+        state.last_inference = videos.times[-1] / 1e9
         if self._watcher is not None:
             self._alarms += self._watcher.see(videos, [segment] * len(videos), now=time.monotonic())
 
-    def _look_at_ids(self, taken: list[Taken]) -> None:
+    def _look_at_ids(self, taken: list[TakenRequest]) -> None:
         """Said once: ids that name queries make each of them a video, and a busy video looks frozen."""
         for one in taken:
             if not self._looks or one.ids is None:

@@ -15,7 +15,7 @@ from gatescope.runtime.gates.manifest import Manifest
 from gatescope.runtime.monitor.baseline.baseline import make_baseline
 from gatescope.runtime.monitor.baseline.stored import save_baseline
 from gatescope.runtime.monitor.baseline.videos import BaselineVideos
-from gatescope.runtime.monitor.counting.observed import ObservedVideo
+from gatescope.runtime.monitor.counting.observed import ObservedVideo, ObservedVideos
 from gatescope.runtime.monitor.counting.videos import count_gates
 from gatescope.runtime.monitor.log.writer import GateLogWriter
 from gatescope.runtime.monitor.model import WatchedModel
@@ -79,7 +79,7 @@ def write_gates(folder: Path, pool: np.ndarray, manifest: Manifest = MANIFEST) -
 
 def write_baseline(path: Path) -> Path:
     """A baseline of 300 videos that are well; returns ``path``."""
-    counts = ObservedVideo.counts_of(traffic(gates(BASELINE_VIDEOS, 1)))
+    counts = ObservedVideos.of(traffic(gates(BASELINE_VIDEOS, 1))).counts
     names = [f"b{number}" for number in range(BASELINE_VIDEOS)]
     own = BaselineVideos.of(MODEL.layout, names, names, [""] * BASELINE_VIDEOS, counts)
     save_baseline(make_baseline(MODEL, [own]), path)

@@ -14,7 +14,7 @@ import pytest
 
 from gatescope.runtime import Monitor, MonitoredSession
 from gatescope.runtime.errors import GateLogError
-from gatescope.runtime.monitor.counting.requests import Taken
+from gatescope.runtime.monitor.counting.requests import TakenRequest
 from gatescope.runtime.monitor.serving import monitor as serving
 from gatescope.runtime.monitor.serving.worker import Worker
 
@@ -74,7 +74,7 @@ def test_what_cannot_be_counted_nor_printed_costs_no_other_request(monkeypatch: 
         def __str__(self) -> str:
             raise ValueError("not even that")
 
-    def broken(taken: Taken) -> tuple[int, ...] | None:
+    def broken(taken: TakenRequest) -> tuple[int, ...] | None:
         if taken.ids == ("wrong",):
             raise Unprintable
         return None
@@ -83,7 +83,7 @@ def test_what_cannot_be_counted_nor_printed_costs_no_other_request(monkeypatch: 
         watched = MonitoredSession(session_of(gates(1, 2)), monitor)
         worker = monitor._worker
         assert worker is not None
-        monkeypatch.setattr(Taken, "clips", property(broken))
+        monkeypatch.setattr(TakenRequest, "clips", property(broken))
         with worker._work_lock:
             watched.run(None, {}, ids="wrong")
             watched.run(None, {}, ids="right")

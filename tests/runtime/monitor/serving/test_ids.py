@@ -15,7 +15,7 @@ from gatescope.runtime import GateSession
 from gatescope.runtime.monitor.baseline.baseline import make_baseline
 from gatescope.runtime.monitor.baseline.stored import save_baseline
 from gatescope.runtime.monitor.baseline.videos import BaselineVideos
-from gatescope.runtime.monitor.counting.requests import Taken
+from gatescope.runtime.monitor.counting.requests import TakenRequest
 from gatescope.runtime.monitor.counting.videos import count_gates
 from gatescope.runtime.monitor.log.reader import read_log
 from gatescope.runtime.monitor.model import WatchedModel
@@ -67,7 +67,7 @@ def told(
     worker = Worker(model, MANIFEST, None, None, None, QUIET)
     with caplog.at_level(logging.WARNING, "gatescope"):
         for gates, ids in requests:
-            worker.put(Taken(0, gates, False, None, tuple(ids), ""), 0.0)
+            worker.put(TakenRequest(0, gates, False, None, tuple(ids), ""), 0.0)
         worker.flush(60)
         worker.close()
     assert worker.faults == 0

@@ -20,7 +20,7 @@ from gatescope.runtime import Monitor, MonitoredSession
 from gatescope.runtime.errors import MonitorError, UsageError
 from gatescope.runtime.monitor.alarm import Alarm
 from gatescope.runtime.monitor.baseline.baseline import Baseline
-from gatescope.runtime.monitor.counting.requests import Taken, count_taken
+from gatescope.runtime.monitor.counting.requests import TakenRequest, count_taken
 from gatescope.runtime.monitor.counting.videos import count_gates
 from gatescope.runtime.monitor.serving import monitor as serving
 from gatescope.runtime.monitor.serving.delivery import AlarmDelivery
@@ -98,8 +98,8 @@ def test_more_than_can_be_counted_starves_neither_scrapes_nor_the_log(
 
 
 def test_one_request_larger_than_the_queue_is_watched() -> None:
-    def taken(videos: int) -> Taken:
-        return Taken(0, {"attention": np.zeros((videos, 1, 10, 1), np.float32)}, False, None, None, "")
+    def taken(videos: int) -> TakenRequest:
+        return TakenRequest(0, {"attention": np.zeros((videos, 1, 10, 1), np.float32)}, False, None, None, "")
 
     intake = Intake(4, 100)
     intake.put(taken(1000))
@@ -170,8 +170,8 @@ def test_a_mask_of_too_few_rows_counts_nothing_of_its_request() -> None:
     told: list[int] = []
     pool = gates(3, 2)
     one = {"attention": pool[:, :LAYERS], "ffn": pool[:, LAYERS:]}
-    taken = Taken(0, one, False, np.ones((2, CLIPS)), None, "")
-    assert count_taken(MODEL.layout, [taken], 0.0, lambda videos, error: told.append(videos)) == []
+    taken = TakenRequest(0, one, False, np.ones((2, CLIPS)), None, "")
+    assert count_taken(MODEL.layout, [taken], 0.0, lambda videos, error: told.append(videos)) is None
     assert told == [3]
 
 
