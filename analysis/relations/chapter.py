@@ -25,7 +25,7 @@ _ALL = "all"
 RelationRow = dict[str, Any]
 
 
-@chapter("Beside the means")
+@chapter("Beyond the means")
 def beside_means_chapter(context: Context) -> Section:
     """Intervals of the means, entropy, the variance between videos, and the effective contribution."""
     summary, relations = context.summary, context.once(relations_of)

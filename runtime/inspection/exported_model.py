@@ -56,7 +56,7 @@ def inspect_model(path: Path) -> Inspection:
             InspectedSection("Model", _model(manifest, len(model.content), nodes)),
             InspectedSection("Takes", tuple(map(_tensor, manifest.inputs))),
             InspectedSection("Gives", tuple(map(_tensor, manifest.outputs))),
-            InspectedSection("Proven", _certificate(manifest)),
+            InspectedSection("Compared", _certificate(manifest)),
             InspectedSection(
                 "Runs with", tuple(InspectedRow(name, value) for name, value in runtime.items())
             ),
