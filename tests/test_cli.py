@@ -190,7 +190,9 @@ def test_an_option_like_none_gets_no_hint() -> None:
 
 def test_the_completion_is_what_bash_completes(tmp_path) -> None:
     script = tmp_path / "complete.sh"
-    script.write_text(subprocess.check_output([*PROGRAM, "--completion", "bash"], text=True))
+    script.write_text(
+        subprocess.check_output([*PROGRAM, "--completion", "bash"], text=True), encoding="utf-8"
+    )
     asked = f"""source {script}
         COMP_WORDS=(gatescope run --bat); COMP_CWORD=2; _shtab_gatescope gatescope --bat run
         echo "${{COMPREPLY[@]}}" """
@@ -303,7 +305,9 @@ def test_debug_shows_the_traceback(tmp_path) -> None:
 
 
 def test_missing_extra_is_a_message(tmp_path) -> None:
-    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch', name='torch')\n")
+    (tmp_path / "torch.py").write_text(
+        "raise ModuleNotFoundError('no torch', name='torch')\n", encoding="utf-8"
+    )
     done = subprocess.run(
         [sys.executable, "-m", "gatescope.runtime.cli.main", "export", "--checkpoint", "m.pth"],
         capture_output=True,

@@ -53,7 +53,7 @@ def test_an_unknown_sample(made: TinyCase, name: str, tmp_path: Path, capsys) ->
 
 @pytest.mark.parametrize("name", ["run", "analyze", "compare", "ablate", "report", "demo"])
 def test_an_output_folder_that_is_a_file(made: TinyCase, name: str, tmp_path: Path, capsys) -> None:
-    (tmp_path / "taken").write_text("mine")
+    (tmp_path / "taken").write_text("mine", encoding="utf-8")
     output = ["--output", str(tmp_path / "taken")]
     words = {
         "run": ["run", str(made.model), *data(made), *output],
@@ -64,12 +64,12 @@ def test_an_output_folder_that_is_a_file(made: TinyCase, name: str, tmp_path: Pa
         "demo": ["demo", *output],
     }[name]
     assert "taken is a file" in refused(words, capsys)
-    assert (tmp_path / "taken").read_text() == "mine"
+    assert (tmp_path / "taken").read_text(encoding="utf-8") == "mine"
 
 
 @pytest.mark.parametrize("name", ["run", "ablate", "demo", "recover"])
 def test_an_output_folder_with_other_things_in_it(made: TinyCase, name: str, tmp_path: Path, capsys) -> None:
-    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
     output = ["--output", str(tmp_path)]
     words = {
         "run": ["run", str(made.model), *data(made), *output],

@@ -65,7 +65,7 @@ def test_every_package_has_an_init_and_the_whole_is_marked_as_typed() -> None:
 def test_text_files_are_written_and_read_alike_in_every_locale() -> None:
     """Without an encoding it is the locale's: a Korean id or a dash fails, or becomes something else."""
     found = []
-    for path in modules():
+    for path in [*modules(), *sorted((ROOT / "tests").rglob("*.py"))]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 of_text = node.func.attr in ("read_text", "write_text")
@@ -120,7 +120,7 @@ def test_direct_dependencies_are_pinned() -> None:
     names = {one.split(">")[0].split("[")[0] for one in wanted} - {"gatescope"}
     pinned = {
         line.split("==")[0]
-        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
         if line and not line.startswith("#")
     }
     assert names == pinned
@@ -164,7 +164,7 @@ def test_type_checkers_see_the_public_names(place: str) -> None:
     path = ROOT / place / "__init__.py"
     told = {
         name.name
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ImportFrom)
         for name in node.names
     } | {"__version__"}

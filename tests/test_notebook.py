@@ -147,7 +147,11 @@ def figure_functions() -> list[Callable[..., Any]]:
     found: list[Callable[..., Any]] = []
     for path in sorted(FIGURES.glob("*.py")):
         module = import_module(f"gatescope.analysis.figures.{path.stem}")
-        names = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+        names = [
+            node.name
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.FunctionDef)
+        ]
         found += [getattr(module, name) for name in names if name.endswith("_figure") and name[0] != "_"]
     return found
 
@@ -160,7 +164,11 @@ def test_every_figure_is_one_that_shows_itself(function: Callable[..., Any]) -> 
 def test_figures_are_made_in_one_place() -> None:
     """So what holds for one figure holds for all."""
     for path in FIGURES.glob("*.py"):
-        made = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        made = [
+            node
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Call)
+        ]
         names = {ast.unparse(node.func).split(".")[-1] for node in made}
         assert path.name == "style.py" or not names & {"Figure", "PlainFigure", "figure", "subplots_adjust"}
     assert type(style.new_figure(1, 1)) is style.Figure

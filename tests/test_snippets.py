@@ -119,7 +119,7 @@ def test_a_factory_of_your_own(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "def build_model(options):",
         "    return LabModel(options), None",
     ]
-    (folder / "model.py").write_text("\n".join(lines))
+    (folder / "model.py").write_text("\n".join(lines), encoding="utf-8")
     monkeypatch.syspath_prepend(str(place))
     names = run_snippet("your-own-model.md", "def make_model")
     assert isinstance(names["make_model"](argparse.Namespace(**OPTIONS)), LabModel)

@@ -70,7 +70,7 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> Heard:
 def finished(heard: Heard, tmp_path_factory: pytest.TempPathFactory) -> AblationResult:
     """An undisturbed ablation with a subset: the first query of every video."""
     folder = tmp_path_factory.mktemp("ablation")
-    (folder / "first.txt").write_text("\n".join(str(100 * video) for video in range(24)))
+    (folder / "first.txt").write_text("\n".join(str(100 * video) for video in range(24)), encoding="utf-8")
     return heard.ablate(folder / "out", subsets=[f"first={folder / 'first.txt'}"])
 
 
@@ -218,7 +218,7 @@ def test_planted_dependence_and_independence_are_told_apart(finished: AblationRe
         else:
             assert (row["effect"], row["family_low"], row["family_high"]) == (0, 0, 0), name
             assert verdict.startswith("cannot be told apart from no effect"), name
-    text = (finished.output / "ABLATION.md").read_text()
+    text = (finished.output / "ABLATION.md").read_text(encoding="utf-8")
     assert "**Removing or exchanging the audio changes the metrics of this checkpoint**" in text
     assert "1 of the 4 gates can be told apart from no effect by themselves: with layer 0, attention" in text
     assert "Subset first" in text
@@ -297,19 +297,19 @@ def test_a_finished_one_is_judged_again_without_the_model_running(
 ) -> None:
     folder = tmp_path / "out"
     shutil.copytree(finished.output, folder)
-    (tmp_path / "some.json").write_text(json.dumps([100, 200, 300]))
+    (tmp_path / "some.json").write_text(json.dumps([100, 200, 300]), encoding="utf-8")
     monkeypatch.setattr(GateSession, "run", None)
     again = heard.ablate(folder, resume=True, subsets=[f"some={tmp_path / 'some.json'}"])
     assert again.effects.overall.equals(finished.effects.overall)
     assert again.effects.subsets["subset"].unique().to_list() == ["some"]
-    assert "Subset first" not in (folder / "ABLATION.md").read_text()
+    assert "Subset first" not in (folder / "ABLATION.md").read_text(encoding="utf-8")
 
 
 def test_reference_batching_keeps_batches_and_says_so(tmp_path: Path) -> None:
     case = Heard(tmp_path, videos=3, batching="reference")
     result = case.ablate(tmp_path / "out", max_samples=5, batch_size=2)
     assert any("the batches are the same for all" in warning for warning in result.warnings)
-    text = (tmp_path / "out" / "ABLATION.md").read_text()
+    text = (tmp_path / "out" / "ABLATION.md").read_text(encoding="utf-8")
     assert "every intervention ran on the same batches of 2 in file order" in text
     assert result.effects.queries == 5
     assert "Only 5 of 6 annotated queries" in text
@@ -326,10 +326,10 @@ def test_one_video_has_no_intervals(tmp_path: Path) -> None:
 
 def test_without_saliency_only_moments_are_judged(tmp_path: Path) -> None:
     case = Heard(tmp_path, videos=3)
-    rows = [json.loads(line) for line in case.annotations.read_text().splitlines()]
+    rows = [json.loads(line) for line in case.annotations.read_text(encoding="utf-8").splitlines()]
     for row in rows:
         del row["saliency_scores"], row["relevant_clip_ids"]
-    case.annotations.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    case.annotations.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     result = case.ablate(tmp_path / "out")
     assert result.effects.metrics == ("MR-full-mAP", "MR-full-R1@0.5", "MR-full-R1@0.7")
 
@@ -426,7 +426,10 @@ def test_what_the_folder_holds_decides(heard: Heard, finished: AblationResult, t
     with pytest.raises(RunMismatchError, match="--batch-size"):
         heard.ablate(folder, resume=True, batch_size=4)
     other = tmp_path / "other.jsonl"
-    other.write_text("".join(heard.annotations.read_text().splitlines(keepends=True)[:10]))
+    other.write_text(
+        "".join(heard.annotations.read_text(encoding="utf-8").splitlines(keepends=True)[:10]),
+        encoding="utf-8",
+    )
     with pytest.raises(RunMismatchError, match="annotations"):
         ablate(heard.model, other, heard.features, folder, device="cpu", batch_size=5, resume=True)
     heard_model(tmp_path / "other.onnx", warnings=("another",))
@@ -444,10 +447,10 @@ def test_what_the_folder_holds_decides(heard: Heard, finished: AblationResult, t
         heard.ablate(folder, resume=True)
     assert contents(folder) == before
     (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "mine.txt").write_text("mine")
+    (tmp_path / "full" / "mine.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(RunFolderError, match="holds no ablation"):
         heard.ablate(tmp_path / "full", resume=True)
-    (folder / PLAN_FILE).write_text("{")
+    (folder / PLAN_FILE).write_text("{", encoding="utf-8")
     with pytest.raises(RunFolderError, match="damaged"):
         heard.ablate(folder, resume=True)
 
@@ -457,10 +460,10 @@ def test_an_ablation_whose_interventions_lie_in_plan_json_is_continued(
 ) -> None:
     folder = tmp_path / "out"
     shutil.copytree(finished.output, folder)
-    plan = json.loads((folder / PLAN_FILE).read_text())
+    plan = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
     plan["run"]["finished"] = False
     (folder / PLAN_FILE).unlink()
-    (folder / "plan.json").write_text(json.dumps(plan))
+    (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
     with pytest.raises(RunFolderError, match="holds an ablation"):
         heard.ablate(folder)
     before = contents(folder / "predictions")
@@ -472,7 +475,7 @@ def test_an_ablation_whose_interventions_lie_in_plan_json_is_continued(
 
 def test_the_plan_of_a_run_is_not_an_ablation(heard: Heard, tmp_path: Path) -> None:
     for name in ("plan.json", "run.json"):
-        (tmp_path / name).write_text("{}")
+        (tmp_path / name).write_text("{}", encoding="utf-8")
     with pytest.raises(RunFolderError, match="holds no ablation"):
         heard.ablate(tmp_path, resume=True)
 
@@ -485,9 +488,9 @@ def test_plans_of_other_versions_are_not_gone_on_with(
 ) -> None:
     """A newer one holds what no class of this version fits, and is not called damaged for that."""
     shutil.copytree(finished.output, tmp_path / "out")
-    plan = json.loads((tmp_path / "out" / PLAN_FILE).read_text())
+    plan = json.loads((tmp_path / "out" / PLAN_FILE).read_text(encoding="utf-8"))
     plan |= {"format_version": number} | ({"run": "elsewhere"} if number == 99 else {})
-    (tmp_path / "out" / PLAN_FILE).write_text(json.dumps(plan))
+    (tmp_path / "out" / PLAN_FILE).write_text(json.dumps(plan), encoding="utf-8")
     with pytest.raises(RunFolderError, match=told):
         heard.ablate(tmp_path / "out", resume=True)
 
@@ -533,10 +536,12 @@ def test_bad_features_stop_before_anything_is_written(tmp_path: Path) -> None:
 def test_annotations_without_ground_truth_stop_before_anything_is_written(
     heard: Heard, tmp_path: Path
 ) -> None:
-    lines = [json.loads(line) for line in heard.annotations.read_text().splitlines()]
+    lines = [json.loads(line) for line in heard.annotations.read_text(encoding="utf-8").splitlines()]
     keys = ("qid", "query", "vid", "duration")
     bare = tmp_path / "test.jsonl"
-    bare.write_text("".join(json.dumps({key: line[key] for key in keys}) + "\n" for line in lines))
+    bare.write_text(
+        "".join(json.dumps({key: line[key] for key in keys}) + "\n" for line in lines), encoding="utf-8"
+    )
     with pytest.raises(DatasetError):
         ablate(heard.model, bare, heard.features, tmp_path / "out", device="cpu")
     assert not (tmp_path / "out").exists()
@@ -586,7 +591,7 @@ def test_the_command(heard: Heard, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "only 4 videos" in out.err
     assert main([*words, "--resume", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told == json.loads((tmp_path / "out" / "ablation.json").read_text())
+    assert told == json.loads((tmp_path / "out" / "ablation.json").read_text(encoding="utf-8"))
     assert main(words) == 2
     assert main([*words[:-2], "--subset", "nonsense"]) == 2
     assert "Traceback" not in capsys.readouterr().err
@@ -599,8 +604,8 @@ def test_a_report_ends_with_the_command_that_repeats_it(
     shutil.copy(heard.model, "m.onnx")
     shutil.copy(heard.annotations, "val.jsonl")
     shutil.copytree(heard.features, "features")
-    qid = json.loads(Path("val.jsonl").read_text().splitlines()[0])["qid"]
-    Path("some.txt").write_text(f"{qid}\n")
+    qid = json.loads(Path("val.jsonl").read_text(encoding="utf-8").splitlines()[0])["qid"]
+    Path("some.txt").write_text(f"{qid}\n", encoding="utf-8")
     words = ["ablate", "m.onnx", "--annotations", "val.jsonl", "--features", "features", "--output", "out"]
     assert main([*words, "--max-samples", "8", "--subset", "it's=some.txt"]) == 0
     report, document = Path("out/ABLATION.md").read_bytes(), Path("out/ablation.json").read_bytes()

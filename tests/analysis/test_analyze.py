@@ -265,16 +265,16 @@ def test_an_output_that_cannot_hold_a_report_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds a run"):
         analyze_run(run, tmp_path / "run")
     assert names_in(tmp_path / "run") == before
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
     with pytest.raises(UsageError, match="is a file"):
         analyze_run(run, tmp_path / "file")
-    assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
 def test_other_files_in_the_output_are_left_alone(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", random_gates(2))
     (tmp_path / "report").mkdir()
-    (tmp_path / "report" / "notes.txt").write_text("mine")
+    (tmp_path / "report" / "notes.txt").write_text("mine", encoding="utf-8")
     analyze_run(run, tmp_path / "report")
     first = contents(tmp_path / "report")
     analyze_run(run, tmp_path / "report")
@@ -356,7 +356,7 @@ def test_a_report_ends_with_the_command_that_repeats_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "a run", random_gates(6, 2, clips=4))
-    (tmp_path / "some.txt").write_text("1000\n1001\n")
+    (tmp_path / "some.txt").write_text("1000\n1001\n", encoding="utf-8")
     words = ["analyze", "a run", "--output", "report", "--subset", "it's=some.txt", "--sample", "1001"]
     assert main([*words, "--raw", "--compare"]) == 0
     before = {path.name: path.read_bytes() for path in Path("report").rglob("*") if path.is_file()}

@@ -239,8 +239,8 @@ def test_the_chapters_and_files_of_a_judged_run(tmp_path: Path) -> None:
     assert pictures < {path.name for path in result.files}
     analyze_run(run, tmp_path / "report")
     assert not pictures & {path.name for path in (tmp_path / "report").iterdir()}
-    assert (
-        "give `--annotations` with ground truth" in (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text()
+    assert "give `--annotations` with ground truth" in (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text(
+        encoding="utf-8"
     )
 
 
@@ -298,7 +298,7 @@ def test_runs_with_little_to_say(tmp_path: Path, samples: int, clips: int, value
 @pytest.mark.usefixtures("undrawn")
 def test_the_commands_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, gates, _ = judged_run(tmp_path, 3)
-    (tmp_path / "list").write_text(next(iter(gates)))
+    (tmp_path / "list").write_text(next(iter(gates)), encoding="utf-8")
     command = ["analyze", str(run.path), "--output", str(tmp_path / "report"), "--json"]
     assert main([*command, "--subset", f"one={tmp_path / 'list'}"]) == 0
     found = json.loads(capsys.readouterr().out)["statistics"]["subsets"]["one"]

@@ -112,4 +112,6 @@ def test_the_report_names_the_groups(tmp_path: Path) -> None:
     found = analyze_run(run, tmp_path / "report").document["clustering"]
     assert (found["clusters"], found["reason"], found["unit"]) == (2, None, "video")
     assert len(set(found["samples"].values())) == 2
-    assert "2 groups, mean silhouette" in (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text()
+    assert "2 groups, mean silhouette" in (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text(
+        encoding="utf-8"
+    )

@@ -40,7 +40,7 @@ def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def stub(run: Run, output: Path, *, options: AnalysisOptions, **_: Any) -> AnalysisResult:
         output.mkdir(parents=True, exist_ok=True)
-        (output / "ANALYSIS_REPORT.md").write_text(f"subsets: {', '.join(options.subsets)}")
+        (output / "ANALYSIS_REPORT.md").write_text(f"subsets: {', '.join(options.subsets)}", encoding="utf-8")
         return AnalysisResult(output, (output / "ANALYSIS_REPORT.md",), summarise(run), {}, ())
 
     undraw(monkeypatch)
@@ -168,7 +168,7 @@ def test_a_planted_difference_is_found_and_no_other(compared: ComparisonResult) 
     assert compared.document["runs"]["deaf"]["metrics"]["brief"]["MR-full-mAP"] == pytest.approx(
         mean["value"], abs=0.005
     )
-    text = (compared.output / "COMPARISON.md").read_text()
+    text = (compared.output / "COMPARISON.md").read_text(encoding="utf-8")
     assert "1 of 4 mean gates differ, most attention gate of layer 0" in text
 
 
@@ -182,10 +182,10 @@ def test_every_run_has_its_own_report(compared: ComparisonResult) -> None:
     for name, result in compared.runs.items():
         assert result.output == compared.output / name
         assert (result.output / "ANALYSIS_REPORT.md").is_file()
-    told = json.loads((compared.output / "comparison.json").read_text())
+    told = json.loads((compared.output / "comparison.json").read_text(encoding="utf-8"))
     assert list(told["runs"]) == ["first", "deaf", "short"]
     assert "model (SHA-256)" in told["settings_that_differ"]
-    text = (compared.output / "COMPARISON.md").read_text()
+    text = (compared.output / "COMPARISON.md").read_text(encoding="utf-8")
     assert "[first](first/ANALYSIS_REPORT.md)" in text
     assert set(compared.files) == {path for path in compared.output.rglob("*") if path.is_file()}
 
@@ -203,7 +203,7 @@ def test_runs_of_other_gatings_layers_and_ranges(tmp_path: Path, monkeypatch: py
     assert "number of layers (clipwise: 2; global: 3; wide: 2)" in told
     assert "range of their gates" in told
     assert result.metrics.is_empty()
-    assert "## Metrics" not in (tmp_path / "report" / "COMPARISON.md").read_text()
+    assert "## Metrics" not in (tmp_path / "report" / "COMPARISON.md").read_text(encoding="utf-8")
 
 
 def test_runs_with_nothing_in_common(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +217,9 @@ def test_runs_with_nothing_in_common(tmp_path: Path, monkeypatch: pytest.MonkeyP
     result = compare_runs(runs, tmp_path / "report")
     assert all((tmp_path / "report" / name / "overall_statistics.json").is_file() for name in result.runs)
     assert any("have no video, or no gate, in common" in one for one in result.warnings)
-    assert "nothing in common to compare" in (tmp_path / "report" / "COMPARISON.md").read_text()
+    assert "nothing in common to compare" in (tmp_path / "report" / "COMPARISON.md").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize("count", [2, 5, 14])
@@ -277,10 +279,10 @@ def test_runs_are_called_as_was_asked(tmp_path: Path, monkeypatch: pytest.Monkey
         write_run(path, random_gates(3, seed=seed))
     words = [f"seed-1={paths[0]}", str(paths[1]), f"last={paths[2]}"]
     assert main(["analyze", *words, "--output", str(tmp_path / "out")]) == 0
-    document = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    document = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
     assert [*document["runs"]] == ["seed-1", "b-c", "last"]
     assert (tmp_path / "out" / "seed-1" / "ANALYSIS_REPORT.md").is_file()
-    assert "**last** against seed-1" in (tmp_path / "out" / "COMPARISON.md").read_text()
+    assert "**last** against seed-1" in (tmp_path / "out" / "COMPARISON.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -316,7 +318,9 @@ def test_the_command(
 ) -> None:
     shorten(monkeypatch)
     annotations, paths = heard_runs
-    (tmp_path / "some.txt").write_text("2100\n2101\n")  # of the last video, which one run lacks
+    (tmp_path / "some.txt").write_text(
+        "2100\n2101\n", encoding="utf-8"
+    )  # of the last video, which one run lacks
     words = ["analyze", str(paths[0]), str(paths[2]), "--annotations", str(annotations)]
     words += ["--output", str(tmp_path / "out"), "--subset", f"some={tmp_path / 'some.txt'}"]
     assert main(words) == 0
@@ -324,7 +328,10 @@ def test_the_command(
     assert out.out.startswith("2 runs compared; wrote")
     assert str(tmp_path / "out" / "COMPARISON.md") in out.out
     assert "short and first have only 6 videos in common" in out.err
-    reports = [(tmp_path / "out" / name / "ANALYSIS_REPORT.md").read_text() for name in ("first", "short")]
+    reports = [
+        (tmp_path / "out" / name / "ANALYSIS_REPORT.md").read_text(encoding="utf-8")
+        for name in ("first", "short")
+    ]
     assert reports == ["subsets: some", "subsets: "]
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["statistics"]["reference"] == "first"

@@ -166,8 +166,8 @@ def changed(case: TinyCase, change: Any, name: str = "other") -> Run:
     """A second run whose prediction lines went through ``change``."""
     case.run(output=case.folder / name)
     path = case.folder / name / "predictions.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    path.write_text("".join(json.dumps(change(row)) + "\n" for row in rows))
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    path.write_text("".join(json.dumps(change(row)) + "\n" for row in rows), encoding="utf-8")
     return open_run(case.folder / name)
 
 
@@ -264,9 +264,13 @@ def test_queries_and_shapes_that_differ(case: TinyCase) -> None:
     found = compare(case, shorter)
     assert found.predictions is not None
     assert found.predictions.misshapen == ("101",)
-    lines = (case.folder / "other" / "predictions.jsonl").read_text().splitlines(keepends=True)
+    lines = (
+        (case.folder / "other" / "predictions.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    )
     order: Sequence[int] = (3, 0, 6, 1, 2, 5, 4)
-    (case.folder / "other" / "predictions.jsonl").write_text("".join(lines[i] for i in order))
+    (case.folder / "other" / "predictions.jsonl").write_text(
+        "".join(lines[i] for i in order), encoding="utf-8"
+    )
     again = diff_runs(case.output, case.folder / "other")
     assert again.predictions is not None
     assert again.predictions.expected == pytest.approx(found.predictions.expected)
@@ -305,7 +309,7 @@ def test_a_run_and_the_log_of_the_same_gates_are_the_same(
         for name, own in gates.items()
     ]
     log = tmp_path / "gate_logs.jsonl"
-    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     import_log(log, tmp_path / "imported")
     answer = {"query": "q", "vid": "v", "pred_relevant_windows": [[0, 2, 0.5]], "pred_saliency_scores": [1]}
     predictions = {name: {"qid": int(name), **answer} for name in gates}

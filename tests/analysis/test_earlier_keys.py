@@ -21,7 +21,7 @@ def test_detailed_gate_analysis_has_the_four_keys(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Figure, "savefig", lambda _, file, **__: file.write(b"\x89PNG undrawn"))
     gates = random_gates(13, 2, clips=4)
     analyze_run(write_run(tmp_path / "run", gates), tmp_path / "report")
-    found = json.loads((tmp_path / "report" / "detailed_gate_analysis.json").read_text())
+    found = json.loads((tmp_path / "report" / "detailed_gate_analysis.json").read_text(encoding="utf-8"))
     assert found["sample_count"] == 13
     for layer in range(2):
         for kind, name in (("attention", "mha"), ("ffn", "ffn")):

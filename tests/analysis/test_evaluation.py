@@ -318,7 +318,7 @@ def test_damaged_predictions_are_named(
 
     path = lines(tmp_path / "val.jsonl", [truth(1), truth(2)])
     good = {"qid": 1, "pred_relevant_windows": [[1, 2, 0.5]]}
-    (tmp_path / "p.jsonl").write_text(json.dumps(good) + "\n" + line + "\n")
+    (tmp_path / "p.jsonl").write_text(json.dumps(good) + "\n" + line + "\n", encoding="utf-8")
     assert main(["evaluate", str(tmp_path / "p.jsonl"), "--annotations", str(path)]) == 1
     said = capsys.readouterr().err
     assert re.search(says, said), said
@@ -352,7 +352,7 @@ def test_the_command_prints_the_benchmarks_json_and_writes_every_query(
 ) -> None:
     rows, predictions = dataset(30)
     annotations, file = lines(tmp_path / "val.jsonl", rows), lines(tmp_path / "p.jsonl", predictions)
-    (tmp_path / "part.txt").write_text("3\n4\n5\n6\n")
+    (tmp_path / "part.txt").write_text("3\n4\n5\n6\n", encoding="utf-8")
     command = ["evaluate", str(file), "--annotations", str(annotations)]
     subset = ["--subset", f"part={tmp_path / 'part.txt'}"]
     assert main([*command, *subset, "--json", "--output", str(tmp_path / "q.csv")]) == 0
@@ -389,7 +389,7 @@ def test_what_is_printed_ends_with_the_command_that_repeats_it(
     rows, predictions = dataset(20)
     lines(tmp_path / "it's val.jsonl", rows)
     lines(tmp_path / "p.jsonl", predictions[2:])
-    (tmp_path / "part.txt").write_text("3\n4\n")
+    (tmp_path / "part.txt").write_text("3\n4\n", encoding="utf-8")
     words = ["evaluate", str(tmp_path / "p.jsonl"), "--annotations", "it's val.jsonl", "--allow-missing"]
     words += ["--subset", f"part={tmp_path / 'part.txt'}"]
     for more in (["--json"], ["--output", "q.csv"]):
@@ -411,7 +411,7 @@ def test_few_videos_on_either_side_call_nothing_an_effect(
     predictions = [predicted(qid) if qid < within else {**wrong, "qid": qid} for qid in range(videos)]
     lines(tmp_path / "val.jsonl", rows)
     lines(tmp_path / "preds.jsonl", predictions)
-    (tmp_path / "part.txt").write_text("\n".join(map(str, range(within))))
+    (tmp_path / "part.txt").write_text("\n".join(map(str, range(within))), encoding="utf-8")
     command = ["evaluate", str(tmp_path / "preds.jsonl"), "--annotations", str(tmp_path / "val.jsonl")]
     command += ["--subset", f"part={tmp_path / 'part.txt'}"]
     enough = min(within, videos - within) >= 20

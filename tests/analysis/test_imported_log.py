@@ -46,7 +46,7 @@ def test_every_gating_is_analysed_with_ground_truth(
             )
     run = import_log(log, tmp_path / "run")
     result = analyze_run(run, tmp_path / "report", options=AnalysisOptions(annotations=annotations))
-    found = json.loads((tmp_path / "report" / "overall_statistics.json").read_text())
+    found = json.loads((tmp_path / "report" / "overall_statistics.json").read_text(encoding="utf-8"))
     assert found["attention_gates"]["mean"] == pytest.approx(np.mean(values), rel=1e-5)
     assert found["ffn_gates"]["nan_count"] == max(int(np.prod(SHAPES[gating])), 1)
     assert any("imported from a log" in warning for warning in result.warnings)

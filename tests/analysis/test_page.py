@@ -65,7 +65,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in names
     ]
     annotations = folder / "a.jsonl"
-    annotations.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    annotations.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
     mine = Section("<i>Mine</i>", "> quoted <b>bold</b>\n\n1. one\n\n![far](http://example.org/x.png) `code`")
     with undrawn():
         analyze_run(run, folder / "report", annotations=annotations, sections=[mine])

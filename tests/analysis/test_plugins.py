@@ -42,7 +42,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def plugin(folder: Path, code: str, name: str = "my_metrics.py") -> Path:
     path = folder / name
-    path.write_text(HEAD + code)
+    path.write_text(HEAD + code, encoding="utf-8")
     return path
 
 
@@ -52,7 +52,9 @@ def analysed(folder: Path, *files: Path, samples: int = 4) -> dict[str, Any]:
     videos = {name: f"v{number // 2}" for number, name in enumerate(gates)}
     run = write_run(folder / "run", gates, videos=videos)
     analyze_run(run, folder / "report", options=AnalysisOptions(plugins=files))
-    return json.loads((folder / "report" / "overall_statistics.json").read_text()).get("plugins")
+    return json.loads((folder / "report" / "overall_statistics.json").read_text(encoding="utf-8")).get(
+        "plugins"
+    )
 
 
 def values_of(folder: Path) -> list[dict[str, str]]:
@@ -65,7 +67,7 @@ def test_the_entropy_of_the_page_is_a_plugin_as_it_stands(tmp_path: Path, capsys
     entropy = code.split("@figure")[0]
     assert len(entropy.strip().splitlines()) < 15
     path = tmp_path / "my_metrics.py"
-    path.write_text(code)
+    path.write_text(code, encoding="utf-8")
     gates = random_gates(5, 3, clips=30)
     videos = {name: f"v{number // 2}" for number, name in enumerate(gates)}
     write_run(tmp_path / "run", gates, videos=videos)
@@ -76,10 +78,13 @@ def test_the_entropy_of_the_page_is_a_plugin_as_it_stands(tmp_path: Path, capsys
         counts = np.unique(np.clip(((values.ravel() + 1) * 32).astype(int), 0, 63), return_counts=True)[1]
         return -sum(count / values.size * math.log2(count / values.size) for count in counts)
 
-    told, found = capsys.readouterr(), json.loads((folder / "overall_statistics.json").read_text())["plugins"]
+    told, found = (
+        capsys.readouterr(),
+        json.loads((folder / "overall_statistics.json").read_text(encoding="utf-8"))["plugins"],
+    )
     assert "warning" not in told.err and found["failures"] == []
     rows = values_of(tmp_path)
-    report = (folder / "ANALYSIS_REPORT.md").read_text()
+    report = (folder / "ANALYSIS_REPORT.md").read_text(encoding="utf-8")
     for kind in ("attention", "ffn"):
         expected = [bits(own[kind]) for own in gates.values()]
         np.testing.assert_allclose([float(row[f"gate entropy.{kind}"]) for row in rows], expected, rtol=1e-6)
@@ -95,7 +100,7 @@ def test_the_entropy_of_the_page_is_a_plugin_as_it_stands(tmp_path: Path, capsys
     (name,) = found["figures"].values()
     assert (folder / name).read_bytes().startswith(b"\x89PNG") and f"]({name})" in report
     assert "## Your own statistics" in report
-    assert "Your own statistics" in (folder / "report.html").read_text()
+    assert "Your own statistics" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_single_number_and_the_three_frames(tmp_path: Path) -> None:
@@ -133,7 +138,9 @@ def three(frame):
     expected = [max(abs(own[kind]).max() for kind in own) for own in random_gates(4).values()]
     np.testing.assert_allclose([float(row["largest gate"]) for row in values_of(tmp_path)], expected)
     assert list(found["statistics"]["largest gate"]) == [""]
-    assert "The largest |g|.\n" in (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text().replace("\\", "")
+    assert "The largest |g|.\n" in (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text(
+        encoding="utf-8"
+    ).replace("\\", "")
 
 
 FAILING_STATISTICS = {
@@ -170,7 +177,7 @@ def test_what_fails_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert not failures
     assert list(found["statistics"]) == ["well"] and list(found["figures"]) == ["fine"]
     assert found["statistics"]["well"][""]["mean"] == 2
-    report = (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text()
+    report = (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text(encoding="utf-8")
     assert report.count("⚠") == len(FAILING_STATISTICS) + len(FAILING_FIGURES)
 
 
@@ -197,7 +204,7 @@ def third(gates):
     assert found["statistics"]["third time"]["n"]["samples"] == 3
     assert found["statistics"]["third time"]["odd"]["mean"] is None
     assert "failed for 1 of 4 samples, first for '1002': RuntimeError: <b>|no" in told.err
-    assert "&lt;b&gt;\\|no luck" in (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text()
+    assert "&lt;b&gt;\\|no luck" in (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text(encoding="utf-8")
 
 
 BAD_FILES = {
@@ -238,7 +245,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_several_files_may_be_given_and_import_what_lies_beside_them(tmp_path: Path) -> None:
-    (tmp_path / "beside_the_plugin.py").write_text("LEVEL = 7")
+    (tmp_path / "beside_the_plugin.py").write_text("LEVEL = 7", encoding="utf-8")
     one = plugin(tmp_path, "import beside_the_plugin as b\n@statistic('one')\ndef f(g): return b.LEVEL")
     two = plugin(tmp_path, "@statistic('two')\ndef f(g): return 2", "no python ending")
     found = analysed(tmp_path, one, two, one)
@@ -253,7 +260,9 @@ def test_a_file_counts_for_its_own_analysis_only(tmp_path: Path) -> None:
     path = plugin(tmp_path, "@statistic('one')\ndef f(g): return 1")
     assert analysed(tmp_path, path)["statistics"]
     analyze_run(tmp_path / "run", tmp_path / "report")
-    assert "plugins" not in json.loads((tmp_path / "report" / "overall_statistics.json").read_text())
+    assert "plugins" not in json.loads(
+        (tmp_path / "report" / "overall_statistics.json").read_text(encoding="utf-8")
+    )
     assert not (tmp_path / "report" / "plugin_statistics.csv").exists()
 
 
@@ -276,13 +285,13 @@ def test_installed_packages_add_theirs_and_a_broken_one_is_named(
     site = tmp_path / "site"
     (site / "own_gates-1.0.dist-info").mkdir(parents=True)
     (site / "own_gates-1.0.dist-info" / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: own-gates\nVersion: 1.0\n"
+        "Metadata-Version: 2.1\nName: own-gates\nVersion: 1.0\n", encoding="utf-8"
     )
     (site / "own_gates-1.0.dist-info" / "entry_points.txt").write_text(
-        "[gatescope.analysis]\nown = own_gates_x\nbroken = own_gates_y\n"
+        "[gatescope.analysis]\nown = own_gates_x\nbroken = own_gates_y\n", encoding="utf-8"
     )
     plugin(site, "@statistic('packaged')\ndef f(g): return 5", "own_gates_x.py")
-    (site / "own_gates_y.py").write_text("1 / 0")
+    (site / "own_gates_y.py").write_text("1 / 0", encoding="utf-8")
     monkeypatch.syspath_prepend(str(site))
     write_run(tmp_path / "run", random_gates(3))
     for _ in range(2):

@@ -91,7 +91,7 @@ def test_course_and_contribution(tmp_path: Path) -> None:
     for layer, expected in ((0, moved[:, 0].mean()), (1, moved[:, 1].mean()), (None, moved.mean())):
         assert row(relations.levels, layer=layer, gate="attention")["contribution"] == pytest.approx(expected)
     analyze_run(run, tmp_path / "report")
-    assert "| contribution |" in (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text()
+    assert "| contribution |" in (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text(encoding="utf-8")
     details = json.loads(next((tmp_path / "report/individual_samples").glob("*_details.json")).read_bytes())
     own = contributions[details["sample_id"]]["ffn"][1].mean()
     assert details["layer_analysis"][1]["ffn_gate"]["contribution"] == pytest.approx(own)
@@ -151,7 +151,7 @@ def test_audio_that_is_gone_or_unreadable_is_named(tmp_path: Path) -> None:
     (tmp_path / "pann" / "v-1000.npy").write_bytes(b"broken")
     (tmp_path / "pann" / "v-1001.npy").unlink()
     analyze_run(run, tmp_path / "report")
-    text = (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text()
+    text = (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text(encoding="utf-8")
     assert "The audio of 2 videos could not be read" in text
     assert "v-1000.npy is neither an .npy nor an .npz file" in text
 
@@ -208,4 +208,6 @@ def test_a_model_that_sees_the_strength_is_not_said_not_to(tmp_path: Path) -> No
     )
     strengths_of(tmp_path / "pann", run, 4)
     analyze_run(run, tmp_path / "report")
-    assert "the model does not see" not in (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text()
+    assert "the model does not see" not in (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text(
+        encoding="utf-8"
+    )

@@ -168,7 +168,7 @@ def test_only_our_own_files_are_removed(tmp_path: Path) -> None:
     mine = [report / "notes.txt", report / "individual_samples" / "mine.txt"]
     outside = tmp_path / "outside.txt"
     for path in (*mine, outside):
-        path.write_text("mine")
+        path.write_text("mine", encoding="utf-8")
     (report / "link").symlink_to(tmp_path)
     written = json.loads((report / ".gatescope-report.json").read_bytes())
     assert {*written["files"]} == {
@@ -180,15 +180,17 @@ def test_only_our_own_files_are_removed(tmp_path: Path) -> None:
         and "link" not in path.parts
     }
     written["files"] += ["../outside.txt", str(outside), "link/outside.txt", "a\0b", 7]
-    (report / ".gatescope-report.json").write_text(json.dumps(written))
+    (report / ".gatescope-report.json").write_text(json.dumps(written), encoding="utf-8")
     analyze_run(run, report, options=AnalysisOptions(samples=("1000",)))
-    assert outside.read_text() == "mine" and all(path.read_text() == "mine" for path in mine)
+    assert outside.read_text(encoding="utf-8") == "mine" and all(
+        path.read_text(encoding="utf-8") == "mine" for path in mine
+    )
     assert names_in(report / "individual_samples") == {
         "1000_details.json",
         "gate_analysis_1000.png",
         "mine.txt",
     }
-    (report / ".gatescope-report.json").write_text("damaged")
+    (report / ".gatescope-report.json").write_text("damaged", encoding="utf-8")
     analyze_run(run, report, options=AnalysisOptions(samples=("1001",)))
     assert "1000_details.json" in names_in(report / "individual_samples")  # nobody knows whose it is
 
@@ -286,7 +288,7 @@ def test_results_stand_beside_gates(tmp_path: Path) -> None:
     query = details_of(tmp_path / "report", "1003")["queries"][0]
     assert query["query"] == "query 1003 <b>|"
     assert query["ap"] == results.filter(qid="1003")["ap"][0]
-    text = (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text()
+    text = (tmp_path / "report" / "ANALYSIS_REPORT.md").read_text(encoding="utf-8")
     assert "| sample | AP | IoU | attention 0 |" in text
 
 

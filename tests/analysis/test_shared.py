@@ -61,10 +61,10 @@ def test_a_report_names_files_and_no_folders(run: Run, tmp_path: Path, audio: bo
     if audio:  # the folder is there, its files are not
         Path(run.record.features.audio).mkdir(parents=True)
     plugin = tmp_path / "home" / "own.py"
-    plugin.write_text(FAILING)
+    plugin.write_text(FAILING, encoding="utf-8")
     result = analyze_run(run, tmp_path / "out", options=AnalysisOptions(plugins=(plugin,), samples=("all",)))
     for name in ("ANALYSIS_REPORT.md", "report.html"):
-        text = (tmp_path / "out" / name).read_text().replace("\\", "")
+        text = (tmp_path / "out" / name).read_text(encoding="utf-8").replace("\\", "")
         assert str(tmp_path) not in html.unescape(text), name
         assert "kim" not in text, name
         for told in ("model.onnx", "val.jsonl", "report/run", "preds.jsonl", "v77.npz"):
@@ -74,8 +74,10 @@ def test_a_report_names_files_and_no_folders(run: Run, tmp_path: Path, audio: bo
 
 def test_the_page_links_to_itself_alone(run: Run, tmp_path: Path) -> None:
     analyze_run(run, tmp_path / "out", options=AnalysisOptions(samples=("all",)))
-    text = (tmp_path / "out" / "report.html").read_text()
-    assert "[statistics](individual_samples/" in (tmp_path / "out" / "ANALYSIS_REPORT.md").read_text()
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "[statistics](individual_samples/" in (tmp_path / "out" / "ANALYSIS_REPORT.md").read_text(
+        encoding="utf-8"
+    )
     targets = re.findall(r"""(?:href|src)\s*=\s*["']([^"']*)""", text)
     assert targets
     assert [one for one in targets if not one.startswith(("#", "data:"))] == []
@@ -85,7 +87,7 @@ def test_the_page_links_to_itself_alone(run: Run, tmp_path: Path) -> None:
 def test_a_comparison_names_no_folders(run: Run, tmp_path: Path) -> None:
     other = write_run(tmp_path / "home" / "kim" / "other" / "run", random_gates(4, seed=1))
     compare_runs([run, other], tmp_path / "out")
-    text = (tmp_path / "out" / "COMPARISON.md").read_text()
+    text = (tmp_path / "out" / "COMPARISON.md").read_text(encoding="utf-8")
     assert str(tmp_path) not in text
     assert "report/run" in text
 

@@ -35,7 +35,7 @@ def test_analyze_tells_where_it_is_and_never_counts_past_the_end(
     """In lines, as where stderr is no terminal: each step's, as no second passes between two lines here."""
     monkeypatch.setattr("gatescope.runtime.progress.LINE_EVERY_SECONDS", 0.0)
     monkeypatch.setattr(Figure, "savefig", lambda _, file, **__: file.write(b"\x89PNG undrawn"))
-    (tmp_path / "own.py").write_text(PLUGIN)
+    (tmp_path / "own.py").write_text(PLUGIN, encoding="utf-8")
     options, runs = CALLS[call]
     for number in range(runs):
         write_run(tmp_path / f"run{number}", random_gates(5, seed=number))

@@ -44,7 +44,7 @@ def test_every_kind_of_list(tmp_path: Path, content: str, qids: set[str]) -> Non
     ],
 )
 def test_files_that_are_no_list(tmp_path: Path, content: str, says: str) -> None:
-    (tmp_path / "list").write_text(content)
+    (tmp_path / "list").write_text(content, encoding="utf-8")
     with pytest.raises(DatasetError, match=f"(?s){says}"):
         read_subsets([f"audio={tmp_path / 'list'}"], KNOWN)
 
@@ -58,7 +58,7 @@ def test_bytes_that_are_no_text_and_files_that_are_not_there(tmp_path: Path) -> 
 
 
 def test_specifications_that_are_none(tmp_path: Path) -> None:
-    (tmp_path / "list").write_text("1")
+    (tmp_path / "list").write_text("1", encoding="utf-8")
     for spec in ("audio", "=list", "audio=", " =list"):
         with pytest.raises(UsageError, match="does not name a subset"):
             read_subsets([spec], KNOWN)

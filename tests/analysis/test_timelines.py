@@ -29,7 +29,7 @@ from .runs import random_gates, write_run
 
 def annotate(path: Path, *rows: dict[str, Any]) -> Path:
     lines = [{"query": "words", "vid": "v", "duration": 20} | row for row in rows]
-    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
     return path
 
 
@@ -133,7 +133,9 @@ def test_the_chapter_names_what_it_shows(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", random_gates(8, 1, clips=3))
     annotations = tmp_path / "val.jsonl"
     first = Context(run).once(exemplars_of)[0].qid
-    annotations.write_text(json.dumps({"qid": first, "vid": "v", "query": "a|b <i>", "duration": 6}))
+    annotations.write_text(
+        json.dumps({"qid": first, "vid": "v", "query": "a|b <i>", "duration": 6}), encoding="utf-8"
+    )
     section = timelines_chapter(Context(run, AnalysisOptions(annotations=annotations)))
     assert section is not None
     assert len(section.figures) == 6

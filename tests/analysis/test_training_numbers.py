@@ -40,14 +40,14 @@ class Dataset:
         self.folder = folder
         self.training = folder / "best_hl_val_preds.jsonl"
         trained = [line(name, RIGHT if name == "1" else WRONG) for name in NAMES]
-        self.training.write_text("\n".join(map(json.dumps, trained)))
+        self.training.write_text("\n".join(map(json.dumps, trained)), encoding="utf-8")
         self.annotations = folder / "val.jsonl"
         right = {"relevant_windows": [[20, 40]]} if truth else {}
         rows = [
             {"qid": int(name), "query": f"query {name}", "vid": f"v-{name}", "duration": 150} | right
             for name in NAMES
         ]
-        self.annotations.write_text("\n".join(map(json.dumps, rows)))
+        self.annotations.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
         verified = Verification(self.training.name, file_sha256(self.training), 4, 100, {"score": 0.0})
         effect = BatchingEffect(4, 100, {"saliency_scores": 2.74}, {"attention": 0.68, "ffn": 1.43}, 2)
         certificate = Certificate("gatescope's own model", (), {}, 1e-4, verified)
@@ -61,7 +61,11 @@ class Dataset:
     def report(self, **options: Any) -> tuple[str, str, dict[str, Any]]:
         """The Markdown, the page and the document."""
         result = analyze_run(self.run, self.folder / "report", annotations=self.annotations, **options)
-        return result.files[0].read_text(), result.files[1].read_text(), result.document
+        return (
+            result.files[0].read_text(encoding="utf-8"),
+            result.files[1].read_text(encoding="utf-8"),
+            result.document,
+        )
 
 
 def test_both_columns_stand_in_the_first_screen(tmp_path: Path) -> None:
@@ -94,7 +98,7 @@ def test_in_training_s_batching_the_batches_must_be_training_s(tmp_path: Path) -
 def test_predictions_that_are_not_those_of_the_verification_are_refused(tmp_path: Path) -> None:
     made = Dataset(tmp_path)
     other = tmp_path / "latest_hl_val_preds.jsonl"
-    other.write_text(json.dumps(line("1", RIGHT)))
+    other.write_text(json.dumps(line("1", RIGHT)), encoding="utf-8")
     with pytest.raises(UsageError, match=r"latest_hl_val_preds\.jsonl is not the file"):
         made.report(training_predictions=other)
     with pytest.raises(DatasetError, match="cannot be read"):
@@ -114,7 +118,7 @@ def ablation(folder: Path, **changes: Any) -> Path:
         },
         "warnings": ["read me"],
     }
-    (folder / "ablation.json").write_text(json.dumps(document | changes))
+    (folder / "ablation.json").write_text(json.dumps(document | changes), encoding="utf-8")
     return folder
 
 

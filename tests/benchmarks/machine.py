@@ -77,7 +77,7 @@ def cpu_facts() -> dict[str, str]:
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return {}
-    lines = (line.partition(":") for line in info.read_text().split("\n\n")[0].splitlines())
+    lines = (line.partition(":") for line in info.read_text(encoding="utf-8").split("\n\n")[0].splitlines())
     return {name.strip(): value.strip() for name, _, value in lines}
 
 

@@ -45,7 +45,7 @@ def peak_memory(folder: Path, samples: int, tell: Callable[[str], None]) -> int:
 
 def _peak_of_this_process() -> int:
     """Linux's VmHWM: ``getrusage`` would count what the parent had when it started this process."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     raise RuntimeError("this system does not say how much memory a process had at its peak")

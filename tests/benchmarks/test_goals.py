@@ -60,7 +60,7 @@ def test_a_report_is_markdown_for_people_and_json_for_machines(tmp_path: Path) -
     assert "| a over b | ≥ 2.50× | 3.00×" in written
     assert "320.0" in written
     report.write(tmp_path / "b.json", {"batch": 32})
-    document = json.loads((tmp_path / "b.json").read_text())
+    document = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
     assert document["goals"]["goals"][0]["met"] is True
     assert document["goals"]["seconds a call, by round"] == {"a": [0.1, 0.1]}
     assert document["settings"] == {"batch": 32}

@@ -113,7 +113,7 @@ def test_own_code_whose_names_begin_like_a_wrapper_gets_them_back() -> None:
 def test_what_is_no_checkpoint_is_said_by_name(tmp_path) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    (run / "run.json").write_text("{}")
+    (run / "run.json").write_text("{}", encoding="utf-8")
     cases = {
         run: ("is a run folder", "gatescope analyze"),
         tmp_path / "opt.json": ("the options of a training run", "in the same folder"),
@@ -122,11 +122,11 @@ def test_what_is_no_checkpoint_is_said_by_name(tmp_path) -> None:
         tmp_path / "m.onnx": ("is an exported model, not a checkpoint", "it was exported from"),
         tmp_path / "m.pt2": ("is an exported model, not a checkpoint", "it was exported from"),
     }
-    (tmp_path / "opt.json").write_text(json.dumps(small.OPTIONS, indent=1))
+    (tmp_path / "opt.json").write_text(json.dumps(small.OPTIONS, indent=1), encoding="utf-8")
     (tmp_path / "best_hl_val_preds.jsonl").write_text(
-        '{"qid": 1, "query": "a", "pred_relevant_windows": []}\n{}'
+        '{"qid": 1, "query": "a", "pred_relevant_windows": []}\n{}', encoding="utf-8"
     )
-    (tmp_path / "val.jsonl").write_text('{"qid": 1, "query": "a", "vid": "b"}\n')
+    (tmp_path / "val.jsonl").write_text('{"qid": 1, "query": "a", "vid": "b"}\n', encoding="utf-8")
     (tmp_path / "m.onnx").write_bytes(b"\x08\x0a\x12\x07pytorch")
     with zipfile.ZipFile(tmp_path / "m.pt2", "w") as archive:
         archive.writestr("m/archive_format", "pt2")
@@ -139,7 +139,7 @@ def test_what_is_no_checkpoint_is_said_by_name(tmp_path) -> None:
 
 def test_options_beside_the_file(tmp_path) -> None:
     torch.save({"model": small.weights()}, tmp_path / "m.pth")
-    (tmp_path / "opt.json").write_text(json.dumps(small.OPTIONS))
+    (tmp_path / "opt.json").write_text(json.dumps(small.OPTIONS), encoding="utf-8")
     read = load_checkpoint(tmp_path / "m.pth")
     assert read.options_source == "opt.json"
     assert read.options["gating_type"] == "clipwise"
@@ -147,7 +147,7 @@ def test_options_beside_the_file(tmp_path) -> None:
 
 def test_options_inside_win_over_those_beside(tmp_path) -> None:
     small.save(tmp_path / "m.pth", nheads=4)
-    (tmp_path / "opt.json").write_text(json.dumps(small.OPTIONS))
+    (tmp_path / "opt.json").write_text(json.dumps(small.OPTIONS), encoding="utf-8")
     assert load_checkpoint(tmp_path / "m.pth").options["nheads"] == 4
 
 

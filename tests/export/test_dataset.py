@@ -50,7 +50,10 @@ def test_gates_of_every_query_are_the_references(run) -> None:
 
 
 def test_predictions_are_the_references_submission(run) -> None:
-    expected = [json.loads(line) for line in (FOLDER / "dataset_clipwise.jsonl").read_text().splitlines()]
+    expected = [
+        json.loads(line)
+        for line in (FOLDER / "dataset_clipwise.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     got = list(run.predictions())
     assert [line["qid"] for line in got] == [line["qid"] for line in expected]
     moved = 0

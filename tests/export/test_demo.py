@@ -109,7 +109,7 @@ def test_the_checkpoint_has_every_parameter_of_a_real_one(training: Path) -> Non
 
 def test_options_are_as_training_leaves_them(training: Path) -> None:
     inside = load_checkpoint(training / "model_best.ckpt").options
-    beside = json.loads((training / "opt.json").read_text())
+    beside = json.loads((training / "opt.json").read_text(encoding="utf-8"))
     assert (inside["v_feat_dim"], beside["v_feat_dim"], beside["a_feat_dim"]) == (2818, 2816, 2050)
     differing = {key for key in inside if inside[key] != beside.get(key)}
     assert differing == {"v_feat_dim", "device"}
@@ -257,14 +257,14 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def test_a_folder_with_other_things_is_refused_and_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("x")
+    (tmp_path / "thesis.tex").write_text("x", encoding="utf-8")
     with pytest.raises(UsageError, match=r"not made by gatescope demo[\s\S]*thesis\.tex"):
         make_demo(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_a_file_as_output_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
+    (tmp_path / "file").write_text("x", encoding="utf-8")
     with pytest.raises(UsageError, match="is a file"):
         make_demo(tmp_path / "file")
 
@@ -289,9 +289,9 @@ def test_the_whole_demo_in_the_place_of_an_earlier_one(
     ]
     for path in earlier:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("earlier")
-    (folder / "demo.json").write_text("{}")
-    (folder / "notes.txt").write_text("mine")
+        path.write_text("earlier", encoding="utf-8")
+    (folder / "demo.json").write_text("{}", encoding="utf-8")
+    (folder / "notes.txt").write_text("mine", encoding="utf-8")
 
     with undrawn():
         assert main(["demo", "--output", str(folder), "--json"]) == 0
@@ -302,11 +302,11 @@ def test_the_whole_demo_in_the_place_of_an_earlier_one(
     assert gates[0, "attention"]["event"] > 0.6 > 0.1 > abs(gates[0, "attention"]["silent"])
     assert all(Path(path).is_file() for path in told["files"])
     assert (folder / "report" / "event_recovery.png").is_file()
-    told_ablation = json.loads((folder / "ablation" / "ablation.json").read_text())
+    told_ablation = json.loads((folder / "ablation" / "ablation.json").read_text(encoding="utf-8"))
     assert told_ablation and all(Path(path).is_file() for path in told["ablation"])
     queries = read_annotations(folder / "data" / "val.jsonl")
     assert len(queries) == told["queries"]
-    heard = (folder / "data" / "audio_queries.txt").read_text().split()
+    heard = (folder / "data" / "audio_queries.txt").read_text(encoding="utf-8").split()
     assert set(heard) < {query.qid for query in queries}
     assert [path for path in earlier if path.exists() and path.read_bytes() == b"earlier"] == []
-    assert (folder / "notes.txt").read_text() == "mine"
+    assert (folder / "notes.txt").read_text(encoding="utf-8") == "mine"

@@ -54,7 +54,7 @@ def test_predictions_next_to_the_checkpoint_are_named(
 ) -> None:
     path = save(tmp_path / "model_best.ckpt")
     for name in names:
-        (tmp_path / name).write_text("{}")
+        (tmp_path / name).write_text("{}", encoding="utf-8")
     told = document(path)
     assert told["predictions"] == (None if found is None else str(tmp_path / found))
     assert (f"--verify {tmp_path / (found or '')} " in told["commands"][0]) == (found is not None)
@@ -64,7 +64,7 @@ def test_predictions_next_to_the_checkpoint_are_named(
 def test_the_latest_checkpoint_has_the_latest_predictions(tmp_path: Path) -> None:
     path = save(tmp_path / "model_latest.ckpt")
     for name in ("best_hl_val_preds.jsonl", "latest_hl_val_preds.jsonl"):
-        (tmp_path / name).write_text("{}")
+        (tmp_path / name).write_text("{}", encoding="utf-8")
     assert document(path)["predictions"] == str(tmp_path / "latest_hl_val_preds.jsonl")
 
 
@@ -72,7 +72,7 @@ def test_where_each_fact_came_from(tmp_path: Path) -> None:
     path = tmp_path / "m.pth"
     torch.save(weights(), path)
     (tmp_path / "opt.json").write_text(
-        json.dumps({"gating_type": "global", "nheads": 8, "use_txt_pos": False})
+        json.dumps({"gating_type": "global", "nheads": 8, "use_txt_pos": False}), encoding="utf-8"
     )
     told = document(path)
     assert told["facts"]["gating"] == {"value": "global", "source": "opt.json"}

@@ -638,7 +638,9 @@ def test_method_2_of_the_old_guide(tmp_path: Path) -> None:
         adapted_model(**batch)
     analyzer = GateAnalyzer(adapted_model.avigate_fusion)
     analyzer.analyze_all_samples(tmp_path / "gate_analysis_results")
-    found = json.loads((tmp_path / "gate_analysis_results" / "overall_statistics.json").read_text())
+    found = json.loads(
+        (tmp_path / "gate_analysis_results" / "overall_statistics.json").read_text(encoding="utf-8")
+    )
     assert (found["total_samples"], found["gating_type"], found["num_layers"]) == (3, "global", 2)
     # What the guide's own analysis function and debugging lines read.
     for sample_id, data in adapted_model.avigate_fusion.gate_history.items():

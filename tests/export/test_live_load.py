@@ -59,7 +59,9 @@ def test_method_1_of_the_old_guide(path: Path, tmp_path: Path) -> None:
         "pred_spans": (1, 3, 2),
         "saliency_scores": (1, 5),
     }
-    found = json.loads((tmp_path / "legacy_analysis_results" / "overall_statistics.json").read_text())
+    found = json.loads(
+        (tmp_path / "legacy_analysis_results" / "overall_statistics.json").read_text(encoding="utf-8")
+    )
     assert (found["total_samples"], found["gating_type"], found["num_layers"]) == (3, "clipwise", 1)
     assert list(model.avigate_fusion.gate_history) == ["sample_100", "sample_101", "sample_102"]
     assert model.avigate_fusion.gate_history["sample_101"]["attention_gates"][0].shape == (1, 5, 1)

@@ -77,7 +77,7 @@ def made(shared_folder: Path, checkpoint: Path, dataset: tuple[Case, Path]) -> T
         if not output.exists():
             with output.open("w") as stdout, contextlib.redirect_stdout(stdout):
                 assert main([*command(checkpoint, dataset, folder), "--json"]) == 0
-    return Told(folder, json.loads(output.read_text()))
+    return Told(folder, json.loads(output.read_text(encoding="utf-8")))
 
 
 def command(checkpoint: Path, dataset: tuple[Case, Path], output: Path) -> list[str]:
@@ -122,13 +122,13 @@ def test_an_exported_model_is_used_again_and_the_rest_is_made(begun: Path, make:
     assert open_run(begun / "run").finished
     assert result.files[0] == begun / "report" / "ANALYSIS_REPORT.md"
     assert all(path.is_file() for path in result.files)
-    on_disk = json.loads((begun / "report" / "overall_statistics.json").read_text())
+    on_disk = json.loads((begun / "report" / "overall_statistics.json").read_text(encoding="utf-8"))
     assert on_disk["total_samples"] == result.statistics["total_samples"] == result.run.samples
 
 
 def test_a_finished_report_is_only_analysed_again(begun: Path, make: Callable[..., Any]) -> None:
     make(begun)
-    (begun / "report" / "notes.txt").write_text("mine")
+    (begun / "report" / "notes.txt").write_text("mine", encoding="utf-8")
     before = snapshot(begun)
     result = make(begun)
     assert result.run.was_finished
@@ -148,27 +148,27 @@ def test_the_command_in_the_report_works_on_its_model_and_a_finished_report_only
 ) -> None:
     root = os.path.commonpath([begun, dataset[1]])
     monkeypatch.chdir(root)  # the report names no way to what is below it
-    text = make(begun).files[0].read_text()
+    text = make(begun).files[0].read_text(encoding="utf-8")
     assert root not in text
     (command,) = [line for line in text.splitlines() if line.startswith("    gatescope ablate")]
     before = snapshot(begun)
     words = [*shlex.split(command)[1:-1], str(begun / "ablation")]
     assert main([*words, "--device", "cpu"]) == 0
     subset = tmp_path / "some.txt"
-    subset.write_text("1000\n")
+    subset.write_text("1000\n", encoding="utf-8")
     result = make(begun, ablate=True, subsets=[f"some={subset}"], device="cpu")
     after = snapshot(begun)
     kept = [name for name in before if name.startswith(("model", "run/"))]
     assert kept and all(after[name] == before[name] for name in kept)
     assert result.ablation[0] == begun / "ablation" / "ABLATION.md"
-    told = json.loads((begun / "ablation" / "ablation.json").read_text())["verdicts"]
+    told = json.loads((begun / "ablation" / "ablation.json").read_text(encoding="utf-8"))["verdicts"]
     assert list(told["subsets"]) == ["some"]
-    text, page = (path.read_text() for path in result.files[:2])
+    text, page = (path.read_text(encoding="utf-8") for path in result.files[:2])
     assert "## Subsets" in text
     for verdict in (told["audio"], told["gates"]):
         assert text.count(verdict) == 2 and html.escape(verdict, quote=False) in page
     again = make(begun)  # without being asked again, what was measured stays in the report
-    assert again.ablation == () and told["audio"] in again.files[0].read_text()
+    assert again.ablation == () and told["audio"] in again.files[0].read_text(encoding="utf-8")
 
 
 def test_contributions_and_overrides_are_in_the_model(made: Told) -> None:
@@ -243,7 +243,7 @@ def test_a_model_that_was_not_verified_with_these_predictions_is_refused(
 ) -> None:
     _, annotations = dataset
     predictions = tmp_path / "predictions.jsonl"
-    predictions.write_text("{}\n")
+    predictions.write_text("{}\n", encoding="utf-8")
     request = VerifyRequest(predictions, annotations, sources=FeatureSources(annotations.parent))
     with pytest.raises(UsageError, match="differs in verification"):
         make(begun, verification=request)
@@ -267,17 +267,17 @@ def test_a_run_of_other_samples_is_refused_and_kept(begun: Path, make: Callable[
 
 
 def test_a_folder_with_other_things_is_refused(tmp_path: Path, make: Callable[..., Any]) -> None:
-    (tmp_path / "thesis.tex").write_text("x")
+    (tmp_path / "thesis.tex").write_text("x", encoding="utf-8")
     with pytest.raises(UsageError, match=r"thesis\.tex"):
         make(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_a_file_in_the_models_place_is_refused(tmp_path: Path, make: Callable[..., Any]) -> None:
-    (tmp_path / "model.onnx").write_text("not a model")
+    (tmp_path / "model.onnx").write_text("not a model", encoding="utf-8")
     with pytest.raises(ModelFileError):
         make(tmp_path)
-    assert (tmp_path / "model.onnx").read_text() == "not a model"
+    assert (tmp_path / "model.onnx").read_text(encoding="utf-8") == "not a model"
 
 
 def test_without_the_analysis_room_nothing_is_begun(
@@ -338,7 +338,7 @@ def test_the_command_does_all_three(
 ) -> None:
     told = made.document
     assert not told["exported_before"]
-    assert told["run"]["samples"] == len(dataset[1].read_text().splitlines())
+    assert told["run"]["samples"] == len(dataset[1].read_text(encoding="utf-8").splitlines())
     assert Path(told["files"][0]) == made.folder / "report" / "ANALYSIS_REPORT.md"
     folder = shutil.copytree(made.folder, tmp_path / "out")
     assert main(command(checkpoint, dataset, folder)) == 0

@@ -168,7 +168,7 @@ def test_the_advice_loses_no_option(tmp_path, kind) -> None:
         load_checkpoint(old)
     lines = str(caught.value.fix).split(":\n", 1)[1].splitlines()
     script = tmp_path / "plain_copy.py"
-    script.write_text("\n".join(line.removeprefix("      ") for line in lines))
+    script.write_text("\n".join(line.removeprefix("      ") for line in lines), encoding="utf-8")
     # Where the file is trusted: here, with this module's class.
     runpy.run_path(str(script))
     new = tmp_path / "it's a model_plain.ckpt"

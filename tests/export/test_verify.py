@@ -112,12 +112,12 @@ def test_planted_mistake_is_found_and_its_flag_named(try_verify, mistake) -> Non
 
 
 def test_predictions_of_another_model_name_no_flag(try_verify, tmp_path) -> None:
-    lines = [json.loads(line) for line in SUBMISSION.read_text().splitlines()]
+    lines = [json.loads(line) for line in SUBMISSION.read_text(encoding="utf-8").splitlines()]
     rng = np.random.default_rng(0)
     for line in lines:
         line["pred_saliency_scores"] = rng.standard_normal(len(line["pred_saliency_scores"])).tolist()
     other = tmp_path / "other.jsonl"
-    other.write_text("\n".join(map(json.dumps, lines)))
+    other.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     with pytest.raises(VerificationError, match="none of these explains it") as caught:
         try_verify(predictions=other)
     assert "--model" in (caught.value.fix or "")
@@ -135,7 +135,10 @@ def test_predictions_made_in_batches_need_the_same_batches(
     )
     description = describe(read, Choices(batching="reference"))
     graph = VariantGraph(rebuild(description, read.weights), Variant())
-    rows = {str(json.loads(line)["qid"]): json.loads(line) for line in dataset[1].read_text().splitlines()}
+    rows = {
+        str(json.loads(line)["qid"]): json.loads(line)
+        for line in dataset[1].read_text(encoding="utf-8").splitlines()
+    }
     lines = []
     for ids, batch in batches(manifest, dataset[1], features=dataset[1].parent, batch_size=5):
         outputs = graph.run(batch)
@@ -183,9 +186,9 @@ def test_batch_size_unknown(try_verify) -> None:
 
 
 def test_predictions_for_other_queries(try_verify, tmp_path) -> None:
-    lines = SUBMISSION.read_text().splitlines()
+    lines = SUBMISSION.read_text(encoding="utf-8").splitlines()
     few = tmp_path / "few.jsonl"
-    few.write_text("\n".join(lines[3:]))
+    few.write_text("\n".join(lines[3:]), encoding="utf-8")
     with pytest.raises(DatasetError, match="no predictions for 3 of the first 12"):
         try_verify(predictions=few)
 
@@ -194,9 +197,9 @@ def test_predictions_for_other_queries(try_verify, tmp_path) -> None:
     ("key", "words"), [("pred_relevant_windows", "NMS"), ("pred_saliency_scores", "features")]
 )
 def test_predictions_of_another_size(try_verify, tmp_path, key, words) -> None:
-    lines = [json.loads(line) for line in SUBMISSION.read_text().splitlines()]
+    lines = [json.loads(line) for line in SUBMISSION.read_text(encoding="utf-8").splitlines()]
     path = tmp_path / "cut.jsonl"
-    path.write_text("\n".join(json.dumps(line | {key: line[key][:-1]}) for line in lines))
+    path.write_text("\n".join(json.dumps(line | {key: line[key][:-1]}) for line in lines), encoding="utf-8")
     with pytest.raises(VerificationError, match="another number") as caught:
         try_verify(predictions=path)
     assert words in (caught.value.fix or "")

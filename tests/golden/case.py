@@ -45,7 +45,7 @@ class Case:
 
     def shapes(self) -> dict[str, list[int]]:
         """Name and shape of every parameter, as the training code has them."""
-        everything = json.loads((FOLDER / "parameters.json").read_text())
+        everything = json.loads((FOLDER / "parameters.json").read_text(encoding="utf-8"))
         layers = self.spec.get("layers", self.options["fusion_layers"])
         absent = self.spec.get("absent", ())
         prefix = "fusion.fusion_layers."
@@ -111,7 +111,7 @@ class Case:
                 words / f"qid{qid}.npz", last_hidden_state=self._rows("text", lengths["text"], 512, str(qid))
             )
         path = root / "val.jsonl"
-        path.write_text("\n".join(lines) + "\n")
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return path
 
     def _rows(self, kind: str, length: int, width: int, key: str) -> np.ndarray:
@@ -119,7 +119,7 @@ class Case:
 
 
 def load_case(name: str) -> Case:
-    return Case(name, json.loads((FOLDER / f"{name}.json").read_text()))
+    return Case(name, json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")))
 
 
 def stored(name: str, values: np.ndarray) -> np.ndarray:

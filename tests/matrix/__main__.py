@@ -125,7 +125,7 @@ def read_table() -> list[Row]:
     """The rows of the table as it stands."""
     if not TABLE.exists():
         return []
-    lines = [line for line in TABLE.read_text().splitlines() if line.startswith("| 2")]
+    lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("| 2")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return [Row(c[0], c[1], c[2], c[3], dict(zip(FORMATS, c[4:7], strict=True)), c[7]) for c in cells]
 
@@ -138,7 +138,7 @@ def write_table(row: Row) -> None:
     rows.sort(key=lambda one: [[int(part) for part in text.split(".")] for text in (one.torch, one.python)])
     table = (HEAD, ("---",) * len(HEAD), *(one.cells for one in rows))
     lines = ["| " + " | ".join(cells) + " |" for cells in table]
-    TABLE.write_text(f"{INTRODUCTION}\n" + "\n".join(lines) + "\n")
+    TABLE.write_text(f"{INTRODUCTION}\n" + "\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

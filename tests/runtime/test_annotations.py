@@ -45,7 +45,7 @@ def test_one_json_list_is_a_file_of_its_entries(tmp_path: Path, indent: int | No
     path.write_text(start + json.dumps(rows, indent=indent), encoding="utf-8")
     assert [(one.qid, one.query) for one in read_annotations(path)] == [("7", "a cat"), ("b", "고양이")]
     assert read_ground_truth(path).windows[:, 0].tolist() == [[0, 2], [4, 6]]
-    path.write_text(json.dumps([GOOD, 3]))
+    path.write_text(json.dumps([GOOD, 3]), encoding="utf-8")
     with pytest.raises(DatasetError, match="line 2: a number, not a JSON object"):
         read_annotations(path)
 

@@ -203,7 +203,7 @@ def test_a_file_without_a_recipe_says_so_and_inspect_does_not_recommend_a_run(
 
 
 def lines(path: Path, rows: Sequence[Any]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
@@ -255,7 +255,7 @@ def test_annotations_given_as_predictions_are_recognised(
     rows = [{"qid": i, "query": "q", "vid": "v", "duration": 9, "relevant_windows": []} for i in range(136)]
     path = lines(tmp_path / "annotations.jsonl", rows)
     if layout != "lines":
-        path.write_text("\n" + path.read_text())
+        path.write_text("\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
     with pytest.raises(DatasetError, match="holds annotations, not predictions") as caught:
         read(path)
     assert not listed(caught.value) and "duration" in (caught.value.received or "")
@@ -263,7 +263,7 @@ def test_annotations_given_as_predictions_are_recognised(
 
 def test_a_list_of_annotations_given_as_predictions_is_recognised(tmp_path: Path) -> None:
     path = tmp_path / "annotations.json"
-    path.write_text(json.dumps([{"qid": 1, "query": "q", "vid": "v", "duration": 9}]))
+    path.write_text(json.dumps([{"qid": 1, "query": "q", "vid": "v", "duration": 9}]), encoding="utf-8")
     with pytest.raises(DatasetError, match="holds annotations, not predictions"):
         read_prediction_file(path)
 

@@ -77,7 +77,7 @@ def test_a_run_says_which_samples_it_saw_in_part(tmp_path: Path, capsys: pytest.
     np.save(case.data.audio(vid), np.load(case.data.audio(vid))[:2])  # of 5 clips
     rows = [row | {"duration": 2.0 * case.data.lengths[str(row["vid"])][0]} for row in case.data.rows]
     rows[-1]["duration"] = 300.0
-    case.data.annotations.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    case.data.annotations.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     command = ["run", str(case.model), "--annotations", str(case.data.annotations), "--device", "cpu"]
     assert main([*command, "--features", str(case.data.root), "--output", str(case.output)]) == 0
     said = capsys.readouterr().out

@@ -32,7 +32,7 @@ def layers_of(*shape: int, layers: int = 2) -> list[dict[str, Any]]:
 
 def write(folder: Path, lines: list[dict[str, Any]]) -> Path:
     path = folder / "gate_logs_val_Nall.jsonl"
-    path.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    path.write_text("".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8")
     return path
 
 
@@ -79,7 +79,10 @@ def test_lengths_may_differ_and_a_kind_may_be_missing(tmp_path: Path) -> None:
 def test_nan_and_infinity_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     gates = '[{"gate_mha": [NaN, -Infinity, 0.5], "gate_ffn": [null, 0.1, 0.2]}]'
-    path.write_text(f'\ufeff{{"qid": "q", "vid": 1, "gating_type": "clipwise", "layer_gates": {gates}}}\n\n')
+    path.write_text(
+        f'\ufeff{{"qid": "q", "vid": 1, "gating_type": "clipwise", "layer_gates": {gates}}}\n\n',
+        encoding="utf-8",
+    )
     run = import_log(path, tmp_path / "run")
     np.testing.assert_array_equal(run.tensor("q", "attention").ravel(), np.float32([np.nan, -np.inf, 0.5]))
     np.testing.assert_array_equal(run.tensor("q", "ffn").ravel(), np.float32([np.nan, 0.1, 0.2]))
@@ -156,7 +159,7 @@ def test_a_log_that_is_none(tmp_path: Path, there: str) -> None:
     if there == "a folder":
         path.mkdir()
     elif there == "an empty file":
-        path.write_text("\n")
+        path.write_text("\n", encoding="utf-8")
     with pytest.raises(DatasetError, match=r"no gate log|is a folder|is empty"):
         import_log(path, tmp_path / "run")
 

@@ -141,7 +141,7 @@ def test_files_that_changed_or_went_are_pointed_out(tmp_path: Path) -> None:
     case = TinyCase(tmp_path)
     case.run()
     case.model.unlink()
-    case.data.annotations.write_text("other")
+    case.data.annotations.write_text("other", encoding="utf-8")
     told = document(case.output)
     assert (told["model_file"], told["annotation_file"]) == ("no longer there", "changed since")
     assert told["usable"]

@@ -30,7 +30,7 @@ def folder(finished: Path, tmp_path: Path) -> Path:
 
 def edit(folder: Path, **fields: object) -> None:
     path = folder / "run.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **fields}), encoding="utf-8")
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {

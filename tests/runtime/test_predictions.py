@@ -183,13 +183,13 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     lines = [one([[0, 1], [0.1, 0.3]], [0.5, 0.25], qid=qid, query="a\nb\u2028c") for qid in (3, "3", 1)]
     write_predictions(path, lines)
     assert read_predictions(path) == lines
-    assert path.read_text() == "".join(map(prediction_line, lines))
+    assert path.read_text(encoding="utf-8") == "".join(map(prediction_line, lines))
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "predictions.jsonl"
-    path.write_text("older\n")
+    path.write_text("older\n", encoding="utf-8")
 
     def failing() -> Any:
         yield GOOD
@@ -197,7 +197,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="no space left"):
         write_predictions(path, failing())
-    assert path.read_text() == "older\n"
+    assert path.read_text(encoding="utf-8") == "older\n"
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
@@ -235,7 +235,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str | bytes, message: str) ->
 
 def test_numbers_may_be_integers_and_the_last_line_end_may_lack(tmp_path: Path) -> None:
     path = tmp_path / "predictions.jsonl"
-    path.write_text(changed(pred_relevant_windows=[[0, 24, 1]]))
+    path.write_text(changed(pred_relevant_windows=[[0, 24, 1]]), encoding="utf-8")
     assert read_predictions(path)[0]["pred_relevant_windows"] == [[0.0, 24.0, 1.0]]
 
 
@@ -244,6 +244,6 @@ def test_a_file_without_predictions_is_named(tmp_path: Path) -> None:
         read_predictions(tmp_path / "absent.jsonl")
     with pytest.raises(DatasetError, match="cannot be read"):
         read_predictions(tmp_path)
-    (tmp_path / "empty.jsonl").write_text("\n\n")
+    (tmp_path / "empty.jsonl").write_text("\n\n", encoding="utf-8")
     with pytest.raises(DatasetError, match="holds no predictions"):
         read_predictions(tmp_path / "empty.jsonl")

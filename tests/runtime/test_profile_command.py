@@ -125,7 +125,7 @@ def test_a_whole_profile(model: Path, tmp_path: Path) -> None:
     assert {one["batch_size"] for one in told["tracking"]} >= {1}
     assert all(one["ratio"]["pairs"] == 2 and one["ratio"]["median"] > 0 for one in told["tracking"])
     assert told["eager"] is None
-    assert json.loads((folder / "profile.json").read_text()) == told
+    assert json.loads((folder / "profile.json").read_text(encoding="utf-8")) == told
     assert (folder / "profile.png").read_bytes().startswith(PNG)
     assert sorted(path.name for path in folder.iterdir()) == ["profile.json", "profile.png"]
     assert f"wrote {folder / 'profile.json'}" in err and "what tracking costs …" in err
@@ -378,7 +378,7 @@ def test_bad_input_is_refused_before_anything_is_measured(
     case.run()
     (tmp_path / "weights.pth").write_bytes(pickle.dumps({"model": {}}, protocol=2))
     (tmp_path / "foreign.onnx").write_bytes(b"not a model at all")
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     (tmp_path / "other.ckpt").write_bytes(b"other weights")
     refusals: list[tuple[tuple[object, ...], int, tuple[str, ...]]] = [
         ((tmp_path / "absent.onnx",), 1, ("no file", "absent.onnx")),
@@ -497,11 +497,11 @@ def test_the_gpu_is_asked_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     from gatescope.runtime.profiling.machine import gpu_name
 
     program = tmp_path / "nvidia-smi"
-    program.write_text('#!/bin/sh\n[ "$1" = --query-gpu=name ] && echo "Some GPU"\n')
+    program.write_text('#!/bin/sh\n[ "$1" = --query-gpu=name ] && echo "Some GPU"\n', encoding="utf-8")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     assert gpu_name() == "Some GPU"
-    program.write_text("#!/bin/sh\nexit 9\n")
+    program.write_text("#!/bin/sh\nexit 9\n", encoding="utf-8")
     assert gpu_name() is None
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
     assert gpu_name() is None

@@ -78,7 +78,7 @@ def test_lengths_of_annotations(tmp_path: Path, dataset: str, clips: list[int]) 
         for i, (duration, query) in enumerate(lines)
     ]
     path = tmp_path / "val.jsonl"
-    path.write_text("\n".join(map(json.dumps, rows)))
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     found = lengths_of_annotations(path, tiny_manifest(dataset=dataset).preprocessing)
     assert found.pairs == ((clips[0], 3), (clips[1], 32), (clips[2], 5))
     assert "3 queries of val.jsonl" in found.told and f"{clips[1]} (" in found.told

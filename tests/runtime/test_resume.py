@@ -264,7 +264,9 @@ def other_model(case: TinyCase) -> None:
 
 
 def other_annotations(case: TinyCase) -> None:
-    case.data.annotations.write_text(case.data.annotations.read_text() + "\n")
+    case.data.annotations.write_text(
+        case.data.annotations.read_text(encoding="utf-8") + "\n", encoding="utf-8"
+    )
 
 
 def nothing(case: TinyCase) -> None:

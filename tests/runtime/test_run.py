@@ -90,7 +90,7 @@ def test_samples_and_predictions_follow_the_annotations(case: TinyCase) -> None:
 
 def test_run_json_says_what_ran(case: TinyCase) -> None:
     case.run(max_samples=5)
-    info = json.loads((case.output / "run.json").read_text())
+    info = json.loads((case.output / "run.json").read_text(encoding="utf-8"))
     assert info == open_run(case.output).info
     assert info["finished"] is True and info["samples"] == 5 and info["batch_size"] == 2
     assert info["model"]["sha256"] == hashlib.sha256(case.model.read_bytes()).hexdigest()
@@ -188,8 +188,8 @@ def test_numbers_below_one_are_bad_usage(case: TinyCase, option: dict[str, int])
 
 def test_an_output_that_holds_something_else_is_refused_untouched(case: TinyCase) -> None:
     case.output.mkdir()
-    (case.output / "thesis.tex").write_text("years of work")
-    (case.output / "samples.parquet").write_text("also mine")
+    (case.output / "thesis.tex").write_text("years of work", encoding="utf-8")
+    (case.output / "samples.parquet").write_text("also mine", encoding="utf-8")
     for resume in (False, True):
         with pytest.raises(RunFolderError, match="not empty") as caught:
             case.run(resume=resume)
@@ -198,12 +198,12 @@ def test_an_output_that_holds_something_else_is_refused_untouched(case: TinyCase
 
 
 def test_an_output_that_is_a_file_or_lies_below_one_is_refused(case: TinyCase) -> None:
-    case.output.write_text("mine")
+    case.output.write_text("mine", encoding="utf-8")
     with pytest.raises(RunFolderError, match="is a file"):
         case.run()
     with pytest.raises(RunFolderError, match="cannot be written"):
         case.run(output=case.output / "deeper")
-    assert case.output.read_text() == "mine"
+    assert case.output.read_text(encoding="utf-8") == "mine"
 
 
 def test_a_finished_run_is_never_overwritten(case: TinyCase) -> None:

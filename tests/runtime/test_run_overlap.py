@@ -342,7 +342,7 @@ def test_runs_that_were_written_before_stages_overlapped_are_read(
         "writing_seconds": 0.5,
         "samples_per_second": 6.0,
     }
-    path.write_text(json.dumps(info))
+    path.write_text(json.dumps(info), encoding="utf-8")
     told = open_run(case.output).record.timings
     assert (told.seconds, told.checking_seconds) == (5.0, 0.0)
     assert main(["inspect", str(case.output)]) == 0

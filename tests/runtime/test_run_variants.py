@@ -53,7 +53,7 @@ def test_a_run_holds_what_its_model_gives(tmp_path: Path, kind: Kind) -> None:
     case = TinyCase(tmp_path, outputs_kind=kind)
     result = case.run()
     assert files(case.output) == {"run.json", "samples.parquet", *WRITTEN[kind]}
-    info = json.loads((case.output / "run.json").read_text())
+    info = json.loads((case.output / "run.json").read_text(encoding="utf-8"))
     stored = {name: info[name] for name in ("predictions", "gates", "summaries")}
     assert stored == {
         "predictions": kind != "gates",
@@ -96,7 +96,7 @@ def vids(case: TinyCase) -> list[str]:
 def mix(case: TinyCase) -> None:
     """Queries of one video no longer follow each other."""
     case.data.rows[:] = case.data.rows[::2] + case.data.rows[1::2]
-    case.data.annotations.write_text("\n".join(map(json.dumps, case.data.rows)))
+    case.data.annotations.write_text("\n".join(map(json.dumps, case.data.rows)), encoding="utf-8")
 
 
 def count_videos(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -152,7 +152,7 @@ def test_queries_of_one_video_may_have_durations_of_their_own(tmp_path: Path) ->
         {"qid": number, "query": "q", "vid": case.data.rows[0]["vid"], "duration": 10.0 + number}
         for number in range(3)
     ]
-    case.data.annotations.write_text("\n".join(map(json.dumps, rows)))
+    case.data.annotations.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     assert case.run().samples == 1
     samples = open_run(case.output).samples.collect()
     assert samples["duration"].to_list() == [10.0, 11.0, 12.0]

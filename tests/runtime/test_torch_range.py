@@ -49,7 +49,7 @@ def test_a_release_newer_than_tried_is_a_warning(monkeypatch, release, warned) -
 
 
 def test_the_oldest_release_is_pyprojects() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     oldest = ".".join(map(str, torch_range.OLDEST))
     assert f"torch>={oldest}" in project["project"]["optional-dependencies"]["export"]
 
@@ -65,8 +65,10 @@ COMMANDS = [
 def test_every_way_in_says_so_before_torch_is_imported(tmp_path) -> None:
     """In a process that finds an old PyTorch, which must not even be imported."""
     (tmp_path / "torch-1.9.0.dist-info").mkdir()
-    (tmp_path / "torch-1.9.0.dist-info" / "METADATA").write_text("Name: torch\nVersion: 1.9.0\n")
-    (tmp_path / "torch.py").write_text("raise SystemError('imported')\n")
+    (tmp_path / "torch-1.9.0.dist-info" / "METADATA").write_text(
+        "Name: torch\nVersion: 1.9.0\n", encoding="utf-8"
+    )
+    (tmp_path / "torch.py").write_text("raise SystemError('imported')\n", encoding="utf-8")
     (tmp_path / "m.ckpt").write_bytes(b"PK\x03\x04")
     script = f"""
 import sys

@@ -341,11 +341,11 @@ def test_saved_files(tracker: GateTracker, tmp_path: Path) -> None:
     feed(tracker, "all", batch_of(seed=1))
     everything = tracker.save_gate_analysis(tmp_path / "all")
     assert [path.name for path in everything] == ["gate_statistics_all.json", "gate_analysis_all.png"]
-    assert list(json.loads(everything[0].read_text())) == ["a/b", "all"]
+    assert list(json.loads(everything[0].read_text(encoding="utf-8"))) == ["a/b", "all"]
     for sample_id in ("a/b", "all"):
         files = tracker.save_gate_analysis(tmp_path / "one", sample_id)
         assert all(path.parent == tmp_path / "one" and path.exists() for path in files)
-        found = json.loads(files[0].read_text())
+        found = json.loads(files[0].read_text(encoding="utf-8"))
         assert found[sample_id]["ffn_stats"][0]["shape"] == [1, 5, 1]
         assert files[1].read_bytes().startswith(b"\x89PNG")
     assert len(list((tmp_path / "one").iterdir())) == 4
@@ -445,7 +445,7 @@ def test_the_analyzer_takes_a_tracker(tracker: GateTracker, tmp_path: Path) -> N
     tracker.disable_gate_tracking()
     with undrawn():
         analyzer.analyze_all_samples(tmp_path / "report")
-    found = json.loads((tmp_path / "report" / "overall_statistics.json").read_text())
+    found = json.loads((tmp_path / "report" / "overall_statistics.json").read_text(encoding="utf-8"))
     values = np.concatenate([np.ravel(batch.gates["ffn"]) for batch in batches.values()]).astype(np.float64)
     assert found["total_samples"] == 3
     assert found["ffn_gates"]["mean"] == pytest.approx(values.mean())

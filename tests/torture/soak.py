@@ -95,7 +95,7 @@ def measure(short: bool, tell: Callable[[str], None]) -> list[Row]:
 
 def _resident() -> int:
     gc.collect()
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -29,14 +29,14 @@ def test_a_baseline_from_before_a_detector_gets_its_threshold_when_it_is_loaded(
 ) -> None:
     path = write_baseline(tmp_path / "baseline.json")
     before = load_baseline(path)
-    plain = json.loads(path.read_text())
+    plain = json.loads(path.read_text(encoding="utf-8"))
     for own in plain["thresholds"].values():
         for one in own:
             if part == "flag":
                 del one["flags"]["constant"]
             else:
                 del one["centre"][1], one["spread"][1]
-    path.write_text(json.dumps(plain))
+    path.write_text(json.dumps(plain), encoding="utf-8")
     for made, kept in zip(load_baseline(path).thresholds[""], before.thresholds[""], strict=True):
         assert np.array_equal(made.flags["constant"], kept.flags["constant"])
         assert np.array_equal(made.centre, kept.centre) and made.factor == kept.factor

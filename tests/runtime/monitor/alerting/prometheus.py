@@ -35,7 +35,7 @@ class Prometheus:
 
     def __init__(self, folder: Path, target: int, rules: str = "") -> None:
         self._log = folder / "prometheus.log"
-        (folder / "rules.yml").write_text(rules or json.dumps({"groups": []}))
+        (folder / "rules.yml").write_text(rules or json.dumps({"groups": []}), encoding="utf-8")
         config = {
             "global": {
                 "scrape_interval": INTERVAL,
@@ -47,7 +47,7 @@ class Prometheus:
                 {"job_name": "gatescope", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
             ],
         }
-        (folder / "prometheus.yml").write_text(json.dumps(config))
+        (folder / "prometheus.yml").write_text(json.dumps(config), encoding="utf-8")
         self._port = free_port()
         self._command = [
             str(PROMETHEUS),
@@ -99,7 +99,9 @@ class Prometheus:
         end = time.monotonic() + PATIENCE
         while not condition():
             if time.monotonic() > end or self._process.poll() is not None:
-                raise AssertionError(f"not so: {what}; its log ends:\n{self._log.read_text()[-2000:]}")
+                raise AssertionError(
+                    f"not so: {what}; its log ends:\n{self._log.read_text(encoding='utf-8')[-2000:]}"
+                )
             time.sleep(0.1)
 
     def _ready(self) -> bool:

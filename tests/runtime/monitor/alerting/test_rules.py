@@ -50,8 +50,8 @@ def promtool(*arguments: str | Path) -> str:
 
 def check(folder: Path, subject: AlertSubject) -> None:
     """The rules of ``subject`` and their tests, as Prometheus reads them."""
-    (folder / RULES_FILE).write_text(alert_rules(subject))
-    (folder / TESTS_FILE).write_text(alert_rules_test(subject))
+    (folder / RULES_FILE).write_text(alert_rules(subject), encoding="utf-8")
+    (folder / TESTS_FILE).write_text(alert_rules_test(subject), encoding="utf-8")
     count = len(rules_of(alert_rules(subject)))
     assert f"SUCCESS: {count} rules found" in promtool("check", "rules", folder / RULES_FILE)
     assert "SUCCESS" in promtool("test", "rules", folder / TESTS_FILE)
@@ -127,4 +127,4 @@ def test_the_command_writes_rules_that_pass_and_a_dashboard(
     assert capsys.readouterr().out.count(f"wrote {folder}/") == 3
     promtool("check", "rules", folder / RULES_FILE)
     promtool("test", "rules", folder / TESTS_FILE)
-    assert population.MODEL.version in (folder / RULES_FILE).read_text()
+    assert population.MODEL.version in (folder / RULES_FILE).read_text(encoding="utf-8")

@@ -120,7 +120,7 @@ def test_written_and_read_again_it_is_the_same(tmp_path: Path, baseline: Baselin
         for slice_ in ("", "en", "ko"):
             one, other = (b.thresholds_for(window, slice_) for b in (baseline, back))
             assert one.factor == other.factor and np.array_equal(one.spread, other.spread)
-    told = json.loads(path.read_text())
+    told = json.loads(path.read_text(encoding="utf-8"))
     assert told["videos"] == 400 and told["totals"]["videos"] == 400
     assert told["slices"] == {"en": 150, "ko": 250}
 
@@ -162,7 +162,7 @@ def test_what_is_no_baseline_is_refused(
 ) -> None:
     path = tmp_path / "b.json"
     save_baseline(baseline, path)
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | change), encoding="utf-8")
     with pytest.raises(BaselineError, match=message):
         load_baseline(path)
 
@@ -170,9 +170,9 @@ def test_what_is_no_baseline_is_refused(
 def test_changed_counts_are_found(tmp_path: Path, baseline: Baseline) -> None:
     path = tmp_path / "b.json"
     save_baseline(baseline, path)
-    told = json.loads(path.read_text())
+    told = json.loads(path.read_text(encoding="utf-8"))
     told["totals"]["integers"][0][3] += 1
-    path.write_text(json.dumps(told))
+    path.write_text(json.dumps(told), encoding="utf-8")
     with pytest.raises(BaselineError, match="not those of its videos"):
         load_baseline(path)
 
@@ -194,7 +194,7 @@ def test_faults_of_other_gates_are_damage(tmp_path: Path, baseline: Baseline) ->
 def test_files_that_are_not_there_or_cannot_be_written(tmp_path: Path, baseline: Baseline) -> None:
     with pytest.raises(BaselineError, match="cannot be read"):
         load_baseline(tmp_path / "none.json")
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(BaselineError, match="cannot be written"):
         save_baseline(baseline, tmp_path / "file" / "b.json")
 
@@ -206,8 +206,8 @@ def test_what_a_path_is(tmp_path: Path) -> None:
         manifest=manifest_of("clipwise", 1),
     )
     (tmp_path / "log").mkdir()
-    (tmp_path / "log" / "log.json").write_text("{}")
-    (tmp_path / "b.json").write_text("{}")
+    (tmp_path / "log" / "log.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "b.json").write_text("{}", encoding="utf-8")
     (tmp_path / "empty").mkdir()
     assert [folder_kind(tmp_path / name) for name in ("run", "log", "b.json")] == ["run", "log", "baseline"]
     for name in ("empty", "none"):
@@ -250,9 +250,9 @@ def test_in_some_videos_they_are_named_and_left_out_on_request(tmp_path: Path) -
 
 def test_one_such_video_alarms_whatever_an_older_baseline_says(tmp_path: Path, baseline: Baseline) -> None:
     save_baseline(baseline, tmp_path / "b.json")
-    stored = json.loads((tmp_path / "b.json").read_text())
+    stored = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
     for own in stored["thresholds"].values():
         for one in own:
             one["flags"]["nan"] = [26] * len(LAYOUT.rows)
-    (tmp_path / "b.json").write_text(json.dumps(stored))
+    (tmp_path / "b.json").write_text(json.dumps(stored), encoding="utf-8")
     assert (load_baseline(tmp_path / "b.json").thresholds_for(25).flags["nan"] == 1).all()

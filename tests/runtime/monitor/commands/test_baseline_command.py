@@ -131,7 +131,7 @@ def test_sources_of_two_models_are_refused(tmp_path: Path, monitor: Commands) ->
 )
 def test_sources_that_are_none(tmp_path: Path, monitor: Commands, name: str, why: str) -> None:
     (tmp_path / "empty").mkdir()
-    (tmp_path / "text.json").write_text("hello")
+    (tmp_path / "text.json").write_text("hello", encoding="utf-8")
     said = monitor("baseline", tmp_path / name, "-o", tmp_path / "b.json")
     assert said.code == 1 and name in said.err and why in said.err
     assert not (tmp_path / "b.json").exists()
@@ -146,7 +146,7 @@ def test_faults_left_out_and_asked_for_is_bad_usage(tmp_path: Path, monitor: Com
 
 def test_an_output_that_cannot_be_written(tmp_path: Path, monitor: Commands) -> None:
     log = write_log(tmp_path / "log", broken(120))
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
     said = monitor("baseline", log, "-o", tmp_path / "file" / "b.json")
     assert said.code == 1 and "b.json" in said.err
     said = monitor("baseline", log, "-o", tmp_path)
@@ -160,13 +160,15 @@ def test_baselines_that_cannot_be_used(
     tmp_path: Path, monitor: Commands, baseline: Path, command: str, damage: str
 ) -> None:
     path = tmp_path / "b.json"
-    plain = json.loads(baseline.read_text())
+    plain = json.loads(baseline.read_text(encoding="utf-8"))
     if damage == "binary":
         path.write_bytes(bytes(range(256)) * 10)
     elif damage == "newer":
-        path.write_text(json.dumps(plain | {"format_version": 99}))
+        path.write_text(json.dumps(plain | {"format_version": 99}), encoding="utf-8")
     elif damage == "changed":
-        path.write_text(json.dumps({key: value for key, value in plain.items() if key != "model"}))
+        path.write_text(
+            json.dumps({key: value for key, value in plain.items() if key != "model"}), encoding="utf-8"
+        )
     elif damage == "folder":
         path.mkdir()
     place = {"check": write_gates, "replay": write_log, "watch": write_log}.get(command)

@@ -38,7 +38,7 @@ def test_check_fails_a_broken_run_and_writes_the_same_report(
     said = monitor("check", run, "--baseline", baseline, "--output", report)
     assert said.code == 1
     assert "NOT as the baseline" in said.out and "drift" in said.out and "attention.0" in said.out
-    assert report.read_text() == said.out
+    assert report.read_text(encoding="utf-8") == said.out
 
 
 def test_check_gives_json_and_nothing_else(tmp_path: Path, monitor: Commands, baseline: Path) -> None:
@@ -149,7 +149,7 @@ def test_recover_of_nothing(tmp_path: Path, monitor: Commands) -> None:
 def test_recover_writes_over_nothing(tmp_path: Path, monitor: Commands) -> None:
     log = write_log(tmp_path / "log", well(3))
     (tmp_path / "saved").mkdir()
-    (tmp_path / "saved" / "thesis.tex").write_text("mine")
+    (tmp_path / "saved" / "thesis.tex").write_text("mine", encoding="utf-8")
     said = monitor("recover", log, "--output", tmp_path / "saved")
     assert said.code == 2 and "is not empty" in said.err
     assert files_in(tmp_path / "saved") == {"thesis.tex": b"mine"}
@@ -180,7 +180,7 @@ def test_alerts_are_written_and_named(tmp_path: Path, monitor: Commands, baselin
     assert len(names) == 3
     listed = json.loads(said.out)["files"] if what == "json" else said.out.replace("wrote ", "").splitlines()
     assert sorted(Path(path).name for path in listed) == names
-    assert "> 60" in (folder / "gatescope-alerts.yml").read_text()
+    assert "> 60" in (folder / "gatescope-alerts.yml").read_text(encoding="utf-8")
 
 
 def test_the_wrong_kind_of_folder_names_the_command_for_it(
@@ -190,6 +190,6 @@ def test_the_wrong_kind_of_folder_names_the_command_for_it(
     for command, file, right in (("check", "log.json", "replay"), ("replay", "run.json", "check")):
         folder = tmp_path / command
         folder.mkdir()
-        (folder / file).write_text("{}")
+        (folder / file).write_text("{}", encoding="utf-8")
         assert main(["monitor", command, str(folder), "--baseline", baseline]) == 1
         assert f"gatescope monitor {right}" in capsys.readouterr().err

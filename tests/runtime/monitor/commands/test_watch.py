@@ -41,12 +41,12 @@ class Watching:
     @property
     def out(self) -> str:
         """So far."""
-        return self._out.read_text()
+        return self._out.read_text(encoding="utf-8")
 
     @property
     def err(self) -> str:
         """So far."""
-        return self._err.read_text()
+        return self._err.read_text(encoding="utf-8")
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal; the exit code."""
@@ -69,7 +69,7 @@ def watching(folder: Path, *words: object) -> Iterator[Watching]:
 def test_from_the_log_to_the_alarm_the_command_and_the_metrics(tmp_path: Path, baseline: Path) -> None:
     log, told, text = tmp_path / "log", tmp_path / "told", tmp_path / "metrics.prom"
     script = tmp_path / "notify.py"
-    script.write_text(f"import sys; open({str(told)!r}, 'a').write(sys.stdin.read())")
+    script.write_text(f"import sys; open({str(told)!r}, 'a').write(sys.stdin.read())", encoding="utf-8")
     with writer_of(log) as writer:
         writer.append(well(40))
         options = ["--baseline", baseline, "--on-alarm", f"{sys.executable} {script}"]
@@ -79,7 +79,7 @@ def test_from_the_log_to_the_alarm_the_command_and_the_metrics(tmp_path: Path, b
             found = re.search(r"metrics at (http://127\.0\.0\.1:\d+/metrics)", watch.err)
             assert found is not None
             writer.append(broken(40, first=40))
-            until(lambda: "alarm 1" in watch.out and told.exists() and told.read_text())
+            until(lambda: "alarm 1" in watch.out and told.exists() and told.read_text(encoding="utf-8"))
             with urllib.request.urlopen(found[1], timeout=PATIENCE) as page:
                 metrics = page.read().decode()
             assert re.search(r'gatescope_alarm_firing\{kind="level",model="\w+",slice=""\} 1\.0', metrics)
@@ -87,16 +87,18 @@ def test_from_the_log_to_the_alarm_the_command_and_the_metrics(tmp_path: Path, b
             assert re.search(r'gatescope_watched_videos_total\{model="\w+"\} 40\.0', metrics)
             writer.append(well(500, first=80))
             until(lambda: "alarm 1 resolved" in watch.out)
-            until(lambda: told.read_text().count("\n") == 2)
+            until(lambda: told.read_text(encoding="utf-8").count("\n") == 2)
             assert watch.end() == 0
     assert watch.out.endswith("watched 540 videos\n")
     assert re.search(r"the (attention|ffn) gate of layer \d is -0\.\d+ on average, 0\.\d+", watch.out)
     assert "look at: v" in watch.out
     # Each alarm is said once, and not again by a logger.
     assert len(re.findall(r"alarm 1 in all traffic", watch.out + watch.err)) == 1
-    alarms = [json.loads(line) for line in told.read_text().splitlines()]
+    alarms = [json.loads(line) for line in told.read_text(encoding="utf-8").splitlines()]
     assert [one["state"] for one in alarms] == ["firing", "resolved"]
-    assert [json.loads(line) for line in (log / "alarms.jsonl").read_text().splitlines()] == alarms
+    assert [
+        json.loads(line) for line in (log / "alarms.jsonl").read_text(encoding="utf-8").splitlines()
+    ] == alarms
 
 
 @pytest.mark.slow
@@ -173,7 +175,7 @@ def test_hosts_and_files_of_metrics_that_cannot_be(tmp_path: Path, monitor: Comm
     assert monitor(*words, "--metrics-port", 70_000).code in (1, 2)
     said = monitor(*words, "--metrics-port", 0, "--metrics-host", "192.0.2.1")
     assert said.code == 1 and "192.0.2.1" in said.err
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
     said = monitor(*words, "--metrics-file", tmp_path / "file" / "m.prom")
     assert said.code == 1 and "m.prom" in said.err
 
@@ -232,10 +234,12 @@ def test_folders_that_are_no_log(
     if what == "empty folder":
         log.mkdir()
     elif what == "a file":
-        log.write_text("x")
+        log.write_text("x", encoding="utf-8")
     elif what != "nothing":
         write_log(log, [])
-        (log / "log.json").write_text("{" if what == "damaged" else '{"format_version": 99}')
+        (log / "log.json").write_text(
+            "{" if what == "damaged" else '{"format_version": 99}', encoding="utf-8"
+        )
         for segment in (log / "segments").iterdir():
             segment.unlink()
     said = monitor(command, log, *([] if command == "recover" else ["--baseline", baseline]))

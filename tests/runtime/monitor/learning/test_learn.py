@@ -198,7 +198,7 @@ def test_another_model_in_the_place_of_the_runs_own_is_refused(world: World, tmp
 
 def test_annotations_of_other_queries_leave_nothing_to_learn_from(world: World, tmp_path: Path) -> None:
     rows = [{**row, "qid": f"other {row['qid']}"} for row in world.data.rows]
-    (tmp_path / "val.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "val.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     with pytest.raises(MonitorError, match=r"from two videos on[\s\S]*0 of[\s\S]*--annotations"):
         world.learn(annotations=tmp_path / "val.jsonl")
 

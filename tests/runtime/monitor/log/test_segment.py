@@ -134,7 +134,9 @@ def test_a_newer_version_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_segment_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "text.gatelog").write_text("not a segment, but long enough to have been one, as files go")
+    (tmp_path / "text.gatelog").write_text(
+        "not a segment, but long enough to have been one, as files go", encoding="utf-8"
+    )
     with pytest.raises(GateLogError, match="not a segment"):
         SegmentReader(tmp_path / "text.gatelog")
 

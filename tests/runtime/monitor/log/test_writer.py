@@ -328,13 +328,13 @@ def test_the_same_model_joins(tmp_path: Path) -> None:
     ],
 )
 def test_a_folder_that_is_none_or_newer(tmp_path: Path, text: str, problem: str) -> None:
-    (tmp_path / "log.json").write_text(text)
+    (tmp_path / "log.json").write_text(text, encoding="utf-8")
     with pytest.raises(GateLogError, match=problem):
         writer_of(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(GateLogError, match="cannot be written"):
         writer_of(tmp_path / "file")
     with pytest.raises(GateLogError, match="cannot be written"):

@@ -127,13 +127,13 @@ def test_a_text_file_is_whole_readable_and_replaced(tmp_path: Path) -> None:
     path = tmp_path / "textfile" / "gatescope.prom"
     for videos in (10, 20):
         write_textfile(path, snapshot_of(state_of(gates(videos))))
-        assert value(samples(path.read_text()), "videos_total", slice="") == videos
+        assert value(samples(path.read_text(encoding="utf-8")), "videos_total", slice="") == videos
     # The exporter that picks it up is another user's process.
     assert path.stat().st_mode & stat.S_IRGRP and list(path.parent.iterdir()) == [path]
 
 
 def test_a_text_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(MonitorError, match=r"cannot be written to .*gatescope\.prom"):
         write_textfile(tmp_path / "file" / "gatescope.prom", SNAPSHOT)
 

@@ -65,7 +65,7 @@ def test_an_alarm_is_told_everywhere_with_the_videos_and_their_segment(
     assert {"drift", "level"} <= set(alarm.kinds)
     segments = {path.stem for path in (tmp_path / "log" / "segments").iterdir()}
     assert {example.segment for example in alarm.examples} <= segments
-    lines = (tmp_path / "log" / ALARMS_FILE).read_text().splitlines()
+    lines = (tmp_path / "log" / ALARMS_FILE).read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["number"] for line in lines] == [1, 1]
     assert json.loads(lines[0])["examples"][0]["sample_id"] == alarm.examples[0].sample_id
     assert headline(alarm) in caplog.messages[0]
@@ -84,11 +84,13 @@ def test_a_function_that_raises_is_counted_and_asked_again(tmp_path: Path, basel
 
 def test_a_command_gets_the_alarm_as_json(tmp_path: Path) -> None:
     script = tmp_path / "tell.py"
-    script.write_text("import sys, pathlib; pathlib.Path(sys.argv[1]).open('a').write(sys.stdin.read())")
+    script.write_text(
+        "import sys, pathlib; pathlib.Path(sys.argv[1]).open('a').write(sys.stdin.read())", encoding="utf-8"
+    )
     command = AlarmCommand(f"{sys.executable} {script} '{tmp_path}/a file'")
     command.tell([ALARM, ALARM])
     command.close()
-    lines = (tmp_path / "a file").read_text().splitlines()
+    lines = (tmp_path / "a file").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == [json.loads(ALARM.to_json())] * 2
     assert command.failures == 0
 
@@ -113,7 +115,7 @@ def test_a_command_that_fails_is_counted_and_says_why(command: str, seconds: flo
 
 def test_a_command_that_goes_away_later_is_counted(tmp_path: Path) -> None:
     program = tmp_path / "notify"
-    program.write_text("#!/bin/sh\n")
+    program.write_text("#!/bin/sh\n", encoding="utf-8")
     program.chmod(0o755)
     runner = AlarmCommand(str(program))
     program.unlink()
@@ -124,7 +126,7 @@ def test_a_command_that_goes_away_later_is_counted(tmp_path: Path) -> None:
 
 def test_a_command_that_cannot_run_is_refused_at_the_start(tmp_path: Path) -> None:
     plain = tmp_path / "notify"
-    plain.write_text("#!/bin/sh\n")
+    plain.write_text("#!/bin/sh\n", encoding="utf-8")
     plain.chmod(0o644)
     for command in ("/no/such/command", "no-such-command --now", str(plain)):
         with pytest.raises(UsageError, match="cannot be run") as caught:

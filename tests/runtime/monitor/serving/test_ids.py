@@ -38,7 +38,7 @@ def test_the_example_of_the_page_runs_for_both_kinds_of_session(
         code for code in re.findall(r"```python\n(.*?)```", PAGE, re.S) if "MonitoredSession(" in code
     ]
     monkeypatch.chdir(tmp_path)
-    Path("notify").write_text("#!/bin/sh\n")
+    Path("notify").write_text("#!/bin/sh\n", encoding="utf-8")
     Path("notify").chmod(0o755)
     tiny_model(Path("model.onnx"))
     with GateSession("model.onnx", device="cpu") as session:

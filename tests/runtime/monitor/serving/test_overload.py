@@ -138,7 +138,7 @@ def test_a_logger_that_raises_costs_no_alarm(tmp_path: Path, broken_logger: None
     told: list[Alarm] = []
     delivery = AlarmDelivery(tmp_path, told.append)
     delivery.tell([ALARM, ALARM])
-    assert len(told) == 2 and len((tmp_path / "alarms.jsonl").read_text().splitlines()) == 2
+    assert len(told) == 2 and len((tmp_path / "alarms.jsonl").read_text(encoding="utf-8").splitlines()) == 2
 
 
 def test_a_log_that_is_gone_after_a_fork_is_said_and_tried_again(
@@ -153,7 +153,7 @@ def test_a_log_that_is_gone_after_a_fork_is_said_and_tried_again(
         monitor.after_fork()
         parent.close()
         shutil.rmtree(log)
-        log.write_text("a file")
+        log.write_text("a file", encoding="utf-8")
         monitor._pause = PATIENCE
         for _ in range(100):
             watched.run(None, {})

@@ -344,7 +344,7 @@ def test_what_cannot_be_watched_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_told_at_once(clipwise: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with (
         GateSession(clipwise, device="cpu") as session,
         pytest.raises(GateLogError, match="cannot be written"),
