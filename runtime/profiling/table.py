@@ -126,7 +126,7 @@ def _recommended(one: Recommendation, several: bool) -> str:
     at = f" at {one.clips} clips" if several else ""
     return (
         f"take batch {one.batch_size}{at}: {_digits(one.samples_per_second)} samples/s, the smallest within "
-        f"3 % of the best; an hour computes {one.video_hours_per_hour:,.0f} hours of video"
+        f"3% of the best; an hour computes {one.video_hours_per_hour:,.0f} hours of video"
     )
 
 
@@ -172,7 +172,7 @@ def _compared(title: str, found: Sequence[Comparison] | Unavailable, describe: C
 
 
 def _cost(ratio: Ratio) -> str:
-    low, middle, high = (f"{100 * (value - 1):+.1f} %" for value in (ratio.low, ratio.median, ratio.high))
+    low, middle, high = (f"{100 * (value - 1):+.1f}%" for value in (ratio.low, ratio.median, ratio.high))
     noise = "" if ratio.certain else ", not distinguishable from none"
     return f"{middle} time{noise} (middle half {low} to {high}"
 

@@ -457,10 +457,9 @@ def test_the_table_says_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "fusion.0   60.0%    60.0 ms   40 nodes  ████████████████████████\n" in text
     assert "67.0 MB for libraries, + 180.0 MB at most" in text and "arena held 204.0 MB" in text
     assert (
-        "batch 1    +0.1 % time, not distinguishable from none (middle half -1.0 % to +2.0 %, 20 pairs)"
-        in text
+        "batch 1    +0.1% time, not distinguishable from none (middle half -1.0% to +2.0%, 20 pairs)" in text
     )
-    assert "batch 8    +5.0 % time (middle half" in text
+    assert "batch 8    +5.0% time (middle half" in text
     assert "busy" not in text and "clips  batch" not in text and "Eager" not in text
     assert "fewer than 100 calls" in text and "reference" not in text
 

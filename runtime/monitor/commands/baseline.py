@@ -33,7 +33,7 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=file_path, required=True, metavar="FILE", help="the baseline to write"
     )
-    add_thresholds(parser, "default: 25, 50 and 200; 0.01")
+    add_thresholds(parser, "default: 25, 50 and 200", "default: 0.01")
     parser.add_argument(
         "--insist",
         action="store_true",

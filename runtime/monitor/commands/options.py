@@ -47,21 +47,21 @@ def add_baseline(parser: ArgumentParser) -> None:
     )
 
 
-def add_thresholds(parser: ArgumentParser, default: str) -> None:
-    """``--window`` and ``--false-alarms``; ``default`` says where they come from else."""
+def add_thresholds(parser: ArgumentParser, windows: str, false_alarms: str) -> None:
+    """``--window`` and ``--false-alarms``, each with the words on its default."""
     parser.add_argument(
         "--window",
         type=window,
         action="append",
         metavar="VIDEOS",
-        help=f"size of a sliding window; may be repeated ({default})",
+        help=f"size of a sliding window; may be repeated ({windows})",
     )
     parser.add_argument(
         "--false-alarms",
         type=share,
         metavar="SHARE",
         help="in how many windows without drift anything may be beyond its threshold, as a share"
-        f" ({default})",
+        f" ({false_alarms})",
     )
 
 

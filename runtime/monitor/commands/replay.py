@@ -13,7 +13,7 @@ from .options import add_baseline, add_thresholds, add_watching, watching
 def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("log", type=file_path, metavar="LOGDIR", help="the gate log of a MonitoredSession")
     add_baseline(parser)
-    add_thresholds(parser, "default: the baseline's")
+    add_thresholds(parser, "default: the baseline's", "default: the baseline's")
     add_watching(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document, and nothing else")
 
