@@ -121,7 +121,7 @@ def analyze_run(
         raise UsageError(
             f"{' and '.join(twice)} would be ignored next to options",
             expected="everything in options, or none of it",
-            fix=f"give Options({twice[0]}=…, …)",
+            fix=f"give AnalysisOptions({twice[0]}=…, …)",
         )
     steps = Steps(progress)
     chosen = options or AnalysisOptions(

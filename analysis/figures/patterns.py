@@ -23,10 +23,10 @@ _LETTERS = 75  # as many fit side by side under the panels
 def pattern_figure(
     patterns: pl.DataFrame, ranges: Mapping[str, tuple[float, float]], subtitle: str
 ) -> Figure:
-    """One panel a kind of gate, the first layer at the bottom, samples from left to right.
+    """One panel per kind of gate, the first layer at the bottom, samples from left to right.
 
-    Takes :func:`~gatescope.analysis.statistics.patterns.sample_patterns` and the range of each kind. Kinds
-    that are signed share one diverging scale centred on 0, so that their colours can be compared.
+    Takes what ``sample_patterns`` of :mod:`gatescope.analysis.overview.pictures` gives, and the range of each
+    kind. Kinds that are signed share one diverging scale centred on 0, so that their colours can be compared.
     """
     kinds = [kind for kind in ranges if (patterns["gate"] == kind).any()]
     columns = patterns["column"].n_unique()

@@ -81,7 +81,7 @@ class LayerGate:
     """One layer's gate of one kind.
 
     - ``layer``: the fusion layer, from 0. ``range``: smallest and largest value it can take by itself.
-    - ``acts_as``, ``activation``: as in :class:`~gatescope.runtime.gates.manifest.Gate`.
+    - ``acts_as``, ``activation``: as in :class:`Gate`.
     """
 
     layer: int

@@ -15,6 +15,11 @@ from gatescope.runtime import GateSession, open_run
 from gatescope.runtime.cli.main import main
 from gatescope.runtime.gates.manifest import Manifest
 from gatescope.runtime.monitor import Monitor, MonitoredSession, load_baseline, read_log
+from gatescope.runtime.monitor.counting.observed import ObservedVideos
+from gatescope.runtime.monitor.log.folder import open_folder
+from gatescope.runtime.monitor.log.frames import VIDEO
+from gatescope.runtime.monitor.log.records import decode_video, encode_video
+from gatescope.runtime.monitor.log.segment import SegmentReader
 
 from ..runtime.tiny_model import expected, tiny_batch
 
@@ -148,6 +153,18 @@ def test_a_log_is_read_replayed_and_saved(old: Path, tmp_path: Path) -> None:
 def test_a_log_that_was_cut_off_is_read_up_to_there(old: Path, tmp_path: Path) -> None:
     assert 10 < len(list(read_log(old / "gate-log-cut"))) < 20
     assert gatescope("monitor", "recover", old / "gate-log-cut", "--output", tmp_path / "saved") in (0, 3)
+
+
+def test_a_video_is_written_as_it_was(old: Path) -> None:
+    """The same video gives the same bytes in the log, whichever version writes it."""
+    log = open_folder(old / "gate-log-cut")
+    [path] = (old / "gate-log-cut" / "segments").iterdir()
+    reader = SegmentReader(path)
+    payloads = [frame.payload for frame in reader.frames() if frame.kind == VIDEO]
+    reader.close()
+    assert len(payloads) > 10
+    videos = ObservedVideos.of([decode_video(one, len(log.model.layout)) for one in payloads])
+    assert [encode_video(one) for one in videos] == payloads
 
 
 def test_a_service_goes_on_with_a_log(old: Path) -> None:
