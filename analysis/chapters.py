@@ -12,7 +12,7 @@ from .overview.provenance import provenance_chapter
 from .overview.reading import limits_chapter, saying_chapter
 from .plugins.chapter import plugins_chapter
 from .queries.chapter import queries_chapter
-from .relations.chapter import beside_means_chapter, relations_chapter
+from .relations.chapter import beyond_means_chapter, relations_chapter
 from .report.chapter import Chapter
 from .samples.chapter import comparison_chapter, samples_chapter
 from .subsets.chapter import subsets_chapter
@@ -27,7 +27,7 @@ CHAPTERS: list[Chapter] = [
     numbers_chapter,
     saying_chapter,
     limits_chapter,
-    beside_means_chapter,
+    beyond_means_chapter,
     pictures_chapter,
     queries_chapter,
     subsets_chapter,

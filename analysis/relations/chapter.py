@@ -26,7 +26,7 @@ RelationRow = dict[str, Any]
 
 
 @chapter("Beyond the means")
-def beside_means_chapter(context: Context) -> Section:
+def beyond_means_chapter(context: Context) -> Section:
     """Intervals of the means, entropy, the variance between videos, and the effective contribution."""
     summary, relations = context.summary, context.once(relations_of)
     entropy = {
@@ -81,7 +81,7 @@ def beside_means_chapter(context: Context) -> Section:
         "gate_levels": relations.levels.to_dicts(),
     }
     return Section(
-        beside_means_chapter.heading, f"{table(heads, rows)}\n\n{note}{_resampled(context)}", {}, document
+        beyond_means_chapter.heading, f"{table(heads, rows)}\n\n{note}{_resampled(context)}", {}, document
     )
 
 

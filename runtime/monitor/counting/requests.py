@@ -28,7 +28,7 @@ class TakenRequest:
     - ``time``: Unix nanoseconds. ``gates``: by kind, (B, layers, L | 1, 1 | d), or with ``summaries``
       (B, layers, fields). ``mask``: (B, L), not zero where a clip is valid, or ``lengths``: valid clips of
       each sample; both None where all are.
-    - ``ids``: one a sample, or None. ``slice``: empty for none.
+    - ``ids``: one per sample, or None. ``slice``: empty for none.
     """
 
     time: int

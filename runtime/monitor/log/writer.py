@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,10 +22,11 @@ from ...gates.manifest import Manifest
 from ..counting.observed import ObservedVideo
 from ..model import WatchedModel
 from ..settings import LogSettings
-from .clock import begin_clock, doubt_of
+from .clock import begin_clock
 from .folder import SUFFIX, LogFolder, join_folder, process_name, sync_folder
 from .frames import END, HEADER, LOSS, SALT_BYTES, VIDEO, pack, preamble
 from .records import EndRecord, HeaderRecord, LossRecord, encode, encode_video
+from .upkeep import Upkeep
 
 # Seconds until writing is tried again after it failed, doubled each time.
 FIRST_WRITING_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
@@ -60,7 +60,7 @@ class GateLogWriter:
         self.last_error = ""
         self._manifest = manifest.to_json()
         self._model = model
-        self._closed = self._doubted = False
+        self._closed = False
         self._begin_process()
         try:
             self._open()
@@ -166,7 +166,7 @@ class GateLogWriter:
         self._pause, self._not_before = FIRST_WRITING_PAUSE, 0.0
         self._opened = self._synced = time.monotonic()
         self._salt = b""
-        self._children: list[int] = []
+        self._upkeep = Upkeep(self.folder, self.settings)
 
     def _after_fork(self) -> None:
         """A child has its parent's descriptor and must not write to it."""
@@ -292,7 +292,9 @@ class GateLogWriter:
         if rotate:
             self._ready()
         if self.settings.seal:
-            self._maintain()
+            for fault in self._upkeep.start():
+                self.errors += 1
+                self.last_error = f"maintenance: {fault}"
 
     def _abandon(self) -> None:
         """Leave a segment whose descriptor can no longer be trusted; the next one begins with more videos."""
@@ -327,33 +329,3 @@ class GateLogWriter:
         self.last_error = error.strerror or str(error)
         self._not_before = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-
-    def _maintain(self) -> None:
-        """Have finished segments sealed and old ones removed by a process that this one does not wait for."""
-        keep = self.settings
-        doubt = doubt_of(self.folder)
-        if doubt and not self._doubted:
-            self.errors += 1
-            self.last_error = f"maintenance: {doubt}"
-        self._doubted = bool(doubt)
-        # -P: a polars.py in the folder the service stands in is not ours to import.
-        command = [sys.executable, "-P", "-m", "gatescope.runtime.monitor.log.maintain"]
-        command.append(str(self.folder.path.resolve()))
-        command += ["--keep-bytes", str(keep.keep_bytes), "--keep-days", str(keep.keep_days)]
-        quiet = [(os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_RDWR, 0) for stream in (0, 1, 2)]
-        self._children = [child for child in self._children if not _ended(child)]
-        try:
-            child = os.posix_spawn(sys.executable, command, os.environ, file_actions=quiet, setsid=True)
-        except OSError as error:
-            self.errors += 1
-            self.last_error = f"maintenance: {error.strerror or error}"
-        else:
-            self._children.append(child)
-
-
-def _ended(child: int) -> bool:
-    """Whether a child process ended; asking is what keeps it from staying a zombie."""
-    try:
-        return os.waitpid(child, os.WNOHANG)[0] != 0
-    except ChildProcessError:
-        return True

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import atexit
-import operator
 import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -33,6 +31,7 @@ from ..model import WatchedModel
 from ..settings import MonitorSettings
 from .complaint import complain, described
 from .delivery import AlarmDelivery
+from .given import ids_of_samples, lengths_of_samples, longest_of
 from .taps import Tapped, clip_mask
 from .worker import Worker
 
@@ -174,12 +173,12 @@ class Monitor:
             samples = len(next(iter(gates.values())))
             mask, lengths = None, None
             if clips is not None:
-                lengths = _lengths(clips, samples, 0 if summaries else _clips_of(gates))
+                lengths = lengths_of_samples(clips, samples, 0 if summaries else longest_of(gates))
             elif not summaries:
                 mask = clip_mask(tapped.inputs())
                 if mask is None and samples > 1 and not self._told_padding:
                     self._tell_padding(gates)
-            names, label = _ids(ids, samples), self._bounded(slice_)
+            names, label = ids_of_samples(ids, samples), self._bounded(slice_)
             taken = TakenRequest(time.time_ns(), gates, summaries, mask, names, label, lengths)
             worker.put(taken, time.perf_counter() - began)
         except Exception as error:  # whatever a caller gives, inference goes on
@@ -257,7 +256,7 @@ class Monitor:
 
     def _tell_padding(self, gates: Mapping[str, NDArray[Any]]) -> None:
         """Without a mask nobody knows which clips are padding."""
-        if _clips_of(gates) > 1:
+        if longest_of(gates) > 1:
             self._told_padding = True
             complain(
                 "batches of several samples come without a mask: if they are padded, the padding is counted;"
@@ -290,45 +289,6 @@ class Monitor:
         log = "no log" if self.folder is None else f"log {self.folder}"
         baseline = "no baseline" if self.baseline is None else "a baseline"
         return one_line(self, log, baseline, "closed" if self._closed else "")
-
-
-def _ids(ids: object, samples: int) -> tuple[str, ...] | None:
-    """One id a sample, as text; raises ``ValueError`` for another number of them."""
-    if ids is None:
-        return None
-    plain = _plain(ids)
-    if not isinstance(plain, Iterable) or isinstance(plain, str | bytes):
-        plain = [plain]
-    # One more than there should be: an iterator may have no end.
-    told = [short_id(str(_plain(one))) for one in islice(cast(Iterable[object], plain), samples + 1)]
-    if len(told) != samples:
-        number = f"more than {samples}" if len(told) > samples else len(told)
-        raise ValueError(f"{number} ids for {samples} samples; the request is not counted")
-    return tuple(told)
-
-
-def _plain(ids: object) -> object:
-    """Arrays and tensors, of any library, as lists and numbers; anything else as it is."""
-    to_list = getattr(ids, "tolist", None)
-    return to_list() if callable(to_list) else ids
-
-
-def _clips_of(gates: Mapping[str, NDArray[Any]]) -> int:
-    """L of clip-wise and elementwise gates (B, layers, L, 1 | d), 1 of global ones."""
-    return max(array.shape[2] for array in gates.values())
-
-
-def _lengths(clips: Sequence[int], samples: int, most: int) -> tuple[int, ...]:
-    """Valid clips of each sample; raises ``ValueError`` for others than whole numbers from 0 on.
-
-    ``most``: L, where more than one: no sample has more valid clips.
-    """
-    lengths = tuple(operator.index(one) for one in clips)
-    longest = max(lengths, default=0)
-    if len(lengths) != samples or min(lengths, default=0) < 0 or (most > 1 and longest > most):
-        of = f" of {most} clips" if most > 1 else ""
-        raise ValueError(f"clips={clips!r} for {samples} samples{of}; the request is not counted")
-    return lengths
 
 
 def _close(monitor: weakref.ref[Monitor]) -> None:

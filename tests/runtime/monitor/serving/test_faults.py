@@ -16,6 +16,7 @@ from gatescope.runtime import Monitor, MonitoredSession
 from gatescope.runtime.errors import GateLogError
 from gatescope.runtime.monitor.counting.requests import TakenRequest
 from gatescope.runtime.monitor.serving import monitor as serving
+from gatescope.runtime.monitor.serving.given import ids_of_samples
 from gatescope.runtime.monitor.serving.worker import Worker
 
 from .test_alarms import CLIPS, QUIET, gates
@@ -44,12 +45,12 @@ class Tensor:
     "ids", [Tensor([7]), Tensor(7), [Tensor(7)], (Tensor(7) for _ in "x"), np.array([7])]
 )
 def test_a_number_is_the_same_id_in_whatever_it_comes(ids: Any) -> None:
-    assert serving._ids(ids, 1) == ("7",)
+    assert ids_of_samples(ids, 1) == ("7",)
 
 
 def test_ids_without_an_end_are_too_many_and_not_gone_through() -> None:
     with pytest.raises(ValueError, match="more than 2 ids for 2 samples"):
-        serving._ids(itertools.count(), 2)
+        ids_of_samples(itertools.count(), 2)
 
 
 @pytest.mark.parametrize("clips", [[CLIPS + 1, 1], [-1, 1], [1], [1.5, 1]])

@@ -24,6 +24,7 @@ from gatescope.runtime.monitor.counting.requests import TakenRequest, count_take
 from gatescope.runtime.monitor.counting.videos import count_gates
 from gatescope.runtime.monitor.serving import monitor as serving
 from gatescope.runtime.monitor.serving.delivery import AlarmDelivery
+from gatescope.runtime.monitor.serving.given import ids_of_samples
 from gatescope.runtime.monitor.serving.intake import Intake
 from gatescope.runtime.monitor.settings import MonitorSettings, WatchSettings
 
@@ -188,7 +189,7 @@ def test_a_mask_of_too_few_rows_counts_nothing_of_its_request() -> None:
     ],
 )
 def test_ids_of_many_kinds(ids: Any, expected: list[str]) -> None:
-    assert serving._ids(ids, 1) == tuple(expected)
+    assert ids_of_samples(ids, 1) == tuple(expected)
 
 
 def test_a_monitor_that_is_dropped_takes_its_thread_and_its_files_with_it(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_wrong_ids_are_a_fault_of_the_monitor_alone(clipwise: Path, monitor: Mon
         outputs = MonitoredSession(session, monitor).run(batch(2), ids=ids)
     assert outputs.gates
     monitor.flush()
-    assert monitor.faults == 1 and "ids for 2 samples" in monitor.last_fault
+    assert monitor.faults == 1 and " for 2 samples" in monitor.last_fault
 
 
 def test_ids_and_slices_of_any_kind(clipwise: Path, monitor: Monitor, tmp_path: Path) -> None:
