@@ -63,19 +63,47 @@ def export_with_factory(
     read = load_checkpoint(source)
     tell(f"building the model with {factory}")
     model = build_model(factory, read)
+    return export_user_model(
+        model,
+        read,
+        f"the model that {factory} builds",
+        factory,
+        target,
+        kind,
+        wanted,
+        variant=variant,
+        opset=opset,
+        verification=verification,
+        tell=tell,
+    )
+
+
+def export_user_model(
+    model: nn.Module,
+    read: Checkpoint,
+    name: str,
+    branch: str | None,
+    target: Path,
+    kind: FileFormat,
+    choices: Choices | None = None,
+    *,
+    variant: Variant | None = None,
+    opset: int = OPSET,
+    verification: VerifyRequest | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> ExportResult:
+    """Export ``model``, which the user's code built and which holds the weights of the checkpoint ``read``.
+
+    ``name`` is what the certificate calls the model, ``branch`` what the manifest calls its code. ``target``
+    and ``kind`` are as :func:`~gatescope.export.graph.target.choose_target` gives them. The rest, and what it
+    raises, as :func:`export_with_factory`.
+    """
+    wanted = choices or Choices()
     options = TrainingOptions(read.path, read.options, read.options_source)
     options.warnings += read.notes
     recipe = find_preprocessing(options, wanted, widths=_widths(read, options), max_words=32)
     result = _export(
-        _Study(
-            model,
-            read.sha256,
-            options,
-            recipe,
-            f"the model that {factory} builds",
-            branch=factory,
-            training=trained_with(read),
-        ),
+        _Study(model, read.sha256, options, recipe, name, branch=branch, training=trained_with(read)),
         target,
         kind,
         wanted,
@@ -84,7 +112,7 @@ def export_with_factory(
         verification=verification,
         tell=tell,
     )
-    return result if verification is not None else replace(result, left_behind=find_predictions(source))
+    return result if verification is not None else replace(result, left_behind=find_predictions(read.path))
 
 
 def export_model(
