@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
+
+from .checkpoint import Checkpoint
 
 _ENDINGS = ("_preds.jsonl", "_submission.jsonl")
 
@@ -33,3 +37,52 @@ def find_predictions(checkpoint: Path) -> Path | None:
 
     best = min(found, key=rank, default=None)
     return None if best is None else checkpoint.parent / best
+
+
+@dataclass(frozen=True)
+class Left:
+    """The predictions that a checkpoint made while it was trained, and training's metrics of them.
+
+    None where there are none, and ``said`` reports why.
+    """
+
+    predictions: Path | None
+    metrics: Path | None
+    said: str
+
+
+def predictions_of(path: Path, read: Checkpoint) -> Left:
+    """What the checkpoint at ``path``, and no other of its training, predicted.
+
+    Predictions of the best state are the best checkpoint's. The latest are the latest checkpoint's where the
+    last evaluation in ``eval.log.txt`` was at its epoch; others have none.
+    """
+    stem, state = path.stem.lower(), None
+    for word in ("best", "latest"):
+        state = word if word in stem else state
+    if state is None and re.search(r"_e\d+$", stem):
+        return Left(None, None, "training kept none of this epoch")
+    found = find_predictions(path)
+    begins = (
+        None if found is None else next((w for w in ("best", "latest") if found.name.startswith(w)), None)
+    )
+    if found is None or begins != state:
+        return Left(None, None, f"none of the {state} state found" if state else "none found")
+    epoch, evaluated = read.content.get("epoch"), _last_evaluated(path.parent / "eval.log.txt")
+    if state == "latest" and isinstance(epoch, int) and evaluated not in (None, epoch):
+        return Left(None, None, f"{found.name} is of epoch {evaluated}, the checkpoint of epoch {epoch}")
+    metrics = found.with_name(f"{found.stem}_metrics.json")
+    return Left(
+        found,
+        metrics if metrics.is_file() else None,
+        f"{found.name}" + (f", with {metrics.name}" if metrics.is_file() else ""),
+    )
+
+
+def _last_evaluated(log: Path) -> int | None:
+    """The epoch of the last line of training's log of evaluations; None where it cannot be read."""
+    try:
+        epochs = re.findall(r"\[Epoch\]\s*(\d+)", log.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return None
+    return int(epochs[-1]) if epochs else None
