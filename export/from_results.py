@@ -1,4 +1,4 @@
-"""From a results folder to a model, a run and a report: what the folder decides, and what the user overrides."""
+"""From a results folder to a report: what the folder decides, and what the user overrides."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def verification_of(
     absent = sum(query.qid not in predicted for query in queries)
     if absent:
         return None, (
-            f"{name} does not apply: it has no line for {counted(absent, 'query')} of the {len(queries):,} in "
-            f"{annotations.name}, which is of another split"
+            f"{name} does not apply: it has no line for {counted(absent, 'query')} of the {len(queries):,} "
+            f"in {annotations.name}, which is of another split"
         )
     request = VerifyRequest(left.predictions, annotations, batch_size=batch_size, sources=results.sources)
     return request, f"compared with {name}"
