@@ -36,9 +36,9 @@ def verification_of(
 ) -> tuple[VerifyRequest | None, str]:
     """How to compare the model with the predictions training left, and what to say of it.
 
-    None where they do not apply: there are none of this checkpoint, the annotations are not here or hold
-    queries training did not predict, or the batch size training evaluated with is recorded nowhere
-    (``batch_size`` gives it).
+    None where they do not apply: there are none of this checkpoint, the annotations or features are not
+    here, the annotations hold queries training did not predict, or the batch size training evaluated with is
+    recorded nowhere (``batch_size`` gives it).
     """
     left, annotations = results.left, results.annotations
     if left.predictions is None:
@@ -46,6 +46,8 @@ def verification_of(
     name = left.predictions.name
     if annotations is None:
         return None, f"not compared with {name}: the annotations it was made for are not here"
+    if results.sources.root is None and not results.sources.complete:
+        return None, f"not compared with {name}: the features are not all here (--features or --root)"
     if batch_size is None and not whole(results.options.get("eval_bsz")):
         return None, f"not compared with {name}: eval_bsz is not recorded (--verify-batch-size N gives it)"
     try:

@@ -13,6 +13,7 @@ from ...runtime.cli.command import Command
 from ...runtime.cli.options import DataGroup, FeatureGroup, file_path, positive
 from ...runtime.errors import UsageError
 from ...runtime.gates.gatings import GATINGS, one_of
+from .results import ResultsGroup, show_results, verification_with
 
 if TYPE_CHECKING:
     from ...runtime.gates.certificate import Certificate
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
 
 def add_model_options(parser: ArgumentParser) -> None:
     """The options that decide what the model is; ``report`` has them too."""
-    parser.add_argument(
-        "--checkpoint", type=file_path, required=True, help="the file training saved (.ckpt, .pth)"
-    )
+    ResultsGroup.add(parser)
     model = parser.add_argument_group("the model (what is left out comes from the checkpoint)")
     model.add_argument(
         "--gating",
@@ -72,7 +71,12 @@ def add_verify_options(parser: ArgumentParser) -> None:
         type=file_path,
         metavar="PREDICTIONS",
         help="predictions that training left behind (best_hl_val_preds.jsonl, hl_val_submission.jsonl); "
-        "needs --annotations and --features",
+        "needs --annotations and --features. With RESULTS those of the checkpoint are taken",
+    )
+    real.add_argument(
+        "--no-verify",
+        action="store_true",
+        help="with RESULTS: do not compare with the predictions found there",
     )
     real.add_argument(
         "--verify-batch-size", type=positive, metavar="N", help="what training evaluated with (opt.eval_bsz)"
@@ -96,9 +100,13 @@ def choices_from(args: Namespace) -> Choices:
 
 
 def verification_from(args: Namespace) -> VerifyRequest | None:
-    """What to verify with; None without ``--verify``."""
+    """What to verify a checkpoint named by itself with; None without ``--verify``."""
     from ..proof.verify import VerifyRequest
 
+    if args.no_verify:
+        raise UsageError(
+            "--no-verify without RESULTS", fix="leave it out: nothing is compared without --verify"
+        )
     if args.verify is None:
         if args.verify_batch_size is not None:
             raise UsageError("--verify-batch-size without --verify", fix="give --verify PREDICTIONS too")
@@ -245,9 +253,14 @@ def refuse_rebuilding_flags(args: Namespace) -> None:
 
 
 def _run(args: Namespace) -> int:
-    verification = verification_from(args)
-    if verification is None and (
-        args.annotations or args.features or args.audio_features or args.text_features
+    results = ResultsGroup.build(args, args.results)
+    if results is not None:
+        show_results(results)
+    verification = verification_from(args) if results is None else verification_with(args, results)
+    if (
+        results is None
+        and verification is None
+        and (args.annotations or args.features or args.audio_features or args.text_features)
     ):
         raise UsageError(
             "--annotations and features are for --verify", fix="give --verify PREDICTIONS, or leave them out"
@@ -266,7 +279,7 @@ def _run(args: Namespace) -> int:
         refuse_rebuilding_flags(args)
         export = partial(export_with_factory, factory=args.model)
     result = export(
-        args.checkpoint,
+        args.checkpoint if results is None else results.checkpoint,
         output=args.output,
         choices=choices_from(args),
         variant=Variant(args.outputs, args.contribution, args.overridable),
@@ -287,7 +300,7 @@ def _run(args: Namespace) -> int:
 
 command = Command(
     summary="rewrite a checkpoint's fusion so that its gates are outputs, and export it",
-    example="gatescope export --checkpoint model_best.ckpt --gating clipwise --output m.onnx",
+    example="gatescope export results/hl-video_tef-my_run/ --output m.onnx",
     configure=_configure,
     run=_run,
 )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.cli.command import Command
 from ...runtime.cli.options import DatasetGroup, RunGroup, SubsetGroup, file_path
 from ...runtime.cli.written import written
+from ...runtime.errors import UsageError
 from .export import (
     add_factory_option,
     add_model_options,
@@ -20,8 +22,11 @@ from .export import (
     tell,
     verification_from,
 )
+from .results import ResultsGroup, show_results, verification_with
 
 if TYPE_CHECKING:
+    from ...runtime.data.dataset import Dataset
+    from ..reading.results import ResultsFolder
     from ..report import ReportResult
 
 
@@ -90,9 +95,9 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         type=file_path,
-        required=True,
         metavar="DIR",
-        help="folder for model.onnx, run/ and report/; a report that was interrupted there continues",
+        help="folder for model.onnx, run/ and report/ (default: the results folder's name with -report, in "
+        "the current folder); a report that was interrupted there continues",
     )
     parser.add_argument(
         "--ablate",
@@ -102,17 +107,37 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
 
 
+def default_output(results: ResultsFolder) -> Path:
+    """Where a report of ``results`` goes where nothing else is said: into the current folder."""
+    return Path(f"{results.folder.resolve().name}-report")
+
+
+def _data_of(args: Namespace, results: ResultsFolder) -> Dataset:
+    from ...runtime.data.dataset import Selection
+    from ..from_results import dataset_of
+
+    return dataset_of(results, Selection.of(args.max_samples, args.sample), skip_bad=args.skip_bad)
+
+
 def _run(args: Namespace) -> int:
-    dataset = DatasetGroup.build(args)
-    verification = verification_from(args)
+    results = ResultsGroup.build(args, args.results)
     if args.model is not None:
         refuse_rebuilding_flags(args)
     from ..report import report_checkpoint
 
+    if results is None:
+        checkpoint, output = args.checkpoint, args.output
+        dataset, verification = DatasetGroup.build(args), verification_from(args)
+        if output is None:
+            raise UsageError("nothing says where to write", fix="give --output DIR")
+    else:
+        show_results(results)
+        checkpoint, output = results.checkpoint, args.output or default_output(results)
+        dataset, verification = _data_of(args, results), verification_with(args, results)
     result = report_checkpoint(
-        args.checkpoint,
+        checkpoint,
         dataset,
-        args.output,
+        output,
         choices_from(args),
         RunGroup.build(args),
         factory=args.model,
@@ -131,9 +156,8 @@ def _run(args: Namespace) -> int:
 
 
 command = Command(
-    summary="export, run and analyze in one: from a checkpoint to a gate report",
-    example="gatescope report --checkpoint model_best.ckpt --annotations val.jsonl "
-    "--features features/ --output my_report",
+    summary="export, run and analyze in one: from a results folder or a checkpoint to a gate report",
+    example="gatescope report results/hl-video_tef-my_run/",
     configure=_configure,
     run=_run,
 )

@@ -22,7 +22,8 @@ _ABOVE = 4
 class Recorded:
     """What was found of the paths in training's options.
 
-    ``missing``: recorded paths that are not here, by option. ``how``: by option, where the others were found.
+    ``missing``: recorded paths that are not here, by option, several separated by commas. ``how``: by option,
+    where the others were found.
     """
 
     annotations: Path | None
@@ -49,7 +50,7 @@ def find_recorded(
             if path.is_file() if is_file else path.is_dir():
                 how[option] = where
                 return path
-        missing[option] = text
+        missing[option] = f"{missing[option]}, {text}" if option in missing else text
         return None
 
     annotations = find(ANNOTATIONS, options.get(ANNOTATIONS), is_file=True)
@@ -74,12 +75,12 @@ def _places(text: str, folder: Path, under: Sequence[Path]) -> Iterator[tuple[Pa
     parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     for root in under:
         for first in range(len(parts)):
-            yield root.joinpath(*parts[first:]), f"by the last parts of {text}"
+            yield root.joinpath(*parts[first:]), "by the last parts of the recorded path"
     path = PurePosixPath(text)
     if path.is_absolute():
-        yield Path(text), "as training recorded it"
+        yield Path(text), "as recorded"
         return
-    yield Path(text), "as training recorded it"
+    yield Path(text), "as recorded"
     above = folder.absolute().parents
     for parent in above[:_ABOVE]:
-        yield parent / text, "as training recorded it, from a folder above the results"
+        yield parent / text, "as recorded, from a folder above the results"

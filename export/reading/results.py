@@ -19,7 +19,7 @@ from ...runtime.errors import CheckpointError, UsageError
 from ...runtime.files import local
 from .checkpoint import OPTIONS_FILE, Checkpoint, load_checkpoint
 from .left_behind import Left, predictions_of
-from .recorded import find_recorded
+from .recorded import ANNOTATIONS, AUDIO, TEXT, VIDEO, find_recorded
 
 CODE_FILE = "code.zip"
 ENDINGS = (".ckpt", ".pth", ".pt")
@@ -76,8 +76,8 @@ class ResultsFolder:
         ]
         options = {"opt": "inside the checkpoint", OPTIONS_FILE: OPTIONS_FILE, None: "none found"}
         lines.append(f"options: {options[self.read.options_source]}")
-        lines.append(f"annotations: {self._told('eval_path', self.annotations)}")
-        lines += [f"features: {line}" for line in self._told_sources()]
+        lines.append(f"annotations: {self._told(ANNOTATIONS, self.annotations)}")
+        lines += self._told_sources()
         lines.append(f"predictions: {self.left.said}")
         lines.append(f"code: {'none found' if self.code is None else self.code.name}")
         return lines
@@ -86,20 +86,19 @@ class ResultsFolder:
         if path is not None:
             return f"{path} ({self.how.get(option, 'given')})"
         if option in self.missing:
-            return f"{self.missing[option]} is not here"
+            return f"not here: {self.missing[option]}"
         return "not recorded"
 
     def _told_sources(self) -> list[str]:
-        known = {"v_feat_dirs": self.sources.video, "a_feat_dir": self.sources.audio}
-        known["t_feat_dir"] = self.sources.text
-        found: list[str] = []
-        for key, paths in known.items():
-            each = paths if isinstance(paths, tuple) else () if paths is None else (paths,)
-            found += [f"{', '.join(map(str, each))} ({self.how.get(key, 'given')})"] if each else []
-        lacking = [f"{value} is not here" for key, value in self.missing.items() if key in known]
-        if self.sources.root is not None and len(found) < len(known):
-            return [*found, f"the rest under {self.sources.root}"]
-        return [*found, *lacking] or ["not recorded"]
+        audio, text = ((one,) if one else () for one in (self.sources.audio, self.sources.text))
+        known = (("video", VIDEO, self.sources.video), ("audio", AUDIO, audio), ("text", TEXT, text))
+        lines: list[str] = []
+        for name, option, folders in known:
+            where = f"{', '.join(map(str, folders))} ({self.how.get(option, 'given')})"
+            root = self.sources.root
+            absent = f"looked for under {root}" if root else self._told(option, None)
+            lines.append(f"{name} features: {where if folders else absent}")
+        return lines
 
 
 def is_results(path: Path) -> bool:
@@ -164,7 +163,7 @@ def open_results(
         annotations is not None,
         recorded.sources,
         _code(place),
-        {key: value for key, value in recorded.missing.items() if key != "eval_path" or annotations is None},
+        {key: value for key, value in recorded.missing.items() if key != ANNOTATIONS or annotations is None},
         recorded.how,
     )
 
@@ -220,14 +219,22 @@ def _shortened(names: list[str], most: int = 8) -> list[str]:
 
 
 def refuse_no_data(results: ResultsFolder, *, doing: str) -> None:
-    """Raise :class:`UsageError` where the annotations are neither recorded and here nor given."""
-    if results.annotations is not None:
-        return
-    recorded = results.missing.get("eval_path")
-    raise UsageError(
-        f"the annotations to {doing} are not known",
-        received=f"training evaluated on {recorded}, which is not here"
-        if recorded
-        else "training's options do not record them (eval_path)",
-        fix="give --annotations FILE, or --root DIR, the folder under which training's paths lie",
-    )
+    """Raise :class:`UsageError` where annotations or features are neither recorded and here nor given."""
+    absent = {key: value for key, value in results.missing.items() if key != ANNOTATIONS}
+    if results.annotations is None:
+        recorded = results.missing.get(ANNOTATIONS)
+        raise UsageError(
+            f"the annotations to {doing} are not known",
+            received=f"training evaluated on {recorded}, which is not here"
+            if recorded
+            else f"training's options do not record them ({ANNOTATIONS})",
+            fix="give --annotations FILE, or --root DIR, the folder under which training's paths lie",
+        )
+    if results.sources.root is None and not results.sources.complete:
+        raise UsageError(
+            f"the features to {doing} are not here",
+            received=f"training read {', '.join(absent.values())}"
+            if absent
+            else "training's options do not record their folders",
+            fix="give --features ROOT, the folder that holds the features' folders, or --root DIR",
+        )

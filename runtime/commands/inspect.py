@@ -1,4 +1,4 @@
-"""``gatescope inspect``: what a checkpoint, an exported model or a run is, and what is wrong with it."""
+"""``gatescope inspect``: what a checkpoint, a results folder, an exported model or a run is."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ from ..cli.options import file_path
 def _configure(parser: ArgumentParser) -> None:
     parser.description = (
         "What FILE is and what is wrong with it. Exits 0 where it can be used (as it is, or with the flags\n"
-        "that are shown), 1 where it is broken, unsupported, or none of the three."
+        "that are shown), 1 where it is broken, unsupported, or none of the four."
     )
     parser.add_argument(
-        "file", type=file_path, metavar="FILE", help="a checkpoint, an exported model or a run folder"
+        "file",
+        type=file_path,
+        metavar="FILE|RESULTS",
+        help="a checkpoint, the folder training wrote, an exported model or a run folder",
+    )
+    parser.add_argument(
+        "--checkpoint", metavar="NAME", help="of a folder training wrote: the checkpoint (default: the best)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -23,13 +29,13 @@ def _configure(parser: ArgumentParser) -> None:
 def _run(args: Namespace) -> int:
     from ..inspection.identify import inspect_path
 
-    found = inspect_path(args.file)
+    found = inspect_path(args.file, args.checkpoint)
     print(json.dumps(found.to_dict(), ensure_ascii=False) if args.json else found.to_text())
     return 0 if found.usable else 1
 
 
 command = Command(
-    summary="say what a checkpoint, an exported model or a run is, and what is wrong with it",
+    summary="say what a checkpoint, results folder, exported model or run is, and what is wrong with it",
     example="gatescope inspect model_best.ckpt",
     configure=_configure,
     run=_run,

@@ -69,6 +69,11 @@ class FeatureSources:
         """:meth:`find` for a model that takes text and is not exported yet."""
         return FeatureFolders.locate(recipe, self.root, video=self.video, audio=self.audio, text=self.text)
 
+    @property
+    def complete(self) -> bool:
+        """Whether every source has a folder of its own."""
+        return bool(self.video) and self.audio is not None and self.text is not None
+
     def words(self) -> list[str]:
         """As options of a command."""
         flags = {"--features": self.root, "--audio-features": self.audio, "--text-features": self.text}

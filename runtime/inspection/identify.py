@@ -6,51 +6,68 @@ import zipfile
 from pathlib import Path
 
 from .. import plugins
-from ..errors import GatescopeError
+from ..errors import GatescopeError, UsageError
 from ..files import local
 from ..runs.schema import RUN_FILE
 from ..session.model_archive import holds_only_a_part
 from .exported_model import inspect_model
-from .inspection import InspectedKind, Inspection
+from .inspection import TITLES, InspectedKind, Inspection
 from .run_folder import inspect_run
 
-INSPECT_CHECKPOINT = "inspect-checkpoint"
+INSPECT_CHECKPOINT, INSPECT_RESULTS = "inspect-checkpoint", "inspect-results"
 
 _ZIP = b"PK\x03\x04"
 # Every pickle since protocol 2 begins so; PyTorch's own format before 1.6 is one.
 _PICKLE = b"\x80"
 _CHECKPOINT_NAMES = (".ckpt", ".pth", ".tar")
+# What training leaves next to its checkpoints, one of which may be missing.
+_TRAINING = ("opt.json", "code.zip", "train.log.txt", "eval.log.txt")
 _HEAD = 8
 
 
-def inspect_path(path: str | Path) -> Inspection:
-    """What ``path`` is and what is wrong with it: a checkpoint, an exported model or a run folder.
+def inspect_path(path: str | Path, checkpoint: str | None = None) -> Inspection:
+    """What ``path`` is and what is wrong with it: a checkpoint, results folder, exported model or run folder.
 
-    Nothing in a checkpoint is executed, nothing is written. Raises :class:`GatescopeError` where it is none
+    ``checkpoint``: of a results folder, the name of the one to look at; by default the best. Nothing in a
+    checkpoint is executed, nothing is written. Raises :class:`GatescopeError` where it is none
     of these, or cannot be read at all.
     """
     path = local(path)
-    match identify(path):
+    kind = identify(path)
+    if checkpoint is not None and kind != "results":
+        raise UsageError(
+            "--checkpoint without a results folder",
+            received=f"{path} is a {TITLES[kind]}",
+            fix="leave out --checkpoint, or give the folder that training wrote",
+        )
+    found: Inspection
+    match kind:
         case "run":
             return inspect_run(path)
         case "model":
             return inspect_model(path)
         case "checkpoint":
-            found: Inspection = plugins.load(plugins.PLUGINS, INSPECT_CHECKPOINT)(path)
+            found = plugins.load(plugins.PLUGINS, INSPECT_CHECKPOINT)(path)
+            return found
+        case "results":
+            found = plugins.load(plugins.PLUGINS, INSPECT_RESULTS)(path, checkpoint)
             return found
 
 
 def identify(path: Path) -> InspectedKind:
-    """Which of the three ``path`` is, without judging it. Raises :class:`GatescopeError` for none of them."""
+    """Which of the four ``path`` is, without judging it. Raises :class:`GatescopeError` for none of them."""
     if not path.exists():
         raise GatescopeError(f"there is no file or folder {path}", fix="check the path")
     if path.is_dir():
         if (path / RUN_FILE).exists():
             return "run"
+        names = sorted(one.name for one in path.iterdir() if one.is_file())
+        if any(name in _TRAINING or name.lower().endswith(_CHECKPOINT_NAMES) for name in names):
+            return "results"
         raise GatescopeError(
-            f"{path} is a folder, but not a run",
-            received=f"no {RUN_FILE} in it",
-            expected="a checkpoint, an exported model, or a folder that 'gatescope run' wrote",
+            f"{path} is a folder, but neither a run nor a training's results",
+            received=f"no {RUN_FILE} and no checkpoint in it",
+            expected="a checkpoint, an exported model, or a folder that training or 'gatescope run' wrote",
         )
     if not path.is_file():
         raise GatescopeError(f"{path} is not a regular file", expected="a checkpoint or an exported model")

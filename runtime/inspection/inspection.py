@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 from ..gates.manifest import Fact
 
-InspectedKind = Literal["checkpoint", "model", "run"]
+InspectedKind = Literal["checkpoint", "results", "model", "run"]
 
 TITLES: dict[InspectedKind, str] = {
     "checkpoint": "checkpoint",
+    "results": "results folder",
     "model": "exported model",
     "run": "run folder",
 }

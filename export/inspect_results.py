@@ -1,0 +1,77 @@
+"""What a training's results folder is: the checkpoint taken, and what else of it was found."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+from ..runtime.errors import CheckpointError
+from ..runtime.files import local
+from ..runtime.inspection.inspection import InspectedRow, InspectedSection, Inspection
+from .inspect import inspect_checkpoint
+from .reading.results import ResultsFolder, checkpoints_in, open_results
+
+
+def inspect_results(path: str | Path, checkpoint: str | None = None) -> Inspection:
+    """What the results folder at ``path`` holds, and the checkpoint taken from it; nothing is executed.
+
+    ``checkpoint``: the name of one in it, by default the best. A folder whose checkpoint cannot be read comes
+    back with the reason, and the names of the others, as a problem.
+    """
+    folder = local(path)
+    try:
+        results = open_results(folder, checkpoint=checkpoint)
+    except CheckpointError as error:
+        names = [one.name for one in checkpoints_in(folder)]
+        return Inspection(
+            folder,
+            "results",
+            "cannot be used",
+            problems=(str(error),),
+            details={"checkpoints": names},
+        )
+    inside = inspect_checkpoint(results.checkpoint)
+    own = InspectedSection("Results folder", tuple(_row(line) for line in results.said))
+    usable = inside.usable
+    return replace(
+        inside,
+        path=folder,
+        kind="results",
+        sections=(own, *inside.sections),
+        commands=(_report(results),) if usable else inside.commands,
+        details={**inside.details, **_details(results)},
+    )
+
+
+def _row(line: str) -> InspectedRow:
+    name, _, value = line.partition(": ")
+    return InspectedRow(name, value)
+
+
+def _report(results: ResultsFolder) -> str:
+    """The command that goes on from here; with what has to be said because it was not found."""
+    words = ["gatescope report", shlex.quote(str(results.folder))]
+    if results.checkpoint != results.checkpoints[0]:
+        words += ["--checkpoint", shlex.quote(results.checkpoint.name)]
+    if results.annotations is None:
+        words += ["--annotations val.jsonl"]
+    if not results.sources.complete:
+        words += ["--features features/"]
+    return " ".join(words)
+
+
+def _details(results: ResultsFolder) -> dict[str, object]:
+    left, sources = results.left, results.sources
+    return {
+        "checkpoint": str(results.checkpoint),
+        "checkpoints": [path.name for path in results.checkpoints],
+        "annotations": None if results.annotations is None else str(results.annotations),
+        "video_features": [str(folder) for folder in sources.video],
+        "audio_features": None if sources.audio is None else str(sources.audio),
+        "text_features": None if sources.text is None else str(sources.text),
+        "not_here": dict(results.missing),
+        "predictions": None if left.predictions is None else str(left.predictions),
+        "metrics": None if left.metrics is None else str(left.metrics),
+        "code": None if results.code is None else str(results.code),
+    }
