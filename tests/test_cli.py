@@ -251,7 +251,7 @@ sys.exit(cli.main([]))
     assert done.stderr == "gatescope: interrupted\n"
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["export"], ["run", "--nonsense"], ["--nonsense"]])
+@pytest.mark.parametrize("arguments", [["nonsense"], ["diff"], ["run", "--nonsense"], ["--nonsense"]])
 def test_bad_usage_exits_2(arguments, capsys) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)

@@ -51,7 +51,7 @@ class Left:
     said: str
 
 
-def predictions_of(path: Path, read: Checkpoint) -> Left:
+def left_by(path: Path, read: Checkpoint) -> Left:
     """What the checkpoint at ``path``, and no other of its training, predicted.
 
     Predictions of the best state are the best checkpoint's. The latest are the latest checkpoint's where the

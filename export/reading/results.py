@@ -18,7 +18,7 @@ from ...runtime.data.dataset import FeatureSources
 from ...runtime.errors import CheckpointError, UsageError
 from ...runtime.files import local
 from .checkpoint import OPTIONS_FILE, Checkpoint, load_checkpoint
-from .left_behind import Left, predictions_of
+from .left_behind import Left, left_by
 from .recorded import ANNOTATIONS, AUDIO, TEXT, VIDEO, find_recorded
 
 CODE_FILE = "code.zip"
@@ -158,7 +158,7 @@ def open_results(
         taken,
         read,
         found,
-        predictions_of(taken, read),
+        left_by(taken, read),
         local(annotations) if annotations is not None else recorded.annotations,
         annotations is not None,
         recorded.sources,

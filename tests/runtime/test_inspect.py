@@ -205,7 +205,7 @@ def test_what_is_neither(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     (tmp_path / "empty").touch()
     for path, told in (
         (tmp_path / "nowhere", "there is no file or folder"),
-        (tmp_path, "is a folder, but not a run"),
+        (tmp_path, "is a folder, but neither a run"),
         (tmp_path / "empty", "is empty"),
         (Path("/dev/null"), "is not a regular file"),
     ):
