@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -119,7 +118,7 @@ def test_folders_that_are_not_results(tmp_path: Path, saved: Path) -> None:
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         open_results(tmp_path)
     training_folder(tmp_path / "run", {"model_best.ckpt": saved})
-    with pytest.raises(CheckpointError, match="no checkpoint model_e0001.ckpt"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint model_e0001\.ckpt"):
         open_results(tmp_path / "run", checkpoint="model_e0001.ckpt")
 
 
@@ -154,7 +153,7 @@ def test_relative_paths_are_looked_for_from_here_too(project: Path, monkeypatch,
     shutil.copytree(project / "results" / "run", moved)
     monkeypatch.chdir(project)
     found = open_results(moved)
-    assert found.annotations and os.path.samefile(found.annotations, project / "data" / "val.jsonl")
+    assert found.annotations and found.annotations.samefile(project / "data" / "val.jsonl")
     assert found.sources.complete
 
 
