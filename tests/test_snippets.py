@@ -110,6 +110,31 @@ def test_tracking_a_live_model() -> None:
     assert list(names["model"].avigate_fusion.gate_history) == [f"sample_{ids[0]}"]
 
 
+def test_logging_gates_while_training() -> None:
+    model = LabModel(argparse.Namespace(**OPTIONS)).eval()
+    inputs = {name: torch.from_numpy(value) for name, value in lab_batch(np.random.default_rng(0)).items()}
+    logged: dict[tuple[str, int], float] = {}
+
+    class Writer:
+        def add_scalar(self, name: str, value: float, epoch: int) -> None:
+            logged[name, epoch] = value
+
+    def one_pass(model: LabModel) -> None:
+        model(**inputs)
+
+    run_snippet(
+        "training.md",
+        "scalars()",
+        model=model,
+        writer=Writer(),
+        epochs=2,
+        train_one_epoch=one_pass,
+        evaluate=one_pass,
+    )
+    assert {epoch for _, epoch in logged} == {0, 1}
+    assert logged["train/gate/ffn/layer2/mean_abs", 0] == logged["val/gate/ffn/layer2/mean_abs", 1]
+
+
 def test_a_factory_of_your_own(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = place / "my_project"
     folder.mkdir()

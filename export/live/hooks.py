@@ -96,10 +96,12 @@ class FusionHooks:
 
     @property
     def _current(self) -> ForwardPass | None:
-        return getattr(self._local, "current", None)
+        return None if _in_backward() else getattr(self._local, "current", None)
 
     @_not_compiled
     def _open(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if _in_backward():
+            return
         current = self._current
         if current is None:
             traces = [LayerTrace() for _ in self._fusion.layers]
@@ -248,7 +250,7 @@ class FusionHooks:
             self._local.current = None
 
     def _warn_outside(self) -> None:
-        if not self._warned:
+        if not self._warned and not _in_backward():
             self._warned = True
             warnings.warn(
                 f"gates were computed outside of a call of the model or of its '{self._fusion.name}', and "
@@ -263,6 +265,12 @@ class FusionHooks:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._local = threading.local()
+
+
+def _in_backward() -> bool:
+    """Whether gradients are being computed: what then runs forward is computed a second time, as checkpointed
+    activations are, and is no pass of its own."""
+    return torch._C._current_graph_task_id() != -1  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
 
 
 def _samples(arguments: Mapping[str, Any]) -> int | None:

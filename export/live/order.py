@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
@@ -46,9 +50,11 @@ def time_first(
         stream = stream_of(named_arguments(module, args, kwargs))
         raise _Reached(None if stream is None else (stream.samples, stream.clips))
 
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        model = model.module  # whose own forward would wait for the other processes
     handle = layer.register_forward_pre_hook(reached, with_kwargs=True, prepend=True)
     try:
-        with torch.no_grad(), torch.random.fork_rng():
+        with torch.no_grad(), _without_trace(model):
             model.forward(*fewer(args), **fewer(kwargs))
     except _Reached as found:
         shorter = (samples - 1, samples)
@@ -60,3 +66,22 @@ def time_first(
     finally:
         handle.remove()
     return None
+
+
+@contextmanager
+def _without_trace(model: nn.Module) -> Generator[None]:
+    """Within it, random numbers are drawn that nobody misses, and autocast remembers no weights.
+
+    Weights that autocast casts while no gradients are recorded would have none when they are used again.
+    """
+    used = {one.device for one in model.parameters() if one.device.type == "cuda"}
+    python, numpy = random.getstate(), np.random.get_state()
+    cached = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        with torch.random.fork_rng(devices=used):
+            yield
+    finally:
+        torch.set_autocast_cache_enabled(cached)
+        random.setstate(python)
+        np.random.set_state(numpy)

@@ -15,6 +15,7 @@ from ...runtime.errors import UnsupportedModelError, UsageError
 from ...runtime.gates.gatings import GATINGS, PLAIN_GATINGS, gating_of_form, one_of
 from ...runtime.gates.vocabulary import GATE_KINDS, Gating
 from ...runtime.runs.info import FileRef
+from ...runtime.statistics.limits import GateLimits
 from ...runtime.tracking.batch import TrackedBatch
 from ...runtime.tracking.ids import BatchIds
 from ...runtime.tracking.source import ModelIdentity
@@ -28,6 +29,7 @@ TRACKER_METHODS = (
     "enable_gate_tracking",
     "disable_gate_tracking",
     "set_current_sample_id",
+    "scalars",
     "get_gate_statistics",
     "print_gate_summary",
     "save_gate_analysis",
@@ -85,6 +87,13 @@ class LiveGates:
         """What the user, the checkpoint or gates of more than one clip said; None before any of them."""
         seen = self._facts.gating if self._facts is not None and self._facts.longest > 1 else None
         return self.gating or seen
+
+    def limits(self, kind: str, layer: int) -> GateLimits | None:
+        """From the range its activation gives it, where one was seen; the same in every layer."""
+        if self._facts is None or kind not in self._facts.seen:
+            return None
+        found, bound = self._facts.range_of(kind)
+        return GateLimits.of(*found) if bound else None
 
     def identity(self) -> ModelIdentity:
         """The model as it is now: its class, the hash of its weights, what its gates looked like."""
@@ -157,9 +166,9 @@ class LiveTracker(GateTracker):
                 vars(holder).pop(name, None)
         self._holders = ()
 
-    def enable_gate_tracking(self) -> None:
-        """Forget what was tracked, and remember gates from now on."""
-        super().enable_gate_tracking()
+    def enable_gate_tracking(self, *, history: bool = True) -> None:
+        """Forget what was tracked, and remember gates from now on; see :class:`GateTracker`."""
+        super().enable_gate_tracking(history=history)
         self._mirror()
 
     def disable_gate_tracking(self) -> None:

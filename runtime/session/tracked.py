@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, RunFolderError, UsageError
 from ..gates.manifest import Manifest
+from ..statistics.limits import GateLimits, limits_of
 from ..tracking.batch import TrackedBatch
 from ..tracking.source import ModelIdentity
 from .inputs import as_numbers
@@ -41,6 +42,10 @@ class SessionGates:
 
     def stop(self) -> None:
         """Nothing to undo: a session asks its tracker whether it is on."""
+
+    def limits(self, kind: str, layer: int) -> GateLimits:
+        """From the range that the manifest declares."""
+        return limits_of(self._session.manifest, layer, kind)
 
     def identity(self) -> ModelIdentity:
         """The exported file and its manifest."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +39,8 @@ class GateHistory(Mapping[Hashable, dict[str, Any]]):
     no torch; float32, because that is what every table and statistic made of them holds.
 
     ``budget`` is how many bytes stay in memory (256 MiB unless it is set). Beyond it the oldest batches move
-    to temporary files, from which they are read when they are asked for; these vanish with the history.
+    to temporary files, from which they are read when they are asked for; these vanish with the history,
+    and each as soon as everything in it was replaced.
     A copy of a history, by ``copy`` or ``pickle``, is empty.
     """
 
@@ -48,6 +50,7 @@ class GateHistory(Mapping[Hashable, dict[str, Any]]):
         self.lock = threading.RLock()
         self._held: dict[Hashable, TrackedBatch] = {}
         self._spilled: dict[Hashable, _Place] = {}
+        self._in_file: Counter[Path] = Counter()
         self._bytes = 0
         self._folder: Path | None = None
         self._files = 0
@@ -69,7 +72,7 @@ class GateHistory(Mapping[Hashable, dict[str, Any]]):
             earlier = self._held.pop(sample_id, None)
             if earlier is not None:
                 self._bytes -= earlier.bytes
-            replaced = earlier is not None or self._spilled.pop(sample_id, None) is not None
+            replaced = earlier is not None or self._forget_spilled(sample_id)
             self._held[sample_id] = batch
             self._bytes += batch.bytes
             if self._bytes > self.budget:
@@ -82,6 +85,7 @@ class GateHistory(Mapping[Hashable, dict[str, Any]]):
             self.version += 1
             self._held.clear()
             self._spilled.clear()
+            self._in_file.clear()
             self._bytes = 0
             if self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)
@@ -152,7 +156,19 @@ class GateHistory(Mapping[Hashable, dict[str, Any]]):
         for sample_id in moving:
             del self._held[sample_id]
         self._spilled.update(places)
+        self._in_file[path] = len(places)
         self._bytes = left
+
+    def _forget_spilled(self, sample_id: Hashable) -> bool:
+        """Whether ``sample_id`` lay on disk; a file in which nothing is left to read is removed."""
+        place = self._spilled.pop(sample_id, None)
+        if place is None:
+            return False
+        self._in_file[place.file] -= 1
+        if self._in_file[place.file] == 0 and self._folder == place.file.parent:
+            del self._in_file[place.file]
+            place.file.unlink(missing_ok=True)
+        return True
 
     def _new_file(self) -> Path:
         if self._folder is None:

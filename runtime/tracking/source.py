@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ..errors import UsageError
 from ..gates.manifest import Manifest
+from ..statistics.limits import GateLimits
 
 if TYPE_CHECKING:
     from ..runs.info import FileRef
@@ -34,6 +35,10 @@ class GateSource(Protocol):
 
     def stop(self) -> None:
         """End it."""
+        ...
+
+    def limits(self, kind: str, layer: int) -> GateLimits | None:
+        """When a gate counts as saturated, after the model has run; None where nothing bounds it."""
         ...
 
     def identity(self) -> ModelIdentity:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import threading
@@ -19,6 +18,8 @@ from ..forks import remove_with, renew_after_fork
 from .batch import TrackedBatch
 from .history import DEFAULT_BUDGET, GateHistory
 from .ids import BatchIds, checked_id, distinct_texts, file_name, id_text, ids_of_batch
+from .saved import json_bytes, write_files
+from .scalars import ScalarTotals
 from .source import GateSource
 from .statistics import gate_statistics, layer_means
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _ALL = "all"
 _SHOWN = 5
+# A copy counts anew, as its history is empty.
+_OF_THE_PROCESS = ("_lock", "_own", "_snapshot", "_totals")
 
 
 class GateTrackingWarning(UserWarning):
@@ -46,6 +49,7 @@ class GateTracker:
         self.gate_history = GateHistory(budget)
         self._source = source
         self._tracking = False
+        self._keeps = True
         self._id: Hashable | list[Hashable] = None
         self._unnamed = 0
         self._prepare()
@@ -55,6 +59,7 @@ class GateTracker:
         self._lock = threading.RLock()
         self._own = threading.local()
         self._snapshot: tuple[int, Run] | None = None
+        self._totals: ScalarTotals | None = None
         renew_after_fork(self)
 
     def after_fork(self) -> None:
@@ -72,15 +77,19 @@ class GateTracker:
         """The id, or the list of ids, that the next batch gets; None where none is set."""
         return getattr(self._own, "id", self._id)
 
-    def enable_gate_tracking(self) -> None:
+    def enable_gate_tracking(self, *, history: bool = True) -> None:
         """Forget what was tracked, and remember gates from now on.
 
-        Raises :class:`~gatescope.runtime.errors.GatescopeError` where the model has none to track.
+        With ``history=False`` no gate is kept, only what :meth:`scalars` gives is counted: memory then stays
+        the same however long the model runs, and no ids are needed. Raises
+        :class:`~gatescope.runtime.errors.GatescopeError` where the model has none to track.
         """
         with self._lock:
             self._source.start()
             self.gate_history.clear()
             self._unnamed = 0
+            self._keeps = history
+            self._totals = None
             self._tracking = True
 
     def disable_gate_tracking(self) -> None:
@@ -107,6 +116,8 @@ class GateTracker:
 
         Raises :class:`~gatescope.runtime.errors.InputError` for a list of ids of another length.
         """
+        if not self._keeps:
+            return BatchIds((None,), each=False)
         with self._lock:
             current = self.current_sample_id
             if current is not None:
@@ -124,6 +135,13 @@ class GateTracker:
 
     def record(self, ids: BatchIds, batch: TrackedBatch) -> None:
         """Remember a batch under the ids that :meth:`claim` gave; for the model, not for users."""
+        with self._lock:
+            if self._totals is None and not self._keeps:
+                self._totals = ScalarTotals(self._source.limits)
+            if self._totals is not None:
+                self._totals.update(batch)
+        if not self._keeps:
+            return
         batches = batch.split() if ids.each else [batch]
         pairs = zip(ids.ids, batches, strict=True)
         replaced = [sample_id for sample_id, own in pairs if self.gate_history.put(sample_id, own)]
@@ -134,6 +152,25 @@ class GateTracker:
                 GateTrackingWarning,
                 stacklevel=3,
             )
+
+    def scalars(self, *, reset: bool = True) -> dict[str, float]:
+        """Statistics of the gates as a flat dict of floats, for ``writer.add_scalar`` or ``wandb.log``.
+
+        Names are ``gate/{kind}/layer{layer}/{statistic}``, in a stable order; statistics are ``mean``,
+        ``std``, ``mean_abs``, ``share_saturated`` (left out where nothing bounds the gate),
+        ``share_near_zero``, ``nan_count`` and ``inf_count``, over the valid entries of all batches since the
+        last call; ``reset=False`` lets them count on. Where gates are kept, the first call covers
+        what ``gate_history`` holds. Empty where nothing was tracked since.
+        """
+        with self._lock:
+            if self._totals is None:
+                self._totals = ScalarTotals(self._source.limits)
+                for sample_id in self.gate_history:
+                    self._totals.update(self.gate_history.batch(sample_id))
+            found = self._totals.scalars()
+            if reset:
+                self._totals = ScalarTotals(self._source.limits)
+            return found
 
     def get_gate_statistics(self, sample_id: Hashable = None) -> dict[Hashable, dict[str, Any]]:
         """The statistics of one sample or of all, by id, over valid clips only.
@@ -174,14 +211,14 @@ class GateTracker:
         texts = distinct_texts((one, 1) for one in statistics)
         document = {text: own for (text,), own in zip(texts, statistics.values(), strict=True)}
         folder = local(save_dir)
-        files = {f"gate_statistics_{name}.json": _json(document)}
+        files = {f"gate_statistics_{name}.json": json_bytes(document)}
         means = {
             text: layer_means(self.gate_history.batch(one))
             for (text,), one in zip(texts, statistics, strict=True)
         }
         if draw := _figure():
             files[f"gate_analysis_{name}.png"] = draw(means)
-        return _write(folder, files)
+        return write_files(folder, files)
 
     def compare_samples_gates(
         self, sample_ids: Sequence[Hashable], save_dir: str | Path | None = None
@@ -197,7 +234,7 @@ class GateTracker:
         if save_dir is not None and (draw := _figure()):
             texts = distinct_texts((one, 1) for one in means)
             named = {text: own for (text,), own in zip(texts, means.values(), strict=True)}
-            _write(local(save_dir), {"gate_comparison.png": draw(named)})
+            write_files(local(save_dir), {"gate_comparison.png": draw(named)})
         return means
 
     def to_run(self, path: str | Path) -> Run:
@@ -234,7 +271,7 @@ class GateTracker:
             return run
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key not in ("_lock", "_own", "_snapshot")}
+        return {key: value for key, value in vars(self).items() if key not in _OF_THE_PROCESS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -255,7 +292,9 @@ class GateTracker:
         return GatescopeError(
             "no gates were tracked",
             received=f"gate tracking is {'on' if self.track_gates else 'off'}, the history is empty",
-            fix="enable_gate_tracking(), set_current_sample_id(id), then run the model",
+            fix="enable_gate_tracking(), set_current_sample_id(id), then run the model"
+            if self._keeps
+            else "enable_gate_tracking() without history=False keeps the gates",
         )
 
     def __repr__(self) -> str:
@@ -270,27 +309,3 @@ def _figure() -> Callable[[dict[str, dict[str, list[float]]]], bytes] | None:
     except GatescopeError as error:  # numbers matter more than pictures of them
         warnings.warn(f"no figure was drawn: {error.problem}", GateTrackingWarning, stacklevel=3)
         return None
-
-
-def _json(document: dict[str, Any]) -> bytes:
-    return (json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: null stands for them."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and value - value != 0 else value
-
-
-def _write(folder: Path, files: dict[str, bytes]) -> list[Path]:
-    from ..runs.atomic import write_atomically
-    from ..runs.folder import writing
-
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            write_atomically(folder / name, content)
-    return [folder / name for name in files]

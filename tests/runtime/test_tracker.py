@@ -19,6 +19,7 @@ from gatescope.analysis import GateAnalyzer
 from gatescope.runtime import GateSession, open_run
 from gatescope.runtime.errors import GatescopeError, InputError, RunFolderError, UsageError
 from gatescope.runtime.runs.info import FileRef
+from gatescope.runtime.statistics.limits import GateLimits, limits_of
 from gatescope.runtime.tracking.batch import TrackedBatch
 from gatescope.runtime.tracking.ids import distinct_texts, file_name, file_names
 from gatescope.runtime.tracking.source import ModelIdentity, run_of
@@ -39,6 +40,9 @@ class Source:
     def start(self) -> None: ...
 
     def stop(self) -> None: ...
+
+    def limits(self, kind: str, layer: int) -> GateLimits:
+        return limits_of(self.manifest, layer, kind)
 
     def identity(self) -> ModelIdentity:
         return ModelIdentity(FileRef("toy", "0" * 64), self.manifest, "cpu", {})
