@@ -14,17 +14,28 @@ from torch.export import Dim, ExportedProgram
 from torch.fx import config as recording
 
 from ...runtime.errors import ExportError
-from .failure import failed_in
+from .failure import failed_in, is_ours
 
 # Clips and words of the traced samples. The three axes must have different lengths, none of them 1: an axis
 # traced with length 1 is taken for a constant.
 TRACE_LENGTHS = ((7, 4), (5, 5), (2, 1))
+
+_CHECKS = {
+    torch.ops.aten._assert_scalar.default,
+    torch.ops.aten._assert_async.msg,
+    torch.ops.aten.sym_constrain_range.default,
+    torch.ops.aten.sym_constrain_range_for_size.default,
+}
 
 FreeAxes = tuple[str | int, ...]
 
 
 def capture(model: nn.Module, example: Mapping[str, Tensor], axes: Mapping[str, FreeAxes]) -> ExportedProgram:
     """Capture ``model`` called with ``example`` by keyword; named ``axes`` stay free down to length 1.
+
+    A user's code may hold lines that mean something else at other lengths, such as shifting a batch by one.
+    What such a line assumes of the lengths would fix an axis: it is left out, and whoever captures compares
+    the result at those lengths too.
 
     Raises :class:`ExportError` where a submodule is in training mode or the model cannot be captured.
     """
@@ -37,13 +48,31 @@ def capture(model: nn.Module, example: Mapping[str, Tensor], axes: Mapping[str, 
     }
     try:
         with quiet(), unhindered():
-            program = torch.export.export(model, (), dict(example), dynamic_shapes=shapes)
+            program = torch.export.export(
+                model,
+                (),
+                dict(example),
+                dynamic_shapes=shapes,
+                prefer_deferred_runtime_asserts_over_guards=not is_ours(model),
+            )
     except Exception as error:  # the capture raises whatever failed inside
         raise failed_in(model, "its graph was captured", error) from error
+    if not is_ours(model):
+        _drop_asserts(program)
     for node in program.graph.nodes:
         # Paths and lines of the exporting machine's files do not belong in the exported file.
         node.meta.pop("stack_trace", None)
     return program
+
+
+def _drop_asserts(program: ExportedProgram) -> None:
+    """Take out the checks of lengths that were put off until the program runs."""
+    graph = program.graph
+    for node in reversed(list(graph.nodes)):
+        if node.op == "call_function" and node.target in _CHECKS:
+            graph.erase_node(node)
+    graph.eliminate_dead_code()
+    program.graph_module.recompile()
 
 
 def refuse_training_mode(model: nn.Module) -> None:

@@ -22,7 +22,7 @@ def failed_in(model: nn.Module, doing: str, error: BaseException) -> ExportError
     Where no part of the model is a user's code, none of it is blamed: then the fault is ours.
     """
     text = next((line for line in str(error).splitlines() if line.strip()), "")
-    if _is_ours(model):
+    if is_ours(model):
         return ExportError(
             f"gatescope's own model failed while {doing}; your checkpoint and code have no part in it",
             received=f"{type(error).__name__}: {text} (torch {torch.__version__})",
@@ -40,7 +40,7 @@ def failed_in(model: nn.Module, doing: str, error: BaseException) -> ExportError
     )
 
 
-def _is_ours(model: nn.Module) -> bool:
+def is_ours(model: nn.Module) -> bool:
     """Whether every module's class is gatescope's or PyTorch's."""
     return {type(module).__module__.split(".")[0] for module in model.modules()} <= {_PACKAGE, "torch"}
 
@@ -58,7 +58,8 @@ def _user_code(model: nn.Module, error: BaseException) -> tuple[str | None, str]
             owner = frame.f_locals.get("self")
             module = names.get(id(owner), module)
             path = Path(frame.f_code.co_filename)
-            if module is None or _LIBRARIES in path.parents:
+            ours = str(frame.f_globals.get("__name__", "")).split(".")[0] == _PACKAGE
+            if module is None or ours or _LIBRARIES in path.parents:
                 continue
             line = linecache.getline(str(path), number).strip()
             best = f"{path}:{number}, in {module}", line

@@ -46,6 +46,21 @@ def shapes(preprocessing: Preprocessing) -> tuple[Shape, ...]:
     )
 
 
+def shapes_of_other_code(preprocessing: Preprocessing) -> tuple[Shape, ...]:
+    """More shapes, for a forward pass that is not ours: B = 1, 2, 5 with L = 1, 2 and full length, B = L.
+
+    A capture of code that treats some lengths otherwise (an ``if`` on the number of clips, a batch shifted by
+    one) may be right at all other lengths.
+    """
+    most_clips, most_words = preprocessing.max_v_l, preprocessing.max_q_l
+    lengths = dict.fromkeys(min(n, most_clips) for n in (1, 2, 3, 5, 9, most_clips))
+    words = [min(n, most_words) for n in (1, 2, most_words, 3, 1)]
+    equal = tuple(Shape((clips,) * size, (words[size - 1],) * size) for size in (1, 2) for clips in lengths)
+    five = tuple(Shape((clips,) * 5, tuple(words)) for clips in lengths)
+    mixed = Shape(tuple(min(n, most_clips) for n in (2, 1, 3, 2, 2)), tuple(words))
+    return (*equal, *five, mixed)
+
+
 def certify(
     expected: RunFeed,
     actual: RunFeed,
@@ -61,6 +76,8 @@ def certify(
     """
     rng = np.random.default_rng(20_260)
     used = shapes(manifest.preprocessing)
+    if manifest.forward is not None and manifest.forward.source == "code":
+        used += shapes_of_other_code(manifest.preprocessing)
     errors = dict.fromkeys(manifest.output_names, 0.0)
     for shape, batch in _batches(manifest, used, rng):
         want, got = expected(batch), actual(batch)

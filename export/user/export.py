@@ -32,6 +32,7 @@ from ..reading.checkpoint import Checkpoint, load_checkpoint
 from ..reading.left_behind import find_predictions
 from ..reading.options import TrainingOptions, whole
 from ..reading.preprocessing import find_preprocessing
+from .adapting import adapting
 from .anatomy import depends_on_batch, gating_of, needed_inputs, study
 from .factory import build_model
 from .graph import Anatomy, UserGraph
@@ -62,20 +63,20 @@ def export_with_factory(
     tell(f"reading {source}")
     read = load_checkpoint(source)
     tell(f"building the model with {factory}")
-    model = build_model(factory, read)
-    return export_user_model(
-        model,
-        read,
-        f"the model that {factory} builds",
-        factory,
-        target,
-        kind,
-        wanted,
-        variant=variant,
-        opset=opset,
-        verification=verification,
-        tell=tell,
-    )
+    with adapting():
+        return export_user_model(
+            build_model(factory, read),
+            read,
+            f"the model that {factory} builds",
+            factory,
+            target,
+            kind,
+            wanted,
+            variant=variant,
+            opset=opset,
+            verification=verification,
+            tell=tell,
+        )
 
 
 def export_user_model(
@@ -225,23 +226,26 @@ def _export(
         )
     model, recipe = study_.model, study_.recipe
     refuse_training_mode(model)
-    tell("looking for the gates")
-    anatomy = study(model, recipe, study_.input_names, gating=choices.gating)
-    graph = UserGraph(model, anatomy, variant, needed_inputs(model, anatomy, variant, recipe))
-    gates_alone = needed_inputs(model, anatomy, Variant("gates"), recipe)
-    batching = "reference" if depends_on_batch(model, anatomy, recipe) else "exact"
-    manifest = _manifest(study_, graph, kind, opset if kind == "onnx" else None)
-    manifest = replace(manifest, batching=batching, depends_on_text="src_txt" in gates_alone)
-    if batching == "reference" and choices.batching == "exact":
-        note = "a sample's numbers depend on its batch in this model's own code: batching is 'reference'"
-        manifest = replace(manifest, warnings=(*manifest.warnings, note))
-    certify_with = None
-    if verification is not None:
-        refuse_bad_request(verification, manifest)
-        certify_with = partial(verify, verification, _UserSubject(study_, anatomy), choices, variant)
-    return write_certified(
-        graph, manifest, target, compared_with=study_.name, verification=certify_with, tell=tell
-    )
+    with adapting() as adapted:
+        tell("looking for the gates")
+        anatomy = study(model, recipe, study_.input_names, gating=choices.gating)
+        graph = UserGraph(model, anatomy, variant, needed_inputs(model, anatomy, variant, recipe))
+        gates_alone = needed_inputs(model, anatomy, Variant("gates"), recipe)
+        batching = "reference" if depends_on_batch(model, anatomy, recipe) else "exact"
+        manifest = _manifest(study_, graph, kind, opset if kind == "onnx" else None)
+        manifest = replace(manifest, batching=batching, depends_on_text="src_txt" in gates_alone)
+        # Whatever its capture meets, the model's runs have met before.
+        manifest = replace(manifest, forward=Forward("code", study_.branch, adapted.met))
+        if batching == "reference" and choices.batching == "exact":
+            note = "a sample's numbers depend on its batch in this model's own code: batching is 'reference'"
+            manifest = replace(manifest, warnings=(*manifest.warnings, note))
+        certify_with = None
+        if verification is not None:
+            refuse_bad_request(verification, manifest)
+            certify_with = partial(verify, verification, _UserSubject(study_, anatomy), choices, variant)
+        return write_certified(
+            graph, manifest, target, compared_with=study_.name, verification=certify_with, tell=tell
+        )
 
 
 def _manifest(study_: _Study, graph: UserGraph, kind: FileFormat, opset: int | None) -> Manifest:
@@ -269,7 +273,6 @@ def _manifest(study_: _Study, graph: UserGraph, kind: FileFormat, opset: int | N
         summaries=dict(SUMMARIES) if variant.outputs == "summary" else {},
         eval_batch_size=batch if batch is not None and batch > 0 else None,
         warnings=tuple(options.warnings),
-        forward=Forward("code", branch=study_.branch),
         training=study_.training,
     )
 

@@ -113,7 +113,8 @@ class LabModel(nn.Module):
 
 class OnTheGpu(LabModel):
     def forward(self, src_txt: Tensor, **inputs: Tensor) -> dict[str, Any]:
-        return super().forward(src_txt.cuda(), **inputs)
+        noise = torch.zeros(src_txt.shape[-1], device="cuda")
+        return super().forward(src_txt.cuda() + noise.to("cuda:0"), **inputs)
 
 
 class Wilful(LabModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -170,11 +171,6 @@ def test_example_inputs_of_something_else(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("factory", "error", "words"),
     [
-        (
-            "on_the_gpu",
-            ExportError,
-            [r"lab\.py:\d+", "src_txt.cuda", "the model itself", r"\.to\(x\.device\)"],
-        ),
         ("wilful", ExportError, [r"lab\.py:\d+", r"float\(out", "torch.where"]),
         ("failing", ExportError, ["the backbone was not downloaded"]),
         ("number", ExportError, ["did not return a model", "int"]),
@@ -188,6 +184,20 @@ def test_factories_that_do_not_work_are_named(tmp_path, factory, error, words) -
     for word in words:
         assert re.search(word, str(caught.value)), (word, str(caught.value))
     assert [p.name for p in tmp_path.iterdir()] == ["m.ckpt"]
+
+
+def test_code_for_a_gpu_is_exported_as_it_is_and_the_manifest_says_where_it_was_held_back(tmp_path) -> None:
+    path = lab.save(tmp_path / "m.ckpt", lab.on_the_gpu)
+    result = export_with_factory(path, f"{LAB}:on_the_gpu", tmp_path / "m.ts")
+    assert result.manifest.forward is not None
+    where = [re.sub(r"\d+", "N", one) for one in result.manifest.forward.adapted]
+    assert sorted(where) == [
+        f".cuda() left its tensor on the CPU ({LAB}, line N)",
+        f".to('cuda:N') left its tensor on the CPU ({LAB}, line N)",
+        f"device='cuda' was the CPU ({LAB}, line N)",
+    ]
+    with pytest.raises((AssertionError, RuntimeError)) if not torch.cuda.is_available() else nullcontext():
+        torch.zeros(1).cuda()  # afterwards everything is as it was
 
 
 @pytest.mark.parametrize("spec", ["lab", "lab:", ":build", "no.such.module:build"])
