@@ -8,20 +8,27 @@ from pathlib import Path
 
 from ..runtime.errors import CheckpointError
 from ..runtime.files import local
+from ..runtime.inspection.identify import ResultsOptions
 from ..runtime.inspection.inspection import InspectedRow, InspectedSection, Inspection
 from .inspect import inspect_checkpoint
 from .reading.results import ResultsFolder, checkpoints_in, open_results
 
 
-def inspect_results(path: str | Path, checkpoint: str | None = None) -> Inspection:
+def inspect_results(path: str | Path, options: ResultsOptions | None = None) -> Inspection:
     """What the results folder at ``path`` holds, and the checkpoint taken from it; nothing is executed.
 
-    ``checkpoint``: the name of one in it, by default the best. A folder whose checkpoint cannot be read comes
+    A folder whose checkpoint cannot be read comes
     back with the reason, and the names of the others, as a problem.
     """
-    folder = local(path)
+    folder, wanted = local(path), options or ResultsOptions()
     try:
-        results = open_results(folder, checkpoint=checkpoint)
+        results = open_results(
+            folder,
+            checkpoint=wanted.checkpoint,
+            annotations=wanted.annotations,
+            sources=wanted.sources,
+            root=wanted.root,
+        )
     except CheckpointError as error:
         names = [one.name for one in checkpoints_in(folder)]
         return Inspection(

@@ -6,7 +6,7 @@ import json
 from argparse import ArgumentParser, Namespace
 
 from ..cli.command import Command
-from ..cli.options import file_path
+from ..cli.options import DataGroup, FeatureGroup, file_path
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -23,13 +23,18 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", metavar="NAME", help="of a folder training wrote: the checkpoint (default: the best)"
     )
+    DataGroup.add(parser)
+    parser.add_argument(
+        "--root", type=file_path, metavar="DIR", help="a folder under which the paths training recorded lie"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def _run(args: Namespace) -> int:
-    from ..inspection.identify import inspect_path
+    from ..inspection.identify import ResultsOptions, inspect_path
 
-    found = inspect_path(args.file, args.checkpoint)
+    options = ResultsOptions(args.checkpoint, args.annotations, FeatureGroup.build(args), args.root)
+    found = inspect_path(args.file, options)
     print(json.dumps(found.to_dict(), ensure_ascii=False) if args.json else found.to_text())
     return 0 if found.usable else 1
 

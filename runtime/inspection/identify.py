@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import plugins
+from ..data.dataset import FeatureSources
 from ..errors import GatescopeError, UsageError
 from ..files import local
 from ..runs.schema import RUN_FILE
@@ -25,20 +27,34 @@ _TRAINING = ("opt.json", "code.zip", "train.log.txt", "eval.log.txt")
 _HEAD = 8
 
 
-def inspect_path(path: str | Path, checkpoint: str | None = None) -> Inspection:
+@dataclass(frozen=True)
+class ResultsOptions:
+    """What the user says of a training's results folder, in place of what would be taken.
+
+    - ``checkpoint``: the name of one in it, by default the best. ``annotations``, ``sources``: where the data
+      lie. ``root``: a folder under which the paths training recorded lie.
+    """
+
+    checkpoint: str | None = None
+    annotations: Path | None = None
+    sources: FeatureSources = field(default_factory=FeatureSources)
+    root: Path | None = None
+
+
+def inspect_path(path: str | Path, options: ResultsOptions | None = None) -> Inspection:
     """What ``path`` is and what is wrong with it: a checkpoint, results folder, exported model or run folder.
 
-    ``checkpoint``: of a results folder, the name of the one to look at; by default the best. Nothing in a
-    checkpoint is executed, nothing is written. Raises :class:`GatescopeError` where it is none
-    of these, or cannot be read at all.
+    ``options`` are for a results folder alone. Nothing in a checkpoint is executed, nothing is written.
+    Raises :class:`GatescopeError` where it is none of these, or cannot be read at all.
     """
     path = local(path)
     kind = identify(path)
-    if checkpoint is not None and kind != "results":
+    wanted = options or ResultsOptions()
+    if wanted != ResultsOptions() and kind != "results":
         raise UsageError(
-            "--checkpoint without a results folder",
+            "--checkpoint, --root and where data lie are for a results folder",
             received=f"{path} is a {TITLES[kind]}",
-            fix="leave out --checkpoint, or give the folder that training wrote",
+            fix="leave them out, or give the folder that training wrote",
         )
     found: Inspection
     match kind:
@@ -50,7 +66,7 @@ def inspect_path(path: str | Path, checkpoint: str | None = None) -> Inspection:
             found = plugins.load(plugins.PLUGINS, INSPECT_CHECKPOINT)(path)
             return found
         case "results":
-            found = plugins.load(plugins.PLUGINS, INSPECT_RESULTS)(path, checkpoint)
+            found = plugins.load(plugins.PLUGINS, INSPECT_RESULTS)(path, wanted)
             return found
 
 
