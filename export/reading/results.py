@@ -18,17 +18,16 @@ from ...runtime.data.dataset import FeatureSources
 from ...runtime.errors import CheckpointError, UsageError
 from ...runtime.files import local
 from .checkpoint import OPTIONS_FILE, Checkpoint, load_checkpoint
+from .code import CODE_FILE, find_code
 from .left_behind import Left, left_by
 from .recorded import ANNOTATIONS, AUDIO, TEXT, VIDEO, find_recorded
 
-CODE_FILE = "code.zip"
 ENDINGS = (".ckpt", ".pth", ".pt")
 _EPOCH = re.compile(r"_e(\d+)$")
 # In which order a checkpoint is taken where none is named.
 _STATES = ("best", "latest")
 # What tells training's folder from any other.
 _TRACES = (OPTIONS_FILE, CODE_FILE, "train.log.txt", "eval.log.txt")
-_MODULES = ("model.py", "transformer.py")
 
 
 @dataclass(frozen=True)
@@ -162,7 +161,7 @@ def open_results(
         local(annotations) if annotations is not None else recorded.annotations,
         annotations is not None,
         recorded.sources,
-        _code(place),
+        find_code(place),
         {key: value for key, value in recorded.missing.items() if key != ANNOTATIONS or annotations is None},
         recorded.how,
     )
@@ -206,12 +205,6 @@ def _read(taken: Path, found: Sequence[Path]) -> Checkpoint:
             expected=error.expected,
             fix=f"{error.fix}; or {another}" if error.fix else another,
         ) from error
-
-
-def _code(folder: Path) -> Path | None:
-    if (folder / CODE_FILE).is_file():
-        return folder / CODE_FILE
-    return folder if any((folder / name).is_file() for name in _MODULES) else None
 
 
 def _shortened(names: list[str], most: int = 8) -> list[str]:
