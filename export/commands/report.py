@@ -22,10 +22,9 @@ from .export import (
     tell,
     verification_from,
 )
-from .results import ResultsGroup, show_results, verification_with
+from .results import ResultsGroup, data_of, show_results, verification_with
 
 if TYPE_CHECKING:
-    from ...runtime.data.dataset import Dataset
     from ..reading.results import ResultsFolder
     from ..report import ReportResult
 
@@ -112,13 +111,6 @@ def default_output(results: ResultsFolder) -> Path:
     return Path(f"{results.folder.resolve().name}-report")
 
 
-def _data_of(args: Namespace, results: ResultsFolder) -> Dataset:
-    from ...runtime.data.dataset import Selection
-    from ..from_results import dataset_of
-
-    return dataset_of(results, Selection.of(args.max_samples, args.sample), skip_bad=args.skip_bad)
-
-
 def _run(args: Namespace) -> int:
     results = ResultsGroup.build(args, args.results)
     if args.model is not None:
@@ -133,7 +125,7 @@ def _run(args: Namespace) -> int:
     else:
         show_results(results)
         checkpoint, output = results.checkpoint, args.output or default_output(results)
-        dataset, verification = _data_of(args, results), verification_with(args, results)
+        dataset, verification = data_of(args, results), verification_with(args, results)
     result = report_checkpoint(
         checkpoint,
         dataset,

@@ -11,6 +11,7 @@ from ...runtime.cli.options import FeatureGroup, file_path
 from ...runtime.errors import UsageError
 
 if TYPE_CHECKING:
+    from ...runtime.data.dataset import Dataset
     from ..proof.verify import VerifyRequest
     from ..reading.results import ResultsFolder
 
@@ -71,6 +72,14 @@ class ResultsGroup:
             sources=FeatureGroup.build(args),
             root=args.root,
         )
+
+
+def data_of(args: Namespace, results: ResultsFolder) -> Dataset:
+    """The data of ``results``, and which queries of it the options of :class:`DatasetGroup` take."""
+    from ...runtime.data.dataset import Selection
+    from ..from_results import dataset_of
+
+    return dataset_of(results, Selection.of(args.max_samples, args.sample), skip_bad=args.skip_bad)
 
 
 def verification_with(args: Namespace, results: ResultsFolder) -> VerifyRequest | None:

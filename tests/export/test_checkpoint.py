@@ -195,6 +195,7 @@ BROKEN = {
     "random": lambda path: os.urandom(4096),
     "text": lambda path: b"this is not a checkpoint",
     "truncated in half": lambda path: whole(path)[: len(whole(path)) // 2],
+    "truncated to its beginning": lambda path: whole(path)[:5000],
     "truncated by a byte": lambda path: whole(path)[:-1],
     "first kilobyte only": lambda path: whole(path)[:1024],
     "html page": lambda path: b"<html><body>404</body></html>",
