@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from ...runtime.cli.command import Command
 from ...runtime.cli.options import SubsetGroup, file_path
 from ...runtime.cli.written import written
+from .campaign import analyze_campaign
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -16,10 +17,13 @@ def _configure(parser: ArgumentParser) -> None:
         nargs="+",
         metavar="[NAME=]RUN",
         help="a folder that `gatescope run` wrote; several are compared, each with the first one, under the "
-        "names given or names from their paths",
+        "names given or names from their paths; a campaign's folder: its settings are compared",
     )
     parser.add_argument(
-        "--output", type=file_path, required=True, metavar="DIR", help="the folder for the report"
+        "--output",
+        type=file_path,
+        metavar="DIR",
+        help="the folder for the report; needed but for a campaign, whose comparison lies in its own folder",
     )
     parser.add_argument(
         "--annotations",
@@ -65,13 +69,22 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--raw", action="store_true", help="also write the gates of the samples that are shown as .npy files"
     )
+    parser.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="of a campaign: an option of training that makes no setting (repeatable)",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
 
 
 def _run(options: Namespace) -> int:
     from ...runtime.brief import counted
     from ...runtime.data.subsets import subset_files
+    from ...runtime.errors import UsageError
     from ...runtime.progress import steps_progress
+    from ...runtime.runs.member import is_campaign
     from ...runtime.runs.reader import open_run
     from ..analyze import analyze_run
     from ..comparison.compare import compare_runs
@@ -81,6 +94,12 @@ def _run(options: Namespace) -> int:
     from ..report.document import to_json
 
     given = [named_run(text) for text in options.run]
+    if len(given) == 1 and is_campaign(given[0][1]):
+        return analyze_campaign(given[0][1], options)
+    if options.output is None:
+        raise UsageError("nothing says where to write", fix="give --output DIR")
+    if options.ignore:
+        raise UsageError("--ignore without a campaign", fix="leave it out, or give a campaign's folder")
     runs = [open_run(path) for _, path in given]
     qids = [qid for run in runs for qid in run.samples.select("qid").collect()["qid"]]
     subsets = SubsetGroup.build(options, qids)

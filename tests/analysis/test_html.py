@@ -17,9 +17,10 @@ from gatescope.analysis.overview.answers import answers_chapter
 from gatescope.analysis.relations.relations import relations_of
 from gatescope.analysis.report.context import Context
 from gatescope.analysis.report.html.markup import inline_html, to_html
-from gatescope.analysis.report.html.page import LIMIT, page
+from gatescope.analysis.report.html.page import page
 from gatescope.analysis.report.html.payload import MOST_LISTED_SAMPLES, payload, shown_number, to_script
 from gatescope.analysis.report.html.pictures import data_uris
+from gatescope.analysis.report.html.shell import LIMIT
 from gatescope.analysis.report.markdown import number, plain
 
 from .runs import Gates, random_gates, write_run
@@ -53,7 +54,7 @@ def test_a_page_of_five_thousand_samples_keeps_to_its_size(
     text = page([], [section], found, levels, title="Title", subtitle="", warnings=[])
     assert len(text.encode()) < LIMIT
     assert "data:image/png" in text
-    monkeypatch.setattr("gatescope.analysis.report.html.page.LIMIT", 1_000_000)
+    monkeypatch.setattr("gatescope.analysis.report.html.shell.LIMIT", 1_000_000)
     text = page([], [section], found, levels, title="Title", subtitle="", warnings=[])
     assert "1 figure is a file next to this page: a.png." in text
 

@@ -15,7 +15,7 @@ from ..benchmarks.machine import Machine, this_machine
 from .row import Row
 
 # The soak first: what others leave of freed memory would hide its growth.
-NAMES = ("soak", "overhead", "false_alarms", "faults", "log", "merge")
+NAMES = ("soak", "overhead", "false_alarms", "faults", "log", "merge", "repeats")
 
 
 def main() -> int:
