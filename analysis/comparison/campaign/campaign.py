@@ -30,7 +30,7 @@ from .levels import HEADLINE, TOLD_STATISTIC, repeat_means, setting_levels
 from .members import CampaignFolder, open_campaign
 from .numbers import RunNumbers, numbers_of
 from .report import campaign_sections, campaign_title, figure_name, verdicts
-from .settings import Group, groups_of
+from .settings import SettingGroup, groups_of
 from .tables import CELLS, metric_name
 from .values import gate_of
 
@@ -128,7 +128,7 @@ def compare_campaign(
 
 
 def campaign_warnings(
-    campaign: CampaignFolder, groups: Sequence[Group], numbers: dict[str, RunNumbers]
+    campaign: CampaignFolder, groups: Sequence[SettingGroup], numbers: dict[str, RunNumbers]
 ) -> list[str]:
     """Sentences in plain text, the gravest first."""
     found: list[str] = []
@@ -176,7 +176,7 @@ def _qids(run: Any) -> list[str]:
     return run.samples.select("qid").collect()["qid"].to_list()
 
 
-def _figure(group: Group, levels: pl.DataFrame, repeats: pl.DataFrame) -> bytes | None:
+def _figure(group: SettingGroup, levels: pl.DataFrame, repeats: pl.DataFrame) -> bytes | None:
     own, seeds = levels.filter(dataset=group.name), repeats.filter(dataset=group.name)
     there = own["quantity"].unique(maintain_order=True).to_list()
     metrics = {name: metric_name(name) for name in HEADLINE if name in there}

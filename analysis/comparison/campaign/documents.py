@@ -11,7 +11,7 @@ from ...evaluation.metrics import METRICS
 from ...statistics.bootstrap import LEVEL
 from .members import CampaignFolder, CampaignRun
 from .numbers import RunNumbers
-from .settings import Group, Setting
+from .settings import Setting, SettingGroup
 from .values import GATE_STATISTICS, TOP5, gate_of
 
 _METRICS = (*METRICS, TOP5)
@@ -19,7 +19,7 @@ _METRICS = (*METRICS, TOP5)
 
 def campaign_document(
     campaign: CampaignFolder,
-    groups: Sequence[Group],
+    groups: Sequence[SettingGroup],
     levels: pl.DataFrame,
     repeats: pl.DataFrame,
     numbers: Mapping[str, RunNumbers],
@@ -67,7 +67,7 @@ def campaign_document(
     }
 
 
-def cells_table(groups: Sequence[Group], numbers: Mapping[str, RunNumbers]) -> pl.DataFrame:
+def cells_table(groups: Sequence[SettingGroup], numbers: Mapping[str, RunNumbers]) -> pl.DataFrame:
     """One row per run: what it is, its metrics, and training's own as ``training …``; percent."""
     rows: list[dict[str, Any]] = []
     for group, setting, seed, run in _runs(groups):
@@ -79,7 +79,7 @@ def cells_table(groups: Sequence[Group], numbers: Mapping[str, RunNumbers]) -> p
     return pl.DataFrame([{name: row.get(name) for name in names} for row in rows], infer_schema_length=None)
 
 
-def gates_table(groups: Sequence[Group], numbers: Mapping[str, RunNumbers]) -> pl.DataFrame:
+def gates_table(groups: Sequence[SettingGroup], numbers: Mapping[str, RunNumbers]) -> pl.DataFrame:
     """One row per run, kind of gate and layer, with the means over its videos."""
     rows: list[dict[str, Any]] = []
     for group, setting, seed, run in _runs(groups):
@@ -93,7 +93,7 @@ def gates_table(groups: Sequence[Group], numbers: Mapping[str, RunNumbers]) -> p
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def _runs(groups: Sequence[Group]) -> list[tuple[Group, Setting, str, CampaignRun]]:
+def _runs(groups: Sequence[SettingGroup]) -> list[tuple[SettingGroup, Setting, str, CampaignRun]]:
     return [
         (group, setting, repeat.name, run)
         for group in groups
@@ -103,7 +103,7 @@ def _runs(groups: Sequence[Group]) -> list[tuple[Group, Setting, str, CampaignRu
     ]
 
 
-def _key(group: Group, setting: Setting, seed: str, run: CampaignRun) -> dict[str, Any]:
+def _key(group: SettingGroup, setting: Setting, seed: str, run: CampaignRun) -> dict[str, Any]:
     return {
         "dataset": group.name,
         "setting": setting.name,

@@ -10,7 +10,7 @@ import polars as pl
 from ...statistics.bootstrap import LEVEL
 from ...statistics.repeats import RepeatedDifference, repeated_difference, repeated_mean
 from ...statistics.student import each_of
-from .settings import Group, Repeat, Setting
+from .settings import Repeat, Setting, SettingGroup
 from .values import (
     TOP5,
     RunValues,
@@ -70,7 +70,7 @@ def _by_domain(repeat: Repeat, values: Mapping[str, RunValues]) -> dict[str, lis
     return found
 
 
-def setting_levels(group: Group, values: Mapping[str, RunValues]) -> pl.DataFrame:
+def setting_levels(group: SettingGroup, values: Mapping[str, RunValues]) -> pl.DataFrame:
     """One row per setting and quantity that all of the setting's repeats have.
 
     Gives ``dataset, setting, quantity``; ``value``, the mean over ``seeds`` repeats and ``units`` videos (or
@@ -144,7 +144,7 @@ def _difference(
     return repeated_difference(seeds_by_units(first, units), seeds_by_units(other, units), level=level)
 
 
-def repeat_means(group: Group, values: Mapping[str, RunValues]) -> pl.DataFrame:
+def repeat_means(group: SettingGroup, values: Mapping[str, RunValues]) -> pl.DataFrame:
     """Every repeat's own numbers: ``dataset, setting, seed, quantity, value``, one row each."""
     rows = [
         (group.name, setting.name, seed, name, found.mean)

@@ -21,7 +21,7 @@ from ...figures.query_runs import query_figure
 from ...figures.style import png
 from ...report.markdown import number, plain, table
 from .members import CampaignRun, open_campaign
-from .settings import Group, groups_of
+from .settings import SettingGroup, groups_of
 
 #: Where pictures and tables of single queries lie in a campaign's folder.
 QUERIES = "queries"
@@ -32,7 +32,7 @@ _LONGEST = 60
 class _Seen:
     """A query in one run. ``gates``: by kind, (layers, clips) float32. ``results``: AP, IoU, first window."""
 
-    group: Group
+    group: SettingGroup
     setting: str
     seed: str
     run: CampaignRun
@@ -78,7 +78,7 @@ def compare_queries(
 
 
 def _seen(
-    groups: Sequence[Group], one: str, annotations: Path | None, truths: dict[Path, GroundTruth | None]
+    groups: Sequence[SettingGroup], one: str, annotations: Path | None, truths: dict[Path, GroundTruth | None]
 ) -> list[_Seen]:
     found: list[_Seen] = []
     for group in groups:

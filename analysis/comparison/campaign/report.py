@@ -14,7 +14,7 @@ from ...statistics.bootstrap import LEVEL
 from .levels import HEADLINE, TOLD_STATISTIC
 from .members import CampaignFolder
 from .numbers import RunNumbers
-from .settings import Group, Setting
+from .settings import Setting, SettingGroup
 from .tables import (
     LONGEST,
     REASON,
@@ -30,7 +30,7 @@ from .values import gate_of
 FIGURE = "campaign.png"
 
 
-def campaign_title(groups: Sequence[Group]) -> str:
+def campaign_title(groups: Sequence[SettingGroup]) -> str:
     """``Campaign: 9 runs, 3 settings``."""
     runs, settings = sum(len(one.runs) for one in groups), sum(len(one.settings) for one in groups)
     told = f"Campaign: {counted(runs, 'run')}, {counted(settings, 'setting')}"
@@ -39,7 +39,7 @@ def campaign_title(groups: Sequence[Group]) -> str:
 
 def campaign_sections(
     campaign: CampaignFolder,
-    groups: Sequence[Group],
+    groups: Sequence[SettingGroup],
     levels: pl.DataFrame,
     numbers: Mapping[str, RunNumbers],
     figures: Mapping[str, bytes],
@@ -65,12 +65,12 @@ def campaign_sections(
     return sections
 
 
-def figure_name(groups: Sequence[Group], group: Group) -> str:
+def figure_name(groups: Sequence[SettingGroup], group: SettingGroup) -> str:
     """The file of a group's figure: numbered where there are several datasets."""
     return FIGURE if len(groups) == 1 else FIGURE.replace(".", f"_{groups.index(group) + 1}.")
 
 
-def verdicts(groups: Sequence[Group], levels: pl.DataFrame) -> list[str]:
+def verdicts(groups: Sequence[SettingGroup], levels: pl.DataFrame) -> list[str]:
     """The first lines, Markdown: what each setting reaches, and whether it can be told from the first."""
     return [
         _verdict(group, setting, levels.filter(dataset=group.name))
@@ -79,7 +79,7 @@ def verdicts(groups: Sequence[Group], levels: pl.DataFrame) -> list[str]:
     ]
 
 
-def _verdict(group: Group, setting: Setting, levels: pl.DataFrame) -> str:
+def _verdict(group: SettingGroup, setting: Setting, levels: pl.DataFrame) -> str:
     own = {row["quantity"]: row for row in levels.filter(setting=setting.name).iter_rows(named=True)}
     metrics = [name for name in HEADLINE if name in own]
     said: list[str] = []
@@ -141,7 +141,7 @@ def _left_out(campaign: CampaignFolder) -> str:
     return "\n".join(lines)
 
 
-def _method(groups: Sequence[Group], numbers: Mapping[str, RunNumbers]) -> str:
+def _method(groups: Sequence[SettingGroup], numbers: Mapping[str, RunNumbers]) -> str:
     sources = {one.source for one in numbers.values()}
     said = [
         "Runs that differ only in seed, paths and machine are repeats of one setting. A number is the mean "

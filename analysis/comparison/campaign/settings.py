@@ -68,7 +68,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Group:
+class SettingGroup:
     """The runs of one dataset, evaluated on the same annotations: they alone are set against each other.
 
     - ``differs``: the options in which settings differ; those that differ together stand one after the other.
@@ -89,7 +89,7 @@ class Group:
         return [run for one in self.settings for repeat in one.repeats for run in repeat.runs]
 
 
-def groups_of(runs: Sequence[CampaignRun], ignored: Collection[str] = ()) -> tuple[Group, ...]:
+def groups_of(runs: Sequence[CampaignRun], ignored: Collection[str] = ()) -> tuple[SettingGroup, ...]:
     """The groups of ``runs``, and in each its settings, in the order in which runs come.
 
     ``ignored``: more options that make no setting.
@@ -106,7 +106,7 @@ def groups_of(runs: Sequence[CampaignRun], ignored: Collection[str] = ()) -> tup
     )
 
 
-def _group(name: str, runs: Sequence[CampaignRun], ignored: Collection[str]) -> Group:
+def _group(name: str, runs: Sequence[CampaignRun], ignored: Collection[str]) -> SettingGroup:
     told = [told_options(run, ignored) for run in runs]
     keys = dict.fromkeys(key for one in told for key in one)
     columns = {key: tuple(one.get(key, _LACKS) for one in told) for key in keys}
@@ -127,7 +127,7 @@ def _group(name: str, runs: Sequence[CampaignRun], ignored: Collection[str]) -> 
         settings.append(Setting(called, options[key], _repeats(called, own, notes)))
     domains = tuple(sorted({run.domain for run in runs if run.domain is not None}))
     missing = tuple(_missing(settings, domains))
-    return Group(name, tuple(settings), tuple(differs), domains, missing, tuple(notes))
+    return SettingGroup(name, tuple(settings), tuple(differs), domains, missing, tuple(notes))
 
 
 def told_options(run: CampaignRun, ignored: Collection[str] = ()) -> dict[str, str]:

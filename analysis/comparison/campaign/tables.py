@@ -11,7 +11,7 @@ from ...evaluation.metrics import short_metric
 from ...report.markdown import estimate, number, percent, plain, table
 from .levels import HEADLINE, TOLD_STATISTIC
 from .numbers import RunNumbers
-from .settings import Group, Setting
+from .settings import Setting, SettingGroup
 from .values import TOP5, gate_of
 
 CELLS = "cells.csv"
@@ -32,7 +32,7 @@ def metric_name(metric: str) -> str:
     return "top-5 mAP" if metric == TOP5 else short_metric(metric)
 
 
-def settings_text(group: Group, levels: pl.DataFrame) -> str:
+def settings_text(group: SettingGroup, levels: pl.DataFrame) -> str:
     """What every setting reaches, and how it differs from the first."""
     metrics = [name for name in HEADLINE if name in levels["quantity"]]
     blocks: list[str] = []
@@ -48,7 +48,7 @@ def settings_text(group: Group, levels: pl.DataFrame) -> str:
     return "\n\n".join(blocks)
 
 
-def _about_domains(group: Group) -> str:
+def _about_domains(group: SettingGroup) -> str:
     few = len(group.domains) < _PUBLISHED_DOMAINS
     missing = f" Published numbers are over {_PUBLISHED_DOMAINS}." if few else ""
     return (
@@ -112,7 +112,7 @@ def _difference(row: Mapping[str, Any] | None, digits: int) -> str:
     return estimate(row["difference"], low, high, digits, sign=True, bold=row["told_apart"])
 
 
-def options_text(group: Group) -> str:
+def options_text(group: SettingGroup) -> str:
     """The options in which settings differ."""
     if not group.differs:
         return "Nothing that training recorded."
@@ -124,7 +124,7 @@ def options_text(group: Group) -> str:
     return table(heads, rows, text_columns=len(heads))
 
 
-def gates_text(group: Group, levels: pl.DataFrame) -> str | None:
+def gates_text(group: SettingGroup, levels: pl.DataFrame) -> str | None:
     """The gates of every setting, layer by layer; None where no run has gates."""
     found = [
         (name, gate) for name in levels["quantity"].unique(maintain_order=True) if (gate := gate_of(name))
@@ -165,7 +165,7 @@ def gates_text(group: Group, levels: pl.DataFrame) -> str | None:
     return "\n\n".join(blocks)
 
 
-def other_metrics_text(group: Group, levels: pl.DataFrame) -> str:
+def other_metrics_text(group: SettingGroup, levels: pl.DataFrame) -> str:
     """Metrics in which settings are not told apart; empty without."""
     names = levels["quantity"].unique(maintain_order=True).to_list()
     others = [name for name in names if gate_of(name) is None and name not in HEADLINE]
@@ -180,7 +180,7 @@ def other_metrics_text(group: Group, levels: pl.DataFrame) -> str:
     return f"Percent. Settings are not told apart in these.\n\n{table(heads, rows)}"
 
 
-def runs_text(group: Group, numbers: Mapping[str, RunNumbers]) -> str:
+def runs_text(group: SettingGroup, numbers: Mapping[str, RunNumbers]) -> str:
     """One row per run; of a dataset with domains one row per repeat."""
     metric = next((name for name in HEADLINE for run in group.runs if name in numbers[run.name].values), None)
     if group.domains:
@@ -206,7 +206,7 @@ def runs_text(group: Group, numbers: Mapping[str, RunNumbers]) -> str:
     return f"{table(heads, rows, text_columns=3)}\n\nAll numbers of all runs are in [{CELLS}]({CELLS})."
 
 
-def _by_domain(group: Group, numbers: Mapping[str, RunNumbers], metric: str | None) -> str:
+def _by_domain(group: SettingGroup, numbers: Mapping[str, RunNumbers], metric: str | None) -> str:
     rows: list[list[str]] = []
     for setting in group.settings:
         for repeat in setting.repeats:
