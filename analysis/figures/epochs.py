@@ -40,15 +40,15 @@ _NAMED_LAYERS = 8
 def epochs_figure(
     frame: pl.DataFrame,
     metric: str | None,
-    logged: Mapping[int, float],
-    losses: Mapping[int, float],
+    logged: ByEpoch,
+    losses: ByEpoch,
     subtitle: str,
 ) -> Figure:
     """The logged metric and loss, and below a row per kind of gate with a line per layer.
 
     ``frame``: one row per epoch, layer and gate, with the columns ``epoch``, ``layer``, ``gate``, ``state``,
-    ``note`` and the statistics, null where weights are not finite. ``logged`` (percent) and ``losses`` by
-    epoch; ``metric`` names the former. A triangle marks the first epoch at which a gate is open or shut.
+    ``note`` and the statistics, null where weights are not finite. ``logged``, named ``metric``, and
+    ``losses``: by epoch. A triangle marks the first epoch at which a gate is open or shut.
     """
     kinds = frame["gate"].unique(maintain_order=True).to_list()
     layers = sorted(frame["layer"].unique().to_list())
@@ -92,8 +92,8 @@ def epochs_figure(
 def epochs_png(
     frame: pl.DataFrame,
     metric: str | None,
-    logged: Mapping[int, float],
-    losses: Mapping[int, float],
+    logged: ByEpoch,
+    losses: ByEpoch,
     subtitle: str,
 ) -> bytes:
     """The figure as a PNG file; found by ``gatescope epochs`` under the plug-in name ``epochs-figure``."""
@@ -109,7 +109,7 @@ def _draw_log(axes: Axes, metric: str | None, logged: ByEpoch, losses: ByEpoch) 
     if logged:
         colour = series_colour(2)
         axes.plot(*_sorted(logged), "o-", color=colour, markersize=4, label=f"{metric}, validation")
-        axes.set_ylabel(f"{metric} (%)")
+        axes.set_ylabel(f"{metric}, as logged")
     if losses:
         right = axes.twinx() if logged else axes
         right.plot(*_sorted(losses), color=QUIET, linewidth=1.2, marker="." if len(losses) == 1 else "")

@@ -12,7 +12,7 @@ import polars as pl
 from ...runtime.brief import brief, counted
 from ...runtime.causes import told_causes
 from ...runtime.data.dataset import Dataset
-from ...runtime.errors import CheckpointError, WeightsMismatchError
+from ...runtime.errors import CheckpointError, UnsupportedModelError, WeightsMismatchError
 from ...runtime.gates.manifest import Manifest
 from ..families.choices import Choices
 from ..reading.results import ResultsFolder
@@ -40,6 +40,11 @@ COLUMNS: dict[str, Any] = {
     "note": pl.String,
 }
 _ONE_EPOCH = "there is one epoch to show: training's script keeps model_e….ckpt only now and then"
+_OWN_CODE = (
+    "gates by epoch are computed with the models that gatescope rebuilds. For one that your own code builds, "
+    "export each checkpoint (gatescope export RESULTS --checkpoint NAME --model package.module:factory), or "
+    "log its gates while it is trained (tracker.scalars())"
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class EpochGates:
     """What was found.
 
     - ``frame``: :data:`COLUMNS`, one row per epoch, layer and gate, in that order. ``checkpoint`` names all
-      files that hold these very weights; ``metric`` (percent) and ``train_loss`` are what training logged for
+      files that hold these very weights; ``metric`` and ``train_loss`` are what training logged for
       the epoch; where weights are not finite ``note`` says so and the statistics are null.
     - ``metric``: the name of the logged metric; None where none was logged. ``log``: all that was logged.
     - ``turns``: gates that opened or shut. ``skipped``: files that are not shown, each with the reason.
@@ -85,7 +90,7 @@ def gates_by_epoch(
     Raises :class:`~gatescope.runtime.errors.CheckpointError` where no checkpoint can be shown, and what
     describing the model and reading the data raise.
     """
-    trained = TrainedModel(results.read, choices or Choices())
+    trained = _model_of(results, choices or Choices())
     manifest = trained.manifest()
     tell("reading the videos")
     videos = read_videos(dataset, manifest)
@@ -129,6 +134,15 @@ def gates_by_epoch(
         tuple(kind for kind in manifest.tracked_kinds if manifest.acts_as(kind) == "1+g"),
         tuple(warnings),
     )
+
+
+def _model_of(results: ResultsFolder, choices: Choices) -> TrainedModel:
+    try:
+        return TrainedModel(results.read, choices)
+    except (UnsupportedModelError, WeightsMismatchError) as error:
+        raise type(error)(
+            error.problem, received=error.received, expected=error.expected, fix=_OWN_CODE
+        ) from error
 
 
 def logged_metric(found: EpochGates) -> dict[int, float]:

@@ -24,8 +24,9 @@ _TOTAL = re.compile(r"\bloss_overall\s+(\S+)")
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """By epoch: ``metrics`` of training's own evaluation (percent), and ``losses`` on its training data.
+    """What training logged by epoch.
 
+    ``metrics``: those of its own evaluation (percent; TVSum: fractions). ``losses``: on its training data.
     ``notes``: what could not be read.
     """
 

@@ -75,15 +75,15 @@ def _table(found: EpochGates) -> list[str]:
     lines = [head, f"  epoch  {metric}  train loss{names}  checkpoint"]
     for _, rows in found.frame.group_by("epoch", "checkpoint", maintain_order=True):
         first = rows.row(0, named=True)
-        line = f"  {first['epoch']:>5}  {_number(first['metric'], 2):>{len(metric)}}"
-        line += f"  {_number(first['train_loss'], 4):>10}"
+        line = f"  {first['epoch']:>5}  {_number(first['metric'], '.4g'):>{len(metric)}}"
+        line += f"  {_number(first['train_loss'], '.4f'):>10}"
         for kind in kinds:
             own = rows.filter(pl.col("gate") == kind)["mean_abs"].to_list()
-            line += "  " + "".join(f"{_number(value, 3):>7}" for value in own)
+            line += "  " + "".join(f"{_number(value, '.3f'):>7}" for value in own)
         note = f": {first['note']}" if first["note"] else ""
         lines.append(f"{line}  {first['checkpoint']}{note}")
     return lines
 
 
-def _number(value: float | None, decimals: int) -> str:
-    return _NONE if value is None else f"{value:.{decimals}f}"
+def _number(value: float | None, how: str) -> str:
+    return _NONE if value is None else format(value, how)

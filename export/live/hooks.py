@@ -59,7 +59,8 @@ class FusionHooks:
         self._local = threading.local()
 
     def attach(self) -> None:
-        """Put the hooks on; nothing where they are."""
+        """Put the hooks on, where they are not; what bounds the gates is looked for in the next pass."""
+        self._probed = False
         if self._handles:
             return
         self._local.current = None

@@ -33,7 +33,7 @@ def test_a_line_per_layer_below_what_was_logged() -> None:
     losses = panels.pop(0)
     assert log.lines[0].get_xydata().tolist() == [[4, 5], [9, 8]]
     assert losses.lines[0].get_xydata().tolist() == [[0, 3], [1, 2]]
-    assert log.get_ylabel() == "MR-full-mAP (%)"
+    assert log.get_ylabel() == "MR-full-mAP, as logged"
     assert len(panels) == 2 * 4
     names = [axes.get_title(loc="left") for axes in panels[:4]]
     assert names == ["mean |g|", "mean", "near zero, |g| < 0.05", "saturated"]

@@ -296,6 +296,21 @@ def test_masks_of_text_are_not_taken_for_masks_of_clips() -> None:
     assert model.avigate_fusion.as_run().samples.collect()["clips"].to_list() == [7, 4]
 
 
+@pytest.mark.parametrize("off", [False, True])
+def test_switching_on_again_still_knows_the_range(off: bool, tmp_path: Path) -> None:
+    model = adapt_legacy_model(detector(lambda: Block(TwoGates())))
+    fusion = model.avigate_fusion
+    for time in range(2):
+        if off:
+            fusion.disable_gate_tracking()
+        fusion.enable_gate_tracking()
+        fusion.set_current_sample_id("a")
+        with torch.no_grad():
+            model(**batch_of())
+        assert fusion.to_run(tmp_path / str(time)).manifest.gate_range("attention") == TANH
+        assert "gate/ffn/layer0/share_saturated" in fusion.scalars()
+
+
 def test_off_means_no_hook_at_all() -> None:
     def hooks(model: nn.Module) -> int:
         return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
