@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 GateRange = tuple[float, float]
 
-_RANGES: dict[str, GateRange] = {
+BOUNDING: dict[str, GateRange] = {
     "tanh": (-1.0, 1.0),
     "tanh_": (-1.0, 1.0),
     "softsign": (-1.0, 1.0),
@@ -53,9 +53,9 @@ class BoundingFunctions(TorchFunctionMode):
         """Calls ``func`` as it would be called anyway."""
         output = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
-        if isinstance(output, Tensor) and name in _RANGES:
-            self._outputs.append((output, _RANGES[name]))
-        self.any = self.any or name in _RANGES or name in _ALSO_BOUND
+        if isinstance(output, Tensor) and name in BOUNDING:
+            self._outputs.append((output, BOUNDING[name]))
+        self.any = self.any or name in BOUNDING or name in _ALSO_BOUND
         return output
 
 

@@ -86,7 +86,7 @@ def find_fusion(model: nn.Module, name: str | None = None) -> GatedFusion:
     Raises :class:`~gatescope.runtime.errors.UnsupportedModelError` where there is none, or more than one to
     choose from.
     """
-    fusions = _fusions(model)
+    fusions = fusions_of(model)
     if name is not None:
         for fusion in fusions:
             if fusion.name == name:
@@ -143,8 +143,8 @@ def no_gates_from(layer: GateLayer, received: str, *, branches_read: bool = Fals
     )
 
 
-def _fusions(model: nn.Module) -> list[GatedFusion]:
-    """The fusions that are as sure as the surest one."""
+def fusions_of(model: nn.Module) -> list[GatedFusion]:
+    """The gated fusions of ``model`` that are as sure as the surest one, by parameters alone."""
     candidates = [
         candidate for name, module in model.named_modules() if (candidate := _candidate(model, name, module))
     ]

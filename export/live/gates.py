@@ -72,6 +72,11 @@ def find_gates(
     ]
     if inline and bounded is not None and len(shaped) > 2:
         shaped = [(name, one) for name, one in shaped if bounded(one)]
+    return attention_and_ffn(shaped)
+
+
+def attention_and_ffn(shaped: Sequence[tuple[str, Tensor]]) -> tuple[Tensor, Tensor] | None:
+    """Of tensors with the shape of a gate, those that their names call so; without names the first two."""
     if len(shaped) < 2:
         return None
     named = {

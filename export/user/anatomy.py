@@ -15,17 +15,20 @@ from ...runtime.data.prepare import collate
 from ...runtime.errors import ExportError, UnsupportedModelError
 from ...runtime.gates.preprocessing import Preprocessing
 from ...runtime.gates.shape import GateShape, LayerGate, gating_name
-from ...runtime.gates.vocabulary import GATE_KINDS
 from ...runtime.profiling.samples import random_batch, random_sample
 from ..graph.failure import failed_in
 from ..graph.variant import Axes, Variant
-from ..live.find import GatedFusion, acts_as, find_fusion
+from ..live.find import acts_as, find_fusion, fusions_of
 from ..proof.parity import valid_entries
 from .graph import PREDICTION_AXES, Anatomy, UserGraph
-from .places import GatePlace, find_places
+from .lone import lone_gates
+from .places import GatePlace, Places, Seen, find_places
+from .watch import Driving, Sight, look
 
-# Clips and words of the samples the model is tried on: all lengths differ, none is one.
+# Clips and words of the samples the model is tried on: all lengths differ, none is one, and no length of the
+# one batch is the same in the other.
 _LENGTHS = ((9, 4), (6, 7), (3, 2))
+_OTHER_LENGTHS = ((7, 3), (2, 5), (5, 1), (7, 4))
 # What a branch is made to give to find the ends of its gate's range.
 _FAR = 1e4
 # A gate that goes beyond this is not bounded by anything.
@@ -40,12 +43,12 @@ def study(
     Raises :class:`ExportError` where it fails, and :class:`UnsupportedModelError` where it has no gates, or
     others than ``gating`` says.
     """
-    fusion = find_fusion(model)
-    batch = _batch(recipe)
-    tensors = {name: torch.from_numpy(batch[name]) for name in input_names}
-    returned = _call(model, tensors)
-    predictions = _predictions(returned, tensors)
-    places, stream = find_places(model, fusion, tensors)
+    tensors, others = (_tensors(recipe, input_names, lengths) for lengths in (_LENGTHS, _OTHER_LENGTHS))
+    passes = [
+        Seen(_look(model, one), len(one["src_vid"]), one["src_vid"].shape[1]) for one in (tensors, others)
+    ]
+    predictions = _predictions(passes[0].sight.returned, tensors)
+    places, driven = _places(model, recipe, tensors, passes)
     axes: dict[str, Axes] = {
         name: (
             "batch",
@@ -54,14 +57,14 @@ def study(
         )
         for name, value in tensors.items()
     }
-    ranges = _ranges(model, fusion, places, tensors)
-    shapes = {kind: _shape(model, kind, places[kind], ranges[kind]) for kind in GATE_KINDS}
-    anatomy = Anatomy(places, shapes, predictions, axes, stream.channels)
+    ranges = _ranges(model, places, driven, tensors)
+    shapes = {kind: _shape(model, kind, places.kinds[kind], ranges[kind]) for kind in places.kinds}
+    anatomy = Anatomy(places.kinds, shapes, predictions, axes, places.channels)
     seen = gating_of(anatomy)
     if gating is not None and gating != seen:
         raise UnsupportedModelError(
             f"--gating {gating} contradicts the model",
-            received=f"gates {shapes[GATE_KINDS[0]].sizes}",
+            received=f"gates {next(iter(shapes.values())).sizes}",
             expected=f"--gating {seen}",
             fix="leave --gating out",
         )
@@ -69,8 +72,27 @@ def study(
 
 
 def gating_of(anatomy: Anatomy) -> str:
-    """What the gating is called, by the shape of the attention gate."""
-    return gating_name([anatomy.shapes[GATE_KINDS[0]]])
+    """What the gating is called, by the shape of the attention gate, or of the gate there is."""
+    return gating_name([next(iter(anatomy.shapes.values()))])
+
+
+def _places(
+    model: nn.Module, recipe: Preprocessing, tensors: Mapping[str, Tensor], passes: Sequence[Seen]
+) -> tuple[Places, tuple[str, ...]]:
+    """Where the gates are, and the modules that compute them before whatever bounds them."""
+    fusions = fusions_of(model)
+    if not fusions:
+        changed = [
+            _look(model, {**tensors, name: other[name]})
+            for other in [_tensors(recipe, tuple(tensors), _LENGTHS, seed=1)]
+            for name in ("src_aud", "src_vid")
+        ]
+        alone = lone_gates(passes, *changed)
+        if alone is not None:
+            return alone, ()
+    fusion = find_fusion(model)
+    branches = tuple(name for layer in fusion.layers for name in layer.branches)
+    return find_places(fusion, passes), branches
 
 
 def _shape(
@@ -121,15 +143,23 @@ def depends_on_batch(model: nn.Module, anatomy: Anatomy, recipe: Preprocessing) 
     return False
 
 
-def _batch(recipe: Preprocessing, seed: int = 0) -> dict[str, Float32s]:
+def _batch(
+    recipe: Preprocessing, seed: int = 0, lengths: Sequence[tuple[int, int]] = _LENGTHS
+) -> dict[str, Float32s]:
     rng = np.random.default_rng(seed)
-    return random_batch(recipe, _LENGTHS, rng)
+    return random_batch(recipe, lengths, rng)
 
 
-def _call(model: nn.Module, tensors: Mapping[str, Tensor]) -> Any:
+def _tensors(
+    recipe: Preprocessing, names: Sequence[str], lengths: Sequence[tuple[int, int]], seed: int = 0
+) -> dict[str, Tensor]:
+    batch = _batch(recipe, seed, lengths)
+    return {name: torch.from_numpy(batch[name]) for name in names}
+
+
+def _look(model: nn.Module, tensors: Mapping[str, Tensor]) -> Sight:
     try:
-        with torch.no_grad():
-            return model(**tensors)
+        return look(model, tensors)
     except Exception as error:  # the user's code may raise anything
         raise failed_in(model, "it ran on an example", error) from error
 
@@ -167,25 +197,27 @@ def _predictions(returned: Any, tensors: Mapping[str, Tensor]) -> dict[str, Axes
 
 
 def _ranges(
-    model: nn.Module,
-    fusion: GatedFusion,
-    places: Mapping[str, tuple[Any, ...]],
-    tensors: Mapping[str, Tensor],
+    model: nn.Module, places: Places, driven: Sequence[str], tensors: Mapping[str, Tensor]
 ) -> dict[str, tuple[tuple[float, float], ...]]:
-    """Each gate's smallest and largest value: what it is where its branches are driven far either way."""
-    ends: dict[str, list[list[float]]] = {kind: [[] for _ in fusion.layers] for kind in GATE_KINDS}
-    for far in (-_FAR, _FAR):
+    """Each gate's smallest and largest value: what it is where what it is computed from is driven far.
+
+    ``driven`` are the modules that compute gates before what bounds them; without any, every function that
+    bounds in the gates' modules is driven instead.
+    """
+    ends = {kind: [list[float]() for _ in found] for kind, found in places.kinds.items()}
+    ways = [(-_FAR,), (_FAR,)] if driven else [(-_FAR,), (_FAR,), (-_FAR, _FAR), (_FAR, -_FAR)]
+    for far in ways:
         handles: list[Any] = []
-        for i, layer in enumerate(fusion.layers):
-            for name in layer.branches:
-                branch = model.get_submodule(name)
-                handles.append(branch.register_forward_hook(partial(_drive, far)))
-            for kind in GATE_KINDS:
-                place = places[kind][i]
+        for name in driven:
+            handles.append(model.get_submodule(name).register_forward_hook(partial(_drive, far[0])))
+        for kind, found in places.kinds.items():
+            for note, place in zip(ends[kind], found, strict=True):
                 owner = model.get_submodule(place.owner)
-                handles.append(owner.register_forward_hook(partial(_note_ends, ends[kind][i], place)))
+                if not driven:
+                    handles += Driving(far).around(owner)
+                handles.append(owner.register_forward_hook(partial(_note_ends, note, place)))
         try:
-            _call(model, tensors)
+            _look(model, tensors)
         finally:
             for handle in handles:
                 handle.remove()

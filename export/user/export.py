@@ -23,7 +23,7 @@ from ..graph.capture import refuse_training_mode
 from ..graph.manifest import package_versions, trained_with
 from ..graph.onnx_graph import OPSET
 from ..graph.target import choose_target
-from ..graph.variant import SUMMARIES, Variant
+from ..graph.variant import Variant
 from ..live.manifest import fingerprint
 from ..proof.causes import DifferenceCause, preprocessing_causes
 from ..proof.certified import ExportResult, write_certified
@@ -270,7 +270,7 @@ def _manifest(study_: _Study, graph: UserGraph, kind: FileFormat, opset: int | N
         outputs_kind=variant.outputs,
         depends_on_text=True,
         format=kind,
-        summaries=dict(SUMMARIES) if variant.outputs == "summary" else {},
+        summaries=anatomy.summaries if variant.outputs == "summary" else {},
         eval_batch_size=batch if batch is not None and batch > 0 else None,
         warnings=tuple(options.warnings),
         training=study_.training,

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime.array_types import Float32s
+from ...runtime.gates.manifest import Summary
 from ...runtime.gates.shape import GateShape
-from ...runtime.gates.vocabulary import GATE_KINDS, SUMMARY_FIELDS
+from ...runtime.gates.vocabulary import SUMMARY_FIELDS
 from ..families.summary import summary_of_gates
-from ..graph.variant import SUMMARIES, Axes, Variant
+from ..graph.variant import Axes, Variant
 from .places import GatePlace
 
 PREDICTION_AXES: dict[str, tuple[str, ...]] = {
@@ -42,7 +43,12 @@ class Anatomy:
     @property
     def layers(self) -> int:
         """Number of fusion layers."""
-        return len(self.places["attention"])
+        return max(len(places) for places in self.places.values())
+
+    @property
+    def summaries(self) -> dict[str, Summary]:
+        """By kind, the output with the statistics of its gates."""
+        return {kind: Summary(f"summary_{kind}") for kind in self.shapes}
 
 
 class UserGraph(nn.Module):
@@ -76,7 +82,8 @@ class UserGraph(nn.Module):
             if self.variant.outputs in ("tracked", "gates"):
                 axes[shape.output] = shape.sizes
             if self.variant.outputs == "summary":
-                axes[SUMMARIES[kind].output] = ("batch", self.anatomy.layers, len(SUMMARY_FIELDS))
+                output = self.anatomy.summaries[kind].output
+                axes[output] = ("batch", len(shape.layers), len(SUMMARY_FIELDS))
         return axes
 
     def forward(
@@ -133,10 +140,10 @@ class UserGraph(nn.Module):
 
     def _watched(self, inputs: dict[str, Tensor]) -> tuple[dict[str, list[Tensor]], Mapping[str, Tensor]]:
         """Gates by kind and layer, and what the model returned."""
-        found: dict[str, dict[int, Tensor]] = {kind: {} for kind in GATE_KINDS}
+        found: dict[str, dict[int, Tensor]] = {kind: {} for kind in self.anatomy.places}
         handles: list[Any] = []
-        for kind in GATE_KINDS:
-            for layer, place in enumerate(self.anatomy.places[kind]):
+        for kind, places in self.anatomy.places.items():
+            for layer, place in enumerate(places):
 
                 def keep(
                     _module: nn.Module,
@@ -155,4 +162,5 @@ class UserGraph(nn.Module):
         finally:
             for handle in handles:
                 handle.remove()
-        return {kind: [found[kind][i] for i in range(self.anatomy.layers)] for kind in GATE_KINDS}, predicted
+        gates = {kind: [one[layer] for layer in sorted(one)] for kind, one in found.items()}
+        return gates, predicted

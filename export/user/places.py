@@ -1,132 +1,173 @@
-"""Where a user's model has its gates: found once on real tensors, so that capturing looks at no shapes."""
+"""Where a user's model has its gates: found once on real tensors, so that capturing looks at no shapes.
+
+Two batches of different lengths are compared: an axis is the batch, or the clips, because its length changes
+as theirs does, never because a number happens to be the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...runtime.errors import UnsupportedModelError
 from ...runtime.gates.vocabulary import GATE_KINDS
-from ..live.clips import named_arguments
 from ..live.find import GatedFusion, GateLayer, no_gates_from, not_called
-from ..live.gates import FusedStream, as_gate, find_gates, shapes_in, stream_of
+from ..live.gates import attention_and_ffn, memory_of
+from .watch import Call, Path, Sight
 
-Path = tuple[Any, ...]
+_ORDER = ("batch", "clip", "channel")
 
 
 @dataclass(frozen=True)
 class GatePlace:
     """One gate: what the module ``owner`` returns at ``path``.
 
-    ``axes`` says which axes of what is returned are the batch, the clips and the channels.
+    ``axes`` says of each axis of what is returned whether it is the ``batch``, the ``clip`` or the
+    ``channel``, or has the length ``1``.
     """
 
     owner: str
     path: Path
-    per_clip: bool
-    channels: int
     axes: tuple[str, ...]
+    channels: int
+
+    @property
+    def per_clip(self) -> bool:
+        """Whether it has a value per clip."""
+        return "clip" in self.axes
 
     def take(self, output: Any) -> Tensor:
         """The gate in what its owner returned, as (B, L | 1, 1 | d)."""
         for key in self.path:
             output = output[key]
         tensor = cast(Tensor, output)
-        if "clip" not in self.axes:
-            tensor = tensor.unsqueeze(1) if tensor.ndim < 3 else tensor
-        return tensor.unsqueeze(-1) if tensor.ndim < 3 else tensor
+        for i in reversed(range(len(self.axes))):
+            if self.axes[i] == "1":
+                tensor = tensor.select(i, 0)
+        left = [axis for axis in self.axes if axis != "1"]
+        tensor = tensor.permute([left.index(axis) for axis in _ORDER if axis in left])
+        tensor = tensor if self.per_clip else tensor.unsqueeze(1)
+        return tensor if "channel" in left else tensor.unsqueeze(-1)
 
 
-def find_places(
-    model: nn.Module, fusion: GatedFusion, batch: Mapping[str, Tensor]
-) -> tuple[dict[str, tuple[GatePlace, ...]], FusedStream]:
-    """By kind, where each layer's gate is, seen in one forward pass of ``model`` on ``batch``; the stream.
+@dataclass(frozen=True)
+class Seen:
+    """One pass on a batch of ``samples``, the longest of ``clips``."""
 
-    ``batch`` must have different, unequal-to-one numbers of samples and clips. Raises
+    sight: Sight
+    samples: int
+    clips: int
+
+
+@dataclass(frozen=True)
+class Places:
+    """By kind, where each layer's gate is; ``channels`` of the stream that the gates act on."""
+
+    kinds: dict[str, tuple[GatePlace, ...]]
+    channels: int
+
+
+def place_of(owner: str, path: Path, passes: Sequence[Seen]) -> GatePlace | None:
+    """What ``owner`` returns at ``path`` as a gate; None where it does not have the shape of one."""
+    tensors: list[Tensor] = []
+    for one in passes:
+        call = one.sight.calls.get(owner)
+        found = None if call is None else call.returned.get(path)
+        if found is None or not found[1].is_floating_point():
+            return None
+        tensors.append(found[1])
+    if len({one.ndim for one in tensors}) > 1:
+        return None
+    axes: list[str] = []
+    for lengths in zip(*(one.shape for one in tensors), strict=True):
+        if list(lengths) == [one.samples for one in passes]:
+            axes.append("batch")
+        elif list(lengths) == [one.clips for one in passes]:
+            axes.append("clip")
+        elif len(set(lengths)) == 1:
+            axes.append("1" if lengths[0] == 1 else "channel")
+        else:
+            return None
+    if axes.count("batch") != 1 or axes.count("clip") > 1 or axes.count("channel") > 1:
+        return None
+    channels = tensors[0].shape[axes.index("channel")] if "channel" in axes else 1
+    return GatePlace(owner, path, tuple(axes), channels)
+
+
+def find_places(fusion: GatedFusion, passes: Sequence[Seen]) -> Places:
+    """Where each layer of ``fusion`` has its attention and its FFN gate, seen in two ``passes`` of the model.
+
+    The passes must have different numbers of samples and clips, none of them 1. Raises
     :class:`UnsupportedModelError` where a layer returns no gates.
     """
-    seen: dict[str, Any] = {}
-    streams: dict[str, FusedStream] = {}
-    handles: list[Any] = []
+    per_layer = [_pair(layer, fusion, passes) for layer in fusion.layers]
+    kinds = {kind: tuple(pair[i] for pair in per_layer) for i, kind in enumerate(GATE_KINDS)}
+    refuse_uneven(kinds)
+    return Places(kinds, _channels(fusion, kinds[GATE_KINDS[0]][0], passes[0].sight))
 
-    def before(name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
-        stream = stream_of(named_arguments(module, args, kwargs))
-        if stream is not None:
-            streams.setdefault(name, stream)
 
-    def after(name: str, _module: nn.Module, _args: Any, output: Any) -> None:
-        seen.setdefault(name, output)
-
-    for layer in fusion.layers:
-        module = model.get_submodule(layer.name)
-        handles.append(
-            module.register_forward_pre_hook(
-                lambda m, a, k, name=layer.name: before(name, m, a, k), with_kwargs=True
-            )
-        )
-        for name in (*layer.owners, *layer.branches):
-            owner = model.get_submodule(name)
-            handles.append(owner.register_forward_hook(lambda m, a, o, name=name: after(name, m, a, o)))
-    try:
-        with torch.no_grad():
-            model(**batch)
-    finally:
-        for handle in handles:
-            handle.remove()
-    per_layer = [_places_of(layer, fusion, seen, streams.get(layer.name)) for layer in fusion.layers]
-    found = {kind: tuple(one[i] for one in per_layer) for i, kind in enumerate(GATE_KINDS)}
-    for kind, places in found.items():
+def refuse_uneven(kinds: Mapping[str, Sequence[GatePlace]]) -> None:
+    """Raise :class:`UnsupportedModelError` where gates of a kind differ in shape between layers."""
+    for kind, places in kinds.items():
         if len({(place.per_clip, place.channels) for place in places}) > 1:
             raise UnsupportedModelError(
                 f"the {kind} gates of this model have different shapes in different layers",
                 received="; ".join(f"{p.owner}: {p.axes}" for p in places),
                 expected="the same in every layer",
             )
-    return found, streams[fusion.layers[0].name]
 
 
-def _places_of(
-    layer: GateLayer, fusion: GatedFusion, seen: Mapping[str, Any], stream: FusedStream | None
-) -> tuple[GatePlace, GatePlace]:
-    if stream is None or not any(name in seen for name in layer.owners):
+def _pair(layer: GateLayer, fusion: GatedFusion, passes: Sequence[Seen]) -> tuple[GatePlace, GatePlace]:
+    calls = passes[0].sight.calls
+    if not any(name in calls for name in layer.owners):
         raise not_called(layer)
-    widths = {1, stream.channels, *fusion.channels}
     for owner in layer.owners:
-        gates = find_gates(seen.get(owner), stream, widths, inline=layer.inline)
-        if gates is not None:
-            attention, ffn = (_place(owner, seen[owner], gate, stream) for gate in gates)
-            return attention, ffn
-    raise no_gates_from(layer, f"{layer.owners[-1]} returned a {shapes_in(seen.get(layer.owners[-1]))}")
+        found = _returned(owner, layer, fusion, passes) if owner in calls else None
+        if found is not None:
+            return found
+    branches = [place_of(name, (), passes) for name in layer.branches] if layer.inline else []
+    bounded = [place for place in branches if place is not None and _is_made(place, calls[place.owner])]
+    if len(bounded) == len(GATE_KINDS):
+        return bounded[0], bounded[1]
+    last = next(name for name in reversed(layer.owners) if name in calls)
+    raise no_gates_from(layer, f"{last} returned {calls[last].in_words}", branches_read=True)
 
 
-def _place(owner: str, output: Any, gate: Tensor, stream: FusedStream) -> GatePlace:
-    path = _path_to(output, gate)
-    assert path is not None  # it was found in there
-    if gate.ndim == 1:
-        axes: tuple[str, ...] = ("batch",)
-    elif gate.ndim == 2:
-        axes = ("batch", "clip" if gate.shape[1] == stream.clips else "channel")
-    else:
-        axes = ("batch", "clip" if gate.shape[1] == stream.clips else "1", "channel")
-    shaped = as_gate(gate, stream, {1, stream.channels, gate.shape[-1]})
-    assert shaped is not None
-    return GatePlace(owner, path, "clip" in axes, int(shaped.shape[-1]), axes)
+def _returned(
+    owner: str, layer: GateLayer, fusion: GatedFusion, passes: Sequence[Seen]
+) -> tuple[GatePlace, GatePlace] | None:
+    """The two gates in what ``owner`` returned; None where they are not in there."""
+    call = passes[0].sight.calls[owner]
+    places: dict[int, GatePlace] = {}
+    shaped: list[tuple[str, Tensor]] = []
+    for number, (path, (name, tensor)) in enumerate(call.returned.items()):
+        place = place_of(owner, path, passes)
+        if place is None or memory_of(tensor) in call.given:  # other layers' gates at best
+            continue
+        wide = place.channels not in {1, *fusion.channels}
+        stream = number == 0 and place.per_clip and place.channels > 1
+        if layer.inline and (wide or stream):
+            continue
+        places[id(tensor)] = place
+        shaped.append((name, tensor))
+    if layer.inline and len(shaped) > len(GATE_KINDS):
+        shaped = [(name, one) for name, one in shaped if memory_of(one) in call.made]
+    pair = attention_and_ffn(shaped)
+    return None if pair is None else (places[id(pair[0])], places[id(pair[1])])
 
 
-def _path_to(output: Any, wanted: Tensor) -> Path | None:
-    if output is wanted:
-        return ()
-    items: list[tuple[Any, Any]] = []
-    if isinstance(output, Mapping):
-        items = list(cast(Mapping[Any, Any], output).items())
-    elif isinstance(output, (tuple, list)):
-        items = list(enumerate(cast(list[Any], output)))
-    for key, value in items:
-        rest = _path_to(value, wanted)
-        if rest is not None:
-            return (key, *rest)
-    return None
+def _is_made(place: GatePlace, call: Call) -> bool:
+    return memory_of(call.returned[place.path][1]) in call.made
+
+
+def _channels(fusion: GatedFusion, place: GatePlace, sight: Sight) -> int:
+    """Channels of what the first layer's gate acts on."""
+    layer = sight.calls.get(fusion.layers[0].name)
+    if layer is not None and layer.stream is not None:
+        return layer.stream.channels
+    gate = memory_of(sight.calls[place.owner].returned[place.path][1])
+    acted = (one.branch.shape[-1] for one in sight.products if memory_of(one.gate) == gate)
+    return int(next(acted, max(fusion.channels)))
