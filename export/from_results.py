@@ -17,6 +17,7 @@ from .proof.verify import VerifyRequest
 from .reading.options import whole
 from .reading.results import ResultsFolder, refuse_no_data
 from .report import ReportResult, report_checkpoint
+from .user.apart.process import CodeChoice
 
 
 def dataset_of(
@@ -75,6 +76,7 @@ def report_results(
     skip_bad: bool = False,
     verify: bool = True,
     factory: str | None = None,
+    code: CodeChoice | None = None,
     subsets: Sequence[str] = (),
     ablate: bool = False,
     others: Collection[str] = (),
@@ -94,6 +96,7 @@ def report_results(
         choices,
         settings,
         factory=factory,
+        code=code,
         verification=request,
         subsets=subsets,
         ablate=ablate,

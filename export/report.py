@@ -44,6 +44,7 @@ from .proof.certified import ExportResult
 from .proof.verify import VerifyRequest
 from .reading.checkpoint import load_checkpoint
 from .reading.facts import describe
+from .user.apart.process import CodeChoice
 from .user.export import export_with_factory
 
 MODEL, RUN, ABLATION, REPORT = "model.onnx", "run", "ablation", "report"
@@ -111,6 +112,7 @@ def report_checkpoint(
     settings: RunSettings | None = None,
     *,
     factory: str | None = None,
+    code: CodeChoice | None = None,
     verification: VerifyRequest | None = None,
     subsets: Sequence[str] = (),
     ablate: bool = False,
@@ -121,8 +123,8 @@ def report_checkpoint(
 
     Arguments are those of :func:`~gatescope.export.export.export_checkpoint` and
     :func:`~gatescope.runtime.running.pipeline.run_dataset`. The model gives predictions, gates and
-    contributions, and takes overrides; one that ``factory`` (``package.module:function``) builds from
-    the user's own code gives predictions and gates.
+    contributions, and takes overrides; one that the user's own code builds, through
+    ``factory`` (``package.module:function``) or ``code``, gives predictions and gates.
 
     - ``settings``: a ``batch_size`` of None takes what training evaluated with for a model in reference
       batching, else 32. An earlier run in ``output`` is always resumed.
@@ -138,12 +140,13 @@ def report_checkpoint(
     """
     analyze = plugins.load(plugins.PLUGINS, "analyze")
     ablation = plugins.load(plugins.PLUGINS, "ablate") if ablate else None
-    if ablate and factory is not None:
+    own = factory is None and code is None
+    if ablate and not own:
         raise UsageError(
-            "--ablate with --model",
+            "--ablate with --model or --code",
             received="a model of the user's own code, whose gates cannot be changed from outside",
             expected="a checkpoint whose model gatescope rebuilds",
-            fix="leave out --ablate, or --model",
+            fix="leave out --ablate, or --model and --code",
         )
     folder, wanted = local(output), choices or Choices()
     _refuse_foreign(folder, {MODEL, RUN, REPORT, ABLATION, *others})
@@ -151,18 +154,19 @@ def report_checkpoint(
     queries = dataset.queries()
     read_subsets(subsets, [query.qid for query in queries])
     model = folder / MODEL
-    graph = Variant(contribution=True, overridable=True) if factory is None else Variant()
+    graph = Variant(contribution=True, overridable=True) if own else Variant()
+    branch = factory if code is None else code.branch()
     exported = (
-        _exported_before(model, local(checkpoint), wanted, graph, factory, verification)
+        _exported_before(model, local(checkpoint), wanted, graph, branch, verification)
         if model.exists()
         else None
     )
     if exported is not None:
         tell(f"using {model}, which an earlier report exported from this checkpoint")
-    elif factory is None:
+    elif own:
         _refuse_other_features(checkpoint, wanted, dataset.sources, queries)
     build = export_checkpoint if factory is None else partial(export_with_factory, factory=factory)
-    export = exported or build(
+    export = exported or (build if code is None else code.export)(
         checkpoint, output=model, choices=wanted, variant=graph, verification=verification, tell=tell
     )
     wanted_run = settings or RunSettings()
@@ -274,7 +278,7 @@ def _exported_before(
     checkpoint: Path,
     choices: Choices,
     variant: Variant,
-    factory: str | None,
+    branch: str | None,
     verification: VerifyRequest | None,
 ) -> ExportResult:
     """The model at ``path``, if exporting now would make the same; raises UsageError if not."""
@@ -283,13 +287,14 @@ def _exported_before(
     read = load_checkpoint(checkpoint)
     same = {
         "checkpoint": there.checkpoint_sha256 == read.sha256,
-        "code": (there.forward.branch if there.forward is not None else None) == factory,
+        "code": (there.forward.branch if there.forward and there.forward.source == "code" else None)
+        == branch,
         "outputs": (there.outputs_kind, bool(there.contributions), bool(there.overrides))
         == (variant.outputs, variant.contribution, variant.overridable),
         "version of gatescope": there.versions.get("gatescope") == version("gatescope"),
         "verification": verification is None or _verified(there, verification),
     }
-    if factory is None:  # of the user's own code only its name is known without building it
+    if branch is None:  # of the user's own code only its name is known without building it
         now = describe(read, choices)
         same |= {
             "batching": there.batching == choices.batching,

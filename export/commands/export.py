@@ -13,6 +13,7 @@ from ...runtime.cli.command import Command
 from ...runtime.cli.options import DataGroup, FeatureGroup, file_path, positive
 from ...runtime.errors import UsageError
 from ...runtime.gates.gatings import GATINGS, one_of
+from .code import CodeGroup
 from .results import ResultsGroup, show_results, verification_with
 
 if TYPE_CHECKING:
@@ -220,6 +221,7 @@ def add_variant_options(parser: ArgumentParser) -> None:
 def _configure(parser: ArgumentParser) -> None:
     add_model_options(parser)
     add_factory_option(parser)
+    CodeGroup.add(parser)
     add_variant_options(parser)
     parser.add_argument(
         "--output",
@@ -234,6 +236,7 @@ def _configure(parser: ArgumentParser) -> None:
 
 def refuse_rebuilding_flags(args: Namespace) -> None:
     """Refuse flags that say how to rebuild a model, where the user's code builds it."""
+    flag = "--model" if args.code is None else "--code"
     given = {
         "--heads": args.heads,
         "--fusion-heads": args.fusion_heads,
@@ -246,13 +249,14 @@ def refuse_rebuilding_flags(args: Namespace) -> None:
     wrong = [flag for flag, value in given.items() if value is not None]
     if wrong:
         raise UsageError(
-            f"{', '.join(wrong)} together with --model",
-            expected="one of the two: with --model your own code decides this",
-            fix=f"leave out {', '.join(wrong)}, or --model",
+            f"{', '.join(wrong)} together with {flag}",
+            expected=f"one of the two: with {flag} your own code decides this",
+            fix=f"leave out {', '.join(wrong)}, or {flag}",
         )
 
 
 def _run(args: Namespace) -> int:
+    CodeGroup.read(args)
     results = ResultsGroup.build(args, args.results)
     if results is not None:
         show_results(results)
@@ -275,9 +279,10 @@ def _run(args: Namespace) -> int:
         optimize=args.optimize or "all",
         precision="float16" if args.precision == "fp16" else "float32",
     )
-    if args.model is not None:
+    code = CodeGroup.build(args, results)
+    if code is not None or args.model is not None:
         refuse_rebuilding_flags(args)
-        export = partial(export_with_factory, factory=args.model)
+        export = partial(export_with_factory, factory=args.model) if code is None else code.export
     result = export(
         args.checkpoint if results is None else results.checkpoint,
         output=args.output,

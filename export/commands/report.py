@@ -12,6 +12,7 @@ from ...runtime.cli.command import Command
 from ...runtime.cli.options import DatasetGroup, RunGroup, SubsetGroup, file_path
 from ...runtime.cli.written import written
 from ...runtime.errors import UsageError
+from .code import CodeGroup
 from .export import (
     add_factory_option,
     add_model_options,
@@ -87,6 +88,7 @@ def report_json(result: ReportResult) -> dict[str, Any]:
 def _configure(parser: ArgumentParser) -> None:
     add_model_options(parser)
     add_factory_option(parser)
+    CodeGroup.add(parser)
     DatasetGroup.add(parser)
     RunGroup.add(parser, default_batch="32; in reference batching what training evaluated with")
     SubsetGroup.add(parser)
@@ -112,8 +114,10 @@ def default_output(results: ResultsFolder) -> Path:
 
 
 def _run(args: Namespace) -> int:
+    CodeGroup.read(args)
     results = ResultsGroup.build(args, args.results)
-    if args.model is not None:
+    code = CodeGroup.build(args, results)
+    if code is not None or args.model is not None:
         refuse_rebuilding_flags(args)
     from ..report import report_checkpoint
 
@@ -132,7 +136,8 @@ def _run(args: Namespace) -> int:
         output,
         choices_from(args),
         RunGroup.build(args),
-        factory=args.model,
+        factory=args.model if code is None else None,
+        code=code,
         verification=verification,
         subsets=args.subset,
         ablate=args.ablate,

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from ...runtime.errors import ExportError, UsageError
-from ..reading.checkpoint import Checkpoint
+from ...runtime.gates.vocabulary import TEF_CHANNELS
+from ..reading.checkpoint import OPTIONS_FILE, Checkpoint
 from ..reading.rebuild import refuse_misfits
 
 
@@ -21,16 +22,15 @@ def build_model(spec: str, checkpoint: Checkpoint) -> nn.Module:
     """Call the factory ``package.module:factory`` with the checkpoint's options and load its weights.
 
     The factory gets an ``argparse.Namespace`` with training's options (``device`` set to the CPU) and returns
-    the module, or a tuple whose first item it is. Modules are also looked for in the current folder. The
+    the module, alone or in a tuple, list or dict. Modules are also looked for in the current folder. The
     result is in eval mode, on the CPU.
 
     Raises :class:`UsageError` where there is no such factory, :class:`ExportError` where it fails or returns
     something else, and :class:`~gatescope.runtime.errors.WeightsMismatchError` where the weights do not fit.
     """
     factory = _find(spec)
-    options = argparse.Namespace(**checkpoint.options | {"device": torch.device("cpu")})
     try:
-        built: Any = factory(options)
+        built: Any = factory(training_options(checkpoint))
     except Exception as error:  # the user's code may raise anything
         raise ExportError(
             f"the factory {spec} failed",
@@ -40,13 +40,32 @@ def build_model(spec: str, checkpoint: Checkpoint) -> nn.Module:
             if checkpoint.options
             else "the checkpoint records no options; put an opt.json next to it",
         ) from error
-    model: Any = built[0] if isinstance(built, (tuple, list)) and built else built
-    if not isinstance(model, nn.Module):
+    return with_weights(built, spec, checkpoint)
+
+
+def training_options(checkpoint: Checkpoint) -> argparse.Namespace:
+    """Training's options as its own code reads them, on the CPU."""
+    options = checkpoint.options | {"device": torch.device("cpu")}
+    width, mode = options.get("v_feat_dim"), str(options.get("ctx_mode", ""))
+    # opt.json is written before training adds TEF's two channels to the video's width.
+    if checkpoint.options_source == OPTIONS_FILE and "tef" in mode and isinstance(width, int):
+        options["v_feat_dim"] = (width if "video" in mode else 0) + TEF_CHANNELS
+    return argparse.Namespace(**options)
+
+
+def with_weights(built: Any, spec: str, checkpoint: Checkpoint) -> nn.Module:
+    """The model in what the factory ``spec`` returned, with the checkpoint's weights, in eval mode, on a CPU.
+
+    Raises as :func:`build_model`.
+    """
+    found = list(_modules_in(built))
+    if not found:
         raise ExportError(
             f"the factory {spec} did not return a model",
             received=type(built).__name__,
-            expected="a torch.nn.Module, or a tuple whose first item is one",
+            expected="a torch.nn.Module, alone or in a tuple, list or dict",
         )
+    model = _fitting(found, spec, checkpoint)
     load_into(model, checkpoint.weights, checkpoint.wrappers)
     return model.to("cpu").eval().requires_grad_(False)
 
@@ -63,6 +82,31 @@ def load_into(model: nn.Module, weights: Mapping[str, Tensor], wrappers: Sequenc
     named = {f"{front}{name}": value for name, value in weights.items()}
     refuse_misfits(wanted, named)
     model.load_state_dict(named, strict=True)
+
+
+def _modules_in(built: Any) -> Iterator[nn.Module]:
+    if isinstance(built, nn.Module):
+        yield built
+    elif isinstance(built, (tuple, list)):
+        for one in cast(list[Any], built):
+            yield from _modules_in(one)
+    elif isinstance(built, Mapping):
+        for one in cast(Mapping[Any, Any], built).values():
+            yield from _modules_in(one)
+
+
+def _fitting(found: Sequence[nn.Module], spec: str, checkpoint: Checkpoint) -> nn.Module:
+    """Of several modules (a model and its criterion) the one whose parameters the checkpoint holds."""
+    shared = [len(checkpoint.weights.keys() & module.state_dict().keys()) for module in found]
+    best = [module for module, count in zip(found, shared, strict=True) if count == max(shared)]
+    if max(shared) and len({type(module) for module in best}) > 1:
+        raise ExportError(
+            f"the factory {spec} returned several models that these weights belong to",
+            received=", ".join(type(module).__name__ for module in best),
+            expected="one of them",
+            fix="name a factory that returns the one that was trained: --model package.module:factory",
+        )
+    return best[0]
 
 
 def _find(spec: str) -> Any:
