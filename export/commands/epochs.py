@@ -12,7 +12,7 @@ from ...runtime.cli.command import Command
 from ...runtime.cli.options import DatasetGroup, file_path
 from ...runtime.cli.written import written
 from ...runtime.errors import CheckpointError, UsageError
-from .export import add_model_options, choices_from, tell
+from .export import add_factory_option, add_model_options, choices_from, refuse_rebuilding_flags, tell
 from .results import ResultsGroup, data_of, show_results
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 def _configure(parser: ArgumentParser) -> None:
     add_model_options(parser)
+    add_factory_option(parser)
     DatasetGroup.add(parser)
     parser.add_argument(
         "--output",
@@ -58,6 +59,14 @@ def _run(args: Namespace) -> int:
     from ..epochs.epochs import gates_by_epoch, logged_metric
     from ..epochs.told import FILES, csv_bytes, describe_epochs, epochs_json
 
+    if args.model is not None:
+        refuse_rebuilding_flags(args)
+    if args.batching != "exact":
+        raise UsageError(
+            f"--batching {args.batching} with epochs",
+            expected="exact: each video's gates by themselves, the same videos for every checkpoint",
+            fix="leave it out",
+        )
     draw = plugins.load(plugins.PLUGINS, "epochs-figure")
     results = _results(args)
     if results is None:
@@ -67,7 +76,7 @@ def _run(args: Namespace) -> int:
             fix="give the folder: gatescope epochs RESULTS",
         )
     show_results(results)
-    found = gates_by_epoch(results, data_of(args, results), choices_from(args), tell=tell)
+    found = gates_by_epoch(results, data_of(args, results), choices_from(args), factory=args.model, tell=tell)
     logged, losses = logged_metric(found), found.log.losses
     picture = draw(
         found.frame, found.metric, logged, losses, f"{found.videos} videos of {found.annotations.name}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from ...runtime.errors import CheckpointError, UnsupportedModelError, WeightsMis
 from ...runtime.gates.manifest import Manifest
 from ..families.choices import Choices
 from ..reading.results import ResultsFolder
+from ..user.adapting import adapting
 from .gates import LayerGates, gates_of, read_videos
 from .logs import TrainingLog, read_metrics, read_training_log
-from .snapshots import NotShownError, Snapshot, TrainedModel
+from .snapshots import CodeModel, NotShownError, RebuiltModel, Snapshot, TrainedModel
 from .turns import Turn, states_of, turns_of
 
 #: The columns of :attr:`EpochGates.frame` and of ``epochs.csv``.
@@ -41,9 +43,8 @@ COLUMNS: dict[str, Any] = {
 }
 _ONE_EPOCH = "there is one epoch to show: training's script keeps model_e….ckpt only now and then"
 _OWN_CODE = (
-    "gates by epoch are computed with the models that gatescope rebuilds. For one that your own code builds, "
-    "export each checkpoint (gatescope export RESULTS --checkpoint NAME --model package.module:factory), or "
-    "log its gates while it is trained (tracker.scalars())"
+    "let your own code build a model that gatescope does not rebuild: --model package.module:factory; or log "
+    "its gates while it is trained: tracker.scalars()"
 )
 
 
@@ -79,21 +80,29 @@ def gates_by_epoch(
     dataset: Dataset,
     choices: Choices | None = None,
     *,
+    factory: str | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> EpochGates:
     """Compute the gates of every checkpoint of ``results`` on the same videos of ``dataset``.
 
     The checkpoint that ``results`` takes says which model it is; others that hold another model, or cannot be
     read, are skipped with the reason, and one whose weights are not finite is shown as such. Nothing is
-    exported: each model runs in PyTorch, up to its gates. ``tell`` is called with a line for each step.
+    exported: each model runs in PyTorch, up to its gates. With ``factory`` (``package.module:function``) the
+    user's own code builds the model and runs. ``tell`` is called with a line for each step.
 
     Raises :class:`~gatescope.runtime.errors.CheckpointError` where no checkpoint can be shown, and what
     describing the model and reading the data raise.
     """
-    trained = _model_of(results, choices or Choices())
+    with nullcontext() if factory is None else adapting():
+        return _gates_by_epoch(_model_of(results, choices or Choices(), factory), results, dataset, tell)
+
+
+def _gates_by_epoch(
+    trained: TrainedModel, results: ResultsFolder, dataset: Dataset, tell: Callable[[str], None]
+) -> EpochGates:
     manifest = trained.manifest()
     tell("reading the videos")
-    videos = read_videos(dataset, manifest)
+    videos = read_videos(dataset, manifest, trained.batch_size)
     found: list[tuple[Snapshot, Sequence[LayerGates]]] = []
     skipped: list[tuple[str, str]] = []
     for path in results.checkpoints:
@@ -117,7 +126,7 @@ def gates_by_epoch(
     found.sort(key=lambda pair: pair[0].epoch)
     log = _log(results)
     frame = _frame(found, manifest, log)
-    warnings = [*log.notes, *trained.description.warnings]
+    warnings = [*log.notes, *manifest.warnings]
     if videos.bad:
         warnings.append("left out: " + "; ".join(told_causes(videos.bad, "video", len(videos.bad))))
     if len(found) == 1:
@@ -136,9 +145,11 @@ def gates_by_epoch(
     )
 
 
-def _model_of(results: ResultsFolder, choices: Choices) -> TrainedModel:
+def _model_of(results: ResultsFolder, choices: Choices, factory: str | None) -> TrainedModel:
+    if factory is not None:
+        return CodeModel(results.read, choices, factory)
     try:
-        return TrainedModel(results.read, choices)
+        return RebuiltModel(results.read, choices)
     except (UnsupportedModelError, WeightsMismatchError) as error:
         raise type(error)(
             error.problem, received=error.received, expected=error.expected, fix=_OWN_CODE

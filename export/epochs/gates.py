@@ -15,11 +15,10 @@ from ...runtime.gates.manifest import Manifest
 from ...runtime.session.tracked import session_batch
 from ...runtime.statistics.limits import GateLimits
 from ...runtime.statistics.moments import Moments, MomentSummary
-from ..graph.variant import VariantGraph
+from .snapshots import GateGraph
 
 #: Videos whose gates are computed for each checkpoint where the user does not say how many.
 VIDEOS_BY_DEFAULT = 100
-_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Videos:
     batches: tuple[Batch, ...]
 
 
-def read_videos(dataset: Dataset, manifest: Manifest) -> Videos:
+def read_videos(dataset: Dataset, manifest: Manifest, batch_size: int) -> Videos:
     """One query per video of ``dataset``, the first ones, read and padded; all of them stay in memory.
 
     Raises :class:`~gatescope.runtime.errors.BadSamplesError` where features cannot be used and bad samples
@@ -66,11 +65,11 @@ def read_videos(dataset: Dataset, manifest: Manifest) -> Videos:
             received=f"{checked.bad[0][0]}: {checked.bad[0][1]}",
             fix="check that --features is the right folder for these annotations",
         )
-    found = batches(manifest, checked.good, features=dataset.sources, batch_size=_BATCH)
+    found = batches(manifest, checked.good, features=dataset.sources, batch_size=batch_size)
     return Videos(tuple(checked.good), tuple(checked.bad), tuple(batch for _, batch in found))
 
 
-def gates_of(graph: VariantGraph, manifest: Manifest, feed: Iterable[Batch]) -> Sequence[LayerGates]:
+def gates_of(graph: GateGraph, manifest: Manifest, feed: Iterable[Batch]) -> Sequence[LayerGates]:
     """Every kind after the other, layers in order; a gate's range is that of ``graph``'s own weights."""
     values: dict[tuple[int, str], Moments] = {}
     factors: dict[tuple[int, str], Moments] = {}

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
+from ...runtime.array_types import Float32s
 from ...runtime.errors import GatescopeError
 from ...runtime.gates.manifest import Manifest
+from ...runtime.gates.shape import GateShape
 from ..families.choices import Choices
 from ..graph.manifest import build_manifest
 from ..graph.variant import Variant, VariantGraph
 from ..reading.checkpoint import Checkpoint, load_checkpoint
-from ..reading.facts import Description, describe
+from ..reading.facts import describe
 from ..reading.options import whole
 from ..reading.rebuild import TRAINING_ONLY, count_not_finite, rebuild
+from ..user.export import gates_in_pytorch
+from ..user.factory import build_model, load_into
+from ..user.graph import UserGraph
 
 _IN_NAME = re.compile(r"_e(\d+)$")
 
@@ -42,42 +49,120 @@ class Snapshot:
     weights: Mapping[str, torch.Tensor]
 
 
-class TrainedModel:
-    """One training's model, as ``taken``, the checkpoint that stands for it, has it."""
+class GateGraph(Protocol):
+    """A model up to its gates."""
+
+    @property
+    def gate_shapes(self) -> tuple[GateShape, ...]:
+        """What the gates of each kind look like."""
+        ...
+
+    def run(self, batch: Mapping[str, Float32s]) -> dict[str, Float32s]:
+        """The gates of a batch, by the names of outputs."""
+        ...
+
+
+class TrainedModel(ABC):
+    """One training's model, as the checkpoint that stands for it, ``taken``, has it.
+
+    ``batch_size``: videos in a batch, with which a video's gates do not depend on the others.
+    """
+
+    batch_size = 16
 
     def __init__(self, taken: Checkpoint, choices: Choices) -> None:
+        self._taken = taken
         self._choices = choices
-        self.checkpoint = taken
-        self.description = describe(taken, choices)
 
-    def graph(self, weights: Mapping[str, torch.Tensor]) -> VariantGraph:
-        """The model with ``weights`` up to its last gate."""
-        return VariantGraph(rebuild(self.description, weights), Variant("gates"))
-
+    @abstractmethod
     def manifest(self) -> Manifest:
         """What the model takes and gives, whatever its weights are."""
-        weights = {
-            name: torch.nan_to_num(value) if count_not_finite(value) else value
-            for name, value in self.checkpoint.weights.items()
-        }
-        return build_manifest(self.checkpoint, self.description, self.graph(weights), "onnx", None)
+
+    @abstractmethod
+    def graph(self, weights: Mapping[str, torch.Tensor]) -> GateGraph:
+        """The model with ``weights``, until the next call.
+
+        Raises :class:`~gatescope.runtime.errors.WeightsMismatchError` for weights that do not fit.
+        """
+
+    @abstractmethod
+    def difference(self, read: Checkpoint) -> str:
+        """In what the model in ``read`` is another one; empty where it is the same."""
 
     def snapshot(self, path: Path) -> Snapshot:
         """The checkpoint at ``path``. Raises :class:`NotShownError` that says why it cannot be shown."""
         try:
-            read = self.checkpoint if path == self.checkpoint.path else load_checkpoint(path)
-            description = describe(read, self._choices)
+            read = self._taken if path == self._taken.path else load_checkpoint(path)
+            difference = self.difference(read)
         except GatescopeError as error:
             raise NotShownError(_reason(error)) from error
         except OSError as error:
             raise NotShownError(f"it cannot be read: {error.strerror or error}") from error
-        if difference := _difference(description, self.description):
-            raise NotShownError(f"another model than {self.checkpoint.path.name}: {difference}")
+        if difference:
+            raise NotShownError(f"another model than {self._taken.path.name}: {difference}")
         epoch = _epoch(read, path)
         if epoch is None:
             raise NotShownError("neither the file nor its name says of which epoch it is")
         used = [value for name, value in read.weights.items() if not name.startswith(TRAINING_ONLY)]
         return Snapshot(path.name, epoch, _hash(read.weights), sum(map(count_not_finite, used)), read.weights)
+
+
+class RebuiltModel(TrainedModel):
+    """A model that gatescope rebuilds."""
+
+    def __init__(self, taken: Checkpoint, choices: Choices) -> None:
+        super().__init__(taken, choices)
+        self._description = describe(taken, choices)
+
+    def manifest(self) -> Manifest:
+        """From the taken checkpoint's description."""
+        weights = {
+            name: torch.nan_to_num(value) if count_not_finite(value) else value
+            for name, value in self._taken.weights.items()
+        }
+        return build_manifest(self._taken, self._description, self.graph(weights), "onnx", None)
+
+    def graph(self, weights: Mapping[str, torch.Tensor]) -> VariantGraph:
+        """A new one each time; the weights are not copied."""
+        return VariantGraph(rebuild(self._description, weights), Variant("gates"))
+
+    def difference(self, read: Checkpoint) -> str:
+        """In sizes or preprocessing."""
+        mine, theirs = describe(read, self._choices), self._description
+        for one, other in ((mine.config, theirs.config), (mine.preprocessing, theirs.preprocessing)):
+            for field in fields(one):
+                if (value := getattr(one, field.name)) != (wanted := getattr(other, field.name)):
+                    return f"{field.name} {value}, not {wanted}"
+        return ""
+
+
+class CodeModel(TrainedModel):
+    """A model that the user's own code builds: ``factory`` is ``package.module:function``."""
+
+    batch_size = 1  # their code may pool over padding
+
+    def __init__(self, taken: Checkpoint, choices: Choices, factory: str) -> None:
+        super().__init__(taken, choices)
+        self._model = build_model(factory, taken)
+        self._graph, self._manifest = gates_in_pytorch(self._model, taken, choices)
+
+    def manifest(self) -> Manifest:
+        """As the model was found to be."""
+        return self._manifest
+
+    def graph(self, weights: Mapping[str, torch.Tensor]) -> UserGraph:
+        """The same one each time, with other weights."""
+        load_into(self._model, weights, self._taken.wrappers)
+        return self._graph
+
+    def difference(self, read: Checkpoint) -> str:
+        """In the parameters' names or shapes."""
+        mine, theirs = read.weights, self._taken.weights
+        for name in dict.fromkeys([*theirs, *mine]):
+            found, wanted = (tuple(one[name].shape) if name in one else None for one in (mine, theirs))
+            if found != wanted:
+                return f"parameter {name} {found or 'missing'}, not {wanted or 'there'}"
+        return ""
 
 
 def _reason(error: GatescopeError) -> str:
@@ -89,15 +174,6 @@ def _epoch(read: Checkpoint, path: Path) -> int | None:
     inside = whole(read.content.get("epoch"))
     named = _IN_NAME.search(path.stem)
     return inside if inside is not None else int(named[1]) if named else None
-
-
-def _difference(one: Description, other: Description) -> str:
-    """The first thing in which two models differ, empty where they do not."""
-    for mine, theirs in ((one.config, other.config), (one.preprocessing, other.preprocessing)):
-        for field in fields(mine):
-            if (value := getattr(mine, field.name)) != (wanted := getattr(theirs, field.name)):
-                return f"{field.name} {value}, not {wanted}"
-    return ""
 
 
 def _hash(weights: Mapping[str, torch.Tensor]) -> str:

@@ -116,6 +116,21 @@ def export_user_model(
     return result if verification is not None else replace(result, left_behind=find_predictions(read.path))
 
 
+def gates_in_pytorch(model: nn.Module, read: Checkpoint, choices: Choices) -> tuple[UserGraph, Manifest]:
+    """The gates of ``model``, built by the user's code from the checkpoint ``read``, in PyTorch; nothing is
+    exported. The manifest says what goes in and what comes out. Run it while :func:`adapting` is entered.
+    Raises what looking for gates raises.
+    """
+    options = TrainingOptions(read.path, read.options, read.options_source)
+    options.warnings += read.notes
+    recipe = find_preprocessing(options, choices, widths=_widths(read, options), max_words=32)
+    study_ = _Study(model, read.sha256, options, recipe, type(model).__name__)
+    with adapting():
+        anatomy = study(model, recipe, study_.input_names, gating=choices.gating)
+    graph = UserGraph(model, anatomy, Variant("gates"), anatomy.input_axes)
+    return graph, _manifest(study_, graph, "onnx", None)
+
+
 def export_model(
     model: nn.Module,
     example_inputs: Mapping[str, Tensor],

@@ -70,6 +70,11 @@ class UserGraph(nn.Module):
         self.eval()
 
     @property
+    def gate_shapes(self) -> tuple[GateShape, ...]:
+        """What the gates of each kind look like."""
+        return tuple(self.anatomy.shapes.values())
+
+    @property
     def input_axes(self) -> dict[str, Axes]:
         """Axes of every input, by name, in order."""
         return {name: self.anatomy.input_axes[name] for name in self.needed}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import math
@@ -15,7 +16,7 @@ import torch
 
 from gatescope.export import load_checkpoint
 from gatescope.export.epochs.logs import read_training_log
-from gatescope.export.epochs.snapshots import TrainedModel
+from gatescope.export.epochs.snapshots import RebuiltModel
 from gatescope.export.epochs.turns import states_of, turns_of
 from gatescope.export.families.choices import Choices
 from gatescope.export.reading.facts import describe
@@ -25,7 +26,9 @@ from gatescope.runtime.cli.main import main
 from tests.golden.case import Case
 from tests.undrawn import undrawn
 
-from . import small
+from ..runtime.tiny_dataset import tiny_dataset
+from ..runtime.tiny_model import tiny_manifest
+from . import lab, small
 
 FFN = "fusion.fusion_layers.0.gating_function.mlp_ffn.2"
 #: The bias of the FFN gate's last layer by epoch, whose weights are 0: the gate is its tanh everywhere.
@@ -146,7 +149,7 @@ def test_statistics_are_those_of_the_valid_clips(
     read = load_checkpoint(folder / "model_e0004.ckpt")
     model = rebuild(describe(read, Choices()), read.weights)
     _, annotations = dataset
-    manifest = TrainedModel(read, Choices()).manifest()
+    manifest = RebuiltModel(read, Choices()).manifest()
     values: dict[str, np.ndarray] = {}
     lines = [json.loads(line) for line in annotations.read_text(encoding="utf-8").splitlines()]
     video = {str(line["qid"]): line["vid"] for line in lines}
@@ -239,6 +242,60 @@ def test_what_no_epoch_can_be_read_of_is_an_error(
     assert "is empty" in capsys.readouterr().err
     assert main(["epochs", "--checkpoint", str(folder / "model_best.ckpt")]) == 2
     assert "give the folder" in capsys.readouterr().err
+
+
+def test_a_model_of_ones_own_code_runs_video_by_video(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tiny_dataset(tmp_path, tiny_manifest(video_widths=(30, 10), audio_width=20, text_width=16))
+    folders = {
+        "v_feat_dirs": ["slowfast_features", "clip_features"],
+        "a_feat_dir": "pann_features",
+        "t_feat_dir": "clip_text_features",
+    }
+    (tmp_path / "run").mkdir()
+    for epoch, changes in ((1, {}), (3, {}), (5, {"elementwise": True})):
+        path = lab.save(tmp_path / "run" / f"model_e{epoch:04d}.ckpt", **folders, **changes)
+        content = torch.load(path, weights_only=False)
+        content["epoch"] = epoch
+        content["model"]["mixer.blocks.0.valve.two.2.bias"] += epoch
+        torch.save(content, path)
+    words = ["--annotations", str(data.annotations), "--features", str(tmp_path), "--json"]
+    command = ["epochs", str(tmp_path / "run"), *words, "--output", str(tmp_path / "out")]
+    assert main([*command, "--model", "tests.export.lab:build"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [one["checkpoint"] for one in document["skipped"]] == ["model_e0005.ckpt"]
+    assert "another model than model_e0001.ckpt: parameter" in document["skipped"][0]["reason"]
+    ffn = {(row["epoch"], row["layer"]): row for row in document["rows"] if row["gate"] == "ffn"}
+    assert list(ffn) == [(epoch, layer) for epoch in (1, 3) for layer in range(3)]
+
+    manifest = tiny_manifest(video_widths=(30, 10), audio_width=20, text_width=16)
+    for epoch in (1, 3):
+        model = lab.LabModel(argparse.Namespace(**lab.OPTIONS)).eval()
+        model.load_state_dict(load_checkpoint(tmp_path / "run" / f"model_e{epoch:04d}.ckpt").weights)
+        seen: dict[str, np.ndarray] = {}
+        video = {str(row["qid"]): row["vid"] for row in data.rows}
+        for [qid], batch in batches(manifest, data.annotations, features=tmp_path, batch_size=1):
+            found: list[torch.Tensor] = []
+            handle = model.mixer.blocks[0].valve.register_forward_hook(
+                lambda module, inputs, output, found=found: found.append(output[1])
+            )
+            with torch.no_grad():
+                model(**{name: torch.from_numpy(value) for name, value in batch.items()})
+            handle.remove()
+            seen.setdefault(str(video[qid]), found[0].numpy().ravel())
+        gates = np.concatenate(list(seen.values()))
+        assert ffn[epoch, 0]["count"] == gates.size
+        assert ffn[epoch, 0]["mean"] == pytest.approx(gates.mean(), abs=1e-5)
+    assert ffn[1, 0]["mean"] != pytest.approx(ffn[3, 0]["mean"], abs=1e-2)
+
+
+def test_what_does_not_go_together_is_bad_usage(
+    folder: Path, dataset: tuple[Case, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert epochs(folder, dataset, tmp_path, "--batching", "reference") == 2
+    assert epochs(folder, dataset, tmp_path, "--model", "tests.export.lab:build", "--heads", "4") == 2
+    assert "--heads together with --model" in capsys.readouterr().err
 
 
 def test_states_do_not_sway_with_a_share_around_one_threshold() -> None:
