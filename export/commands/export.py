@@ -236,7 +236,7 @@ def _configure(parser: ArgumentParser) -> None:
 
 def refuse_rebuilding_flags(args: Namespace) -> None:
     """Refuse flags that say how to rebuild a model, where the user's code builds it."""
-    flag = "--model" if args.code is None else "--code"
+    flag = "--model" if getattr(args, "code", None) is None else "--code"
     given = {
         "--heads": args.heads,
         "--fusion-heads": args.fusion_heads,
