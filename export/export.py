@@ -18,7 +18,7 @@ from .optimize import choose_rewrites
 from .optimize import optimize as optimized
 from .proof.certified import ExportResult, write_certified
 from .proof.subject import CheckpointSubject
-from .proof.verify import VerifyRequest, refuse_bad_request, verify
+from .proof.verify import VerifyRequest, reproduce
 from .reading.checkpoint import load_checkpoint
 from .reading.facts import describe
 from .reading.left_behind import find_predictions
@@ -76,8 +76,8 @@ def export_checkpoint(
     )
     certify_with = None
     if verification is not None:
-        refuse_bad_request(verification, manifest)
-        certify_with = partial(verify, verification, CheckpointSubject(read), wanted, graph.variant)
+        reproduced = reproduce(verification, CheckpointSubject(read), wanted, manifest, tell=tell)
+        certify_with = partial(reproduced.compare_file, graph.variant)
     result = write_certified(
         graph,
         manifest,

@@ -40,7 +40,8 @@ from .causes import told_causes
 class GatescopeError(Exception):
     """A failure with a name: what came, what was expected, what to do.
 
-    ``str(error)`` is the whole message, one line per part that is known.
+    ``str(error)`` is the whole message, one line per part that is known. ``again``: options that, added to
+    the command that failed, are what to do; the command line then shows it whole, to be pasted.
     """
 
     exit_code = 1
@@ -52,11 +53,13 @@ class GatescopeError(Exception):
         received: str | None = None,
         expected: str | None = None,
         fix: str | None = None,
+        again: Sequence[str] = (),
     ) -> None:
         self.problem = problem
         self.received = received
         self.expected = expected
         self.fix = fix
+        self.again = tuple(again)
         parts = [problem]
         for label, text in (("received", received), ("expected", expected), ("to do", fix)):
             if text is not None:

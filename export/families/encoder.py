@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import Tensor, nn
 
 from .attention import MultiheadAttention, allow_keys
@@ -38,14 +40,30 @@ class T2VEncoderLayer(_EncoderParts):
         return self.norm2(x + self.feedforward(self.norm1(x)))
 
 
+class Excerpt(NamedTuple):
+    """Samples that are run apart from their batch, and what they meet in it.
+
+    ``video_mask`` (B, L), ``text_mask`` (B, T): of the whole batch. ``places``: where in it they stand.
+    """
+
+    video_mask: Tensor
+    text_mask: Tensor
+    places: tuple[int, ...]
+
+
 class T2VEncoder(nn.Module):
-    """``transformer.t2v_encoder``: the query's words are read into the clips."""
+    """``transformer.t2v_encoder``: the query's words are read into the clips.
+
+    With an ``excerpt`` a few samples, padded as their batch, give the numbers that they give in it: in the
+    reference's batching nothing but lengths and masks passes from one sample to another.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(T2VEncoderLayer(config) for _ in range(config.t2v_layers))
         self.heads = config.heads
         self.tiled_mask = config.batching == "reference"
+        self.excerpt: Excerpt | None = None
 
     def forward(
         self,
@@ -59,10 +77,17 @@ class T2VEncoder(nn.Module):
         """Clips (B, L, d) that have read the words (B, T, d); masks (B, L) and (B, T)."""
         allowed = allow_keys(text_mask)
         if self.tiled_mask:
-            allowed = allowed & ~self._tiled(video_mask, text_mask)
+            allowed = allowed & ~self._met(video_mask, text_mask)
         for layer in self.layers:
             clips = layer(clips, clip_pos, words, word_pos, allowed)
         return clips
+
+    def _met(self, video_mask: Tensor, text_mask: Tensor) -> Tensor:
+        """The extra mask of each sample here, in this batch or the one it was taken from."""
+        if self.excerpt is None:
+            return self._tiled(video_mask, text_mask)
+        whole = self._tiled(self.excerpt.video_mask, self.excerpt.text_mask)
+        return whole[list(self.excerpt.places)]
 
     def _tiled(self, video_mask: Tensor, text_mask: Tensor) -> Tensor:
         """The reference's extra mask of padded clips against padded words, (B, heads, L, T).

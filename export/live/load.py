@@ -194,5 +194,5 @@ def _python_words() -> Generator[None]:
     except GatescopeError as error:
         parts = {name: getattr(error, name) for name in ("received", "expected", "fix")}
         plain = {name: None if text is None else _in_python(text) for name, text in parts.items()}
-        GatescopeError.__init__(error, _in_python(error.problem), **plain)
+        GatescopeError.__init__(error, _in_python(error.problem), **plain, again=error.again)
         raise

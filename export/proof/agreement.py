@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.array_types import Float32s
+from ...runtime.brief import counted
 from ...runtime.data.annotations import Annotation
 from ...runtime.gates.preprocessing import Preprocessing
 from ...runtime.runs.predictions import Prediction, format_prediction
@@ -24,8 +25,6 @@ _DECIMALS = 1e-4
 TIE = 2 * SCORE_TOLERANCE
 # Share of samples that must agree: one odd sample in a hundred is not another model.
 ENOUGH_EQUAL = 0.99
-
-# What of a model's outputs makes a line of predictions.
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,25 @@ class Difference:
             and self.window <= WINDOW_TOLERANCE
         )
 
+    @property
+    def size(self) -> float:
+        """The largest of the three, each in units of its tolerance."""
+        return max(
+            self.score / SCORE_TOLERANCE, self.saliency / SALIENCY_TOLERANCE, self.window / WINDOW_TOLERANCE
+        )
+
 
 @dataclass(frozen=True)
 class Agreement:
-    """The differences of several samples: the largest of each, the typical saliency, the share that agree."""
+    """The differences of several samples: the largest of each, the typical saliency, the share that agree.
+
+    ``samples``: how many were compared.
+    """
 
     largest: Difference
     typical: float
     share: float
+    samples: int
 
     @property
     def enough(self) -> bool:
@@ -65,7 +75,8 @@ class Agreement:
     def __str__(self) -> str:
         return (
             f"score {self.largest.score:.2g}, saliency {self.largest.saliency:.2g}, "
-            f"window {self.largest.window:.2g} s; {self.share:.0%} of samples agree"
+            f"window {self.largest.window:.2g} s; {round(self.share * self.samples)} of "
+            f"{counted(self.samples, 'sample')} agree"
         )
 
 
@@ -112,7 +123,7 @@ def compare_sample(
     )
 
 
-def agreement_of(differences: list[Difference]) -> Agreement:
+def agreement_of(differences: Sequence[Difference]) -> Agreement:
     """The agreement of all samples."""
     return Agreement(
         Difference(
@@ -122,6 +133,7 @@ def agreement_of(differences: list[Difference]) -> Agreement:
         ),
         float(np.median([d.saliency for d in differences])),
         sum(d.agrees for d in differences) / len(differences),
+        len(differences),
     )
 
 

@@ -23,7 +23,7 @@ from ..graph.archives import save_pt2, save_torchscript, to_torchscript
 from ..graph.capture import TRACE_LENGTHS, capture
 from ..graph.onnx_graph import OPSET, to_onnx
 from ..graph.variant import OVERRIDES
-from ..proof.parity import OWN_MODEL, TOLERANCES, certify
+from ..proof.parity import OWN_MODEL, TOLERANCES, RunFeed, certify
 from ..proof.subject import Graph
 from ..proof.verify import Verified
 
@@ -51,14 +51,14 @@ def write_certified(
     *,
     captured: Graph | None = None,
     compared_with: str = OWN_MODEL,
-    verification: Callable[..., Verified] | None = None,
+    verification: Callable[[Manifest, RunFeed], Verified] | None = None,
     open_questions: Collection[str] = (),
     tell: Callable[[str], None],
 ) -> ExportResult:
     """Capture ``graph``, compare the file with it, and only then let the file appear at ``target``.
 
     ``captured`` is what goes into the file where that is another way to the same numbers. ``verification``
-    is called with the manifest, a function that runs the file, and ``tell``; it settles the warnings in
+    is called with the manifest and a function that runs the file; it settles the warnings in
     ``open_questions``.
     """
     if note := untested_torch():
@@ -76,8 +76,7 @@ def write_certified(
             atol = TOLERANCES[manifest.precision]
             certificate = certify(graph.run, run, manifest, compared_with=compared_with, atol=atol)
             if verification is not None:
-                tell("comparing with the predictions of the training run")
-                found = verification(manifest, run, tell=tell)
+                found = verification(manifest, run)
                 certificate = replace(
                     certificate, verification=found.verification, batching_effect=found.batching_effect
                 )

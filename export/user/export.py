@@ -27,7 +27,8 @@ from ..graph.variant import Variant
 from ..live.manifest import fingerprint
 from ..proof.causes import DifferenceCause, preprocessing_causes
 from ..proof.certified import ExportResult, write_certified
-from ..proof.verify import VerifyRequest, refuse_bad_request, verify
+from ..proof.subject import WayOn, likely_batch_sizes
+from ..proof.verify import VerifyRequest, reproduce
 from ..reading.checkpoint import Checkpoint, load_checkpoint
 from ..reading.left_behind import find_predictions
 from ..reading.options import TrainingOptions, whole
@@ -200,7 +201,7 @@ class _Study:
 class _UserSubject:
     """A user's model for verification: nothing of it can be changed but how features are put together."""
 
-    last_resort = "The factory may build another model than the one that was trained. "
+    way_on = WayOn("This code may build another model than the one that was trained")
 
     def __init__(self, study: _Study, anatomy: Anatomy) -> None:
         self._study = study
@@ -215,6 +216,13 @@ class _UserSubject:
         recipe, options = self._study.recipe, self._study.options
         widths = (recipe.video_width, recipe.audio_width, recipe.text_width)
         return find_preprocessing(options.copy(), choices, widths=widths, max_words=32)
+
+    def excerpts(self, choices: Choices) -> None:
+        """What passes between the samples of a batch is not known: it is run on whole batches."""
+
+    def batch_sizes(self) -> tuple[int, ...]:
+        """The one recorded, the training script's default, and one by one."""
+        return likely_batch_sizes(self._study.options.values)
 
     def causes(self, choices: Choices, folders: Mapping[str, Path]) -> list[DifferenceCause]:
         """The preprocessing alone."""
@@ -256,8 +264,9 @@ def _export(
             manifest = replace(manifest, warnings=(*manifest.warnings, note))
         certify_with = None
         if verification is not None:
-            refuse_bad_request(verification, manifest)
-            certify_with = partial(verify, verification, _UserSubject(study_, anatomy), choices, variant)
+            subject = _UserSubject(study_, anatomy)
+            reproduced = reproduce(verification, subject, choices, manifest, tell=tell)
+            certify_with = partial(reproduced.compare_file, variant)
         return write_certified(
             graph, manifest, target, compared_with=study_.name, verification=certify_with, tell=tell
         )

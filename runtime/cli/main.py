@@ -15,6 +15,7 @@ from importlib.metadata import version
 from .. import plugins
 from ..errors import GatescopeError
 from ..extras import missing_extra
+from .again import command_again
 from .command import Command
 from .interrupt import INTERRUPTED, interrupts_are_kept
 from .parser import Parser, nearest
@@ -39,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GatescopeError as error:
         if debug:
             raise
-        return _complain(f"error: {error}", error.exit_code)
+        again = f"\n  command: {command_again(arguments, error.again)}" if error.again else ""
+        return _complain(f"error: {error}{again}", error.exit_code)
     except BrokenPipeError:
         # The reader of our output (head, less) went away: not a failure, but nothing more can be printed.
         with contextlib.suppress(OSError):
