@@ -21,7 +21,7 @@ _CLOSER = 0.8
 
 
 @dataclass(frozen=True)
-class Tried:
+class TriedCause:
     """A cause and how near it brings the model to training's predictions."""
 
     cause: DifferenceCause
@@ -36,11 +36,11 @@ class Search:
       sample; several where they do so equally well.
     """
 
-    tried: tuple[Tried, ...]
+    tried: tuple[TriedCause, ...]
     explaining: tuple[DifferenceCause, ...]
 
 
-def find_causes(
+def search_causes(
     trial: Trial,
     choices: Choices,
     evidence: Evidence,
@@ -87,9 +87,9 @@ def _with(trial: Trial, best: DifferenceCause) -> list[DifferenceCause]:
 
 def _try(
     trial: Trial, causes: Sequence[DifferenceCause], evidence: Evidence, places: tuple[int, ...]
-) -> tuple[list[Tried], list[DifferenceCause]]:
+) -> tuple[list[TriedCause], list[DifferenceCause]]:
     """The causes that could be tried, and those that explain everything."""
-    tried: list[Tried] = []
+    tried: list[TriedCause] = []
     by_likelihood = sorted(causes, key=lambda cause: cause.likelihood)
     for _, alike in itertools.groupby(by_likelihood, key=lambda cause: cause.likelihood):
         explaining: list[DifferenceCause] = []
@@ -101,7 +101,7 @@ def _try(
                     found = agreement_of(trial.whole(cause.choices, rows))
             except GatescopeError:  # by the features' widths it cannot be the cause
                 continue
-            tried.append(Tried(cause, found))
+            tried.append(TriedCause(cause, found))
             if found.enough and found.samples == evidence.samples:
                 explaining.append(cause)
         if explaining:

@@ -23,7 +23,7 @@ from .agreement import Agreement, agreement_of
 from .disagreement import disagreement
 from .evidence import Evidence, read_evidence
 from .parity import RunFeed
-from .search import FEW, find_causes
+from .search import FEW, search_causes
 from .subject import Subject
 from .trial import Trial
 
@@ -154,7 +154,7 @@ def reproduce(
             return Reproduced(request, trial, choices, evidence, found)
     except DatasetError as error:
         found = error
-    search = find_causes(trial, choices, evidence, places, typical, tell)
+    search = search_causes(trial, choices, evidence, places, typical, tell)
     if isinstance(found, DatasetError) and not search.tried:
         raise found
     raise disagreement(found, search, evidence, subject.way_on)

@@ -22,7 +22,7 @@ from gatescope.runtime.errors import DatasetError, UsageError, VerificationError
 from gatescope.runtime.gates.certificate import BatchingEffect, Verification
 from gatescope.runtime.inspection.batching import effect_in_words
 from gatescope.runtime.runs.predictions import format_prediction, write_predictions
-from tests.golden.case import FOLDER
+from tests.golden.case import FOLDER, load_case
 from tests.golden.rounding import allowed
 
 pytestmark = pytest.mark.slow
@@ -109,6 +109,41 @@ def test_planted_mistake_is_found_and_its_flag_named(try_verify, mistake) -> Non
     # What is less likely than the cause was not tried, and what the widths rule out is not named.
     assert ("--fusion-heads" in str(caught.value)) == (mistake in LAST)
     assert ("TEF" in str(caught.value)) == (mistake == "TEF")
+
+
+@pytest.mark.parametrize(
+    "name", ["clipwise_padded", "global_padded", "base_avigate", "sigmoid_film_elementwise", "ssm"]
+)
+def test_a_few_samples_give_what_they_give_in_their_batch(name, checkpoint) -> None:
+    """Without the others they would not: the reference masks a sample with another one's mask."""
+    case = load_case(name)
+    subject = CheckpointSubject(load_checkpoint(checkpoint(name)))
+    choices = Choices(batching="reference")
+    whole = case.inputs()
+    lengths = list(zip(case.clips, case.spec["words"], strict=True))
+    wanted = subject.graph(choices, Variant("plain")).run(whole)
+    run = subject.excerpts(choices)
+    for places in ((len(lengths) - 1, 0), (1,)):
+        few = {}
+        for key, value in whole.items():
+            longest = max(lengths[place][key.startswith("src_txt")] for place in places)
+            few[key] = value[list(places), :longest]
+        got = run(few, lengths, places)
+        for i, place in enumerate(places):
+            clips = lengths[place][0]
+            for output in ("pred_logits", "pred_spans"):
+                np.testing.assert_allclose(got[output][i], wanted[output][place], atol=1e-5)
+            here, there = got["saliency_scores"][i, :clips], wanted["saliency_scores"][place, :clips]
+            np.testing.assert_allclose(here, there, atol=1e-5)
+
+
+def test_code_next_to_the_checkpoint_is_the_way_on(tmp_path, checkpoint) -> None:
+    path = tmp_path / "model_best.ckpt"
+    path.symlink_to(checkpoint("clipwise"))
+    subject = CheckpointSubject(load_checkpoint(path))
+    assert "--model package.module:factory" in subject.way_on.advice and not subject.way_on.options
+    (tmp_path / "code.zip").touch()
+    assert subject.way_on.options == ("--code", str(tmp_path / "code.zip"))
 
 
 def test_predictions_of_another_model_name_no_flag(try_verify, tmp_path) -> None:
