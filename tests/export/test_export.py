@@ -75,7 +75,7 @@ def test_verification_failure_leaves_no_file_and_names_the_flag(
 ) -> None:
     from tests.golden.case import FOLDER
 
-    target = tmp_path / "out" / "m.ts"  # whose graph is captured soonest
+    target = tmp_path / "out" / "m.ts"
     code = main(
         [
             "export",
