@@ -15,6 +15,7 @@ from torch.fx import config as recording
 
 from ...runtime.errors import ExportError
 from .failure import failed_in, is_ours
+from .lengths import FreeAxes, assumed_lengths, capture_long
 
 # Clips and words of the traced samples. The three axes must have different lengths, none of them 1: an axis
 # traced with length 1 is taken for a constant.
@@ -27,15 +28,19 @@ _CHECKS = {
     torch.ops.aten.sym_constrain_range_for_size.default,
 }
 
-FreeAxes = tuple[str | int, ...]
 
-
-def capture(model: nn.Module, example: Mapping[str, Tensor], axes: Mapping[str, FreeAxes]) -> ExportedProgram:
+def capture(
+    model: nn.Module,
+    example: Mapping[str, Tensor],
+    axes: Mapping[str, FreeAxes],
+    longer: Mapping[str, Tensor] | None = None,
+) -> ExportedProgram:
     """Capture ``model`` called with ``example`` by keyword; named ``axes`` stay free down to length 1.
 
     A user's code may hold lines that mean something else at other lengths, such as shifting a batch by one.
     What such a line assumes of the lengths would fix an axis: it is left out, and whoever captures compares
-    the result at those lengths too.
+    the result at those lengths too. ``longer`` is another example, for code that asks how long its input is
+    (see :mod:`~gatescope.export.graph.lengths`).
 
     Raises :class:`ExportError` where a submodule is in training mode or the model cannot be captured.
     """
@@ -46,6 +51,7 @@ def capture(model: nn.Module, example: Mapping[str, Tensor], axes: Mapping[str, 
         name: {i: free[axis] for i, axis in enumerate(axes[name]) if isinstance(axis, str)}
         for name in example
     }
+    foreign = not is_ours(model)
     try:
         with quiet(), unhindered():
             program = torch.export.export(
@@ -53,15 +59,35 @@ def capture(model: nn.Module, example: Mapping[str, Tensor], axes: Mapping[str, 
                 (),
                 dict(example),
                 dynamic_shapes=shapes,
-                prefer_deferred_runtime_asserts_over_guards=not is_ours(model),
+                prefer_deferred_runtime_asserts_over_guards=foreign,
             )
     except Exception as error:  # the capture raises whatever failed inside
-        raise failed_in(model, "its graph was captured", error) from error
-    if not is_ours(model):
+        if not foreign or longer is None or "Constraints violated" not in str(error):
+            raise failed_in(model, "its graph was captured", error) from error
+        program = _captured_long(model, longer, axes)
+    if foreign:
         _drop_asserts(program)
     for node in program.graph.nodes:
         # Paths and lines of the exporting machine's files do not belong in the exported file.
         node.meta.pop("stack_trace", None)
+    return program
+
+
+def _captured_long(
+    model: nn.Module, example: Mapping[str, Tensor], axes: Mapping[str, FreeAxes]
+) -> ExportedProgram:
+    try:
+        with quiet(), unhindered():
+            program = capture_long(model, example, axes)
+    except Exception as error:  # as above
+        raise failed_in(model, "its graph was captured", error) from error
+    for axis, (_, longest) in assumed_lengths(program, axes).items():
+        if longest is not None:
+            raise ExportError(
+                f"the model's code takes another way where the {axis} axis is longer than {longest}",
+                received=f"an if on that length, met with {longest} or less",
+                expected="code that does the same at every length",
+            )
     return program
 
 
