@@ -9,6 +9,7 @@ from pathlib import Path
 from ..runtime.brief import counted
 from ..runtime.data.annotations import read_annotations
 from ..runtime.data.dataset import Dataset, Selection
+from ..runtime.data.domains import qids_of_domain
 from ..runtime.errors import GatescopeError
 from ..runtime.running.settings import RunSettings
 from ..runtime.runs.predictions import read_predictions
@@ -25,11 +26,19 @@ def dataset_of(
 ) -> Dataset:
     """The data of ``results``: its annotations and features.
 
-    Raises :class:`~gatescope.runtime.errors.UsageError` where the annotations are neither here nor given.
+    Of a model that was trained for one domain, as TVSum's are, only the queries of that domain, unless
+    ``selection`` names samples.
+
+    Raises :class:`~gatescope.runtime.errors.UsageError` where the annotations are neither here nor given, and
+    :class:`~gatescope.runtime.errors.DatasetError` where they are of other domains.
     """
     refuse_no_data(results, doing="run the model on")
     assert results.annotations is not None
-    return Dataset(results.annotations, results.sources, selection or Selection(), skip_bad)
+    chosen, domain = selection or Selection(), results.options.get("dset_domain")
+    if chosen.samples is None and domain not in (None, ""):
+        own = qids_of_domain(results.annotations, str(domain))
+        chosen = chosen if own is None else Selection.of(chosen.max_samples, own)
+    return Dataset(results.annotations, results.sources, chosen, skip_bad)
 
 
 def verification_of(
@@ -79,6 +88,7 @@ def report_results(
     code: CodeChoice | None = None,
     subsets: Sequence[str] = (),
     ablate: bool = False,
+    analyse: bool = True,
     others: Collection[str] = (),
     tell: Callable[[str], None] = lambda _: None,
 ) -> ReportResult:
@@ -100,6 +110,7 @@ def report_results(
         verification=request,
         subsets=subsets,
         ablate=ablate,
+        analyse=analyse,
         others=others,
         tell=tell,
     )

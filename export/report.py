@@ -116,6 +116,7 @@ def report_checkpoint(
     verification: VerifyRequest | None = None,
     subsets: Sequence[str] = (),
     ablate: bool = False,
+    analyse: bool = True,
     others: Collection[str] = (),
     tell: Callable[[str], None] = lambda _: None,
 ) -> ReportResult:
@@ -131,6 +132,7 @@ def report_checkpoint(
     - ``subsets``: specifications NAME=FILE; the report and the ablation set each against the rest.
     - ``ablate``: also run the model with its gates and audio changed. The verdicts stand in the report; those
       of an ablation that an earlier report finished stand there too.
+    - ``analyse``: False stops after the run; a later call goes on from there.
     - ``others`` names what else may lie in ``output``. ``tell`` is called with a line for each step.
 
     Raises :class:`~gatescope.runtime.errors.UsageError` where ``output`` holds something else, or an ablation
@@ -176,6 +178,8 @@ def report_checkpoint(
     try:
         tell("running the model on the dataset")
         run = run_dataset(model, dataset, folder / RUN, how)
+        if not analyse:
+            return ReportResult(folder, export, exported is not None, run, (), {}, ())
         if ablation is not None:
             tell("changing gates and audio, to see what they cause")
             caused = ablation(model, dataset, folder / ABLATION, how, subsets=subsets)

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from ..proof.verify import VerifyRequest
 
 
-def add_model_options(parser: ArgumentParser) -> None:
-    """The options that decide what the model is; ``report`` has them too."""
-    ResultsGroup.add(parser)
+def add_model_options(parser: ArgumentParser, *, several: bool = False) -> None:
+    """The options that decide what the model is; ``report`` has them too, and takes ``several`` folders."""
+    ResultsGroup.add(parser, several=several)
     model = parser.add_argument_group("the model (what is left out comes from the checkpoint)")
     model.add_argument(
         "--gating",

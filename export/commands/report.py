@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ from ...runtime.cli.command import Command
 from ...runtime.cli.options import DatasetGroup, RunGroup, SubsetGroup, file_path
 from ...runtime.cli.written import written
 from ...runtime.errors import UsageError
-from .code import CodeGroup
+from .campaign import CampaignGroup, refuse_campaign_flags, run_campaign
+from .code import FOUND, CodeGroup
 from .export import (
     add_factory_option,
     add_model_options,
@@ -26,6 +28,8 @@ from .export import (
 from .results import ResultsGroup, data_of, show_results, verification_with
 
 if TYPE_CHECKING:
+    from ...runtime.data.dataset import Dataset
+    from ..proof.verify import VerifyRequest
     from ..reading.results import ResultsFolder
     from ..report import ReportResult
 
@@ -86,7 +90,7 @@ def report_json(result: ReportResult) -> dict[str, Any]:
 
 
 def _configure(parser: ArgumentParser) -> None:
-    add_model_options(parser)
+    add_model_options(parser, several=True)
     add_factory_option(parser)
     CodeGroup.add(parser)
     DatasetGroup.add(parser)
@@ -105,6 +109,7 @@ def _configure(parser: ArgumentParser) -> None:
         action="store_true",
         help="also run the model with its gates and its audio changed; the report then says what that causes",
     )
+    CampaignGroup.add(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
 
 
@@ -113,24 +118,73 @@ def default_output(results: ResultsFolder) -> Path:
     return Path(f"{results.folder.resolve().name}-report")
 
 
-def _run(args: Namespace) -> int:
+def _read_code(args: Namespace) -> None:
+    """Set right ``--code RESULTS …``, where argparse takes the first folder for the code's place."""
+    from ..reading.results import checkpoints_in
+
+    if args.results and isinstance(args.code, Path) and args.code.is_dir() and checkpoints_in(args.code):
+        args.results, args.code = [args.code, *args.results], FOUND
     CodeGroup.read(args)
-    results = ResultsGroup.build(args, args.results)
+    if isinstance(args.results, Path):
+        args.results = [args.results]
+
+
+def _run(args: Namespace) -> int:
+    _read_code(args)
+    if len(args.results) > 1:
+        return run_campaign(args, report_with)
+    refuse_campaign_flags(args)
+    results = ResultsGroup.build(args, next(iter(args.results), None))
+    if results is None:
+        if args.output is None:
+            raise UsageError("nothing says where to write", fix="give --output DIR")
+        result = _reported(
+            args, None, args.checkpoint, DatasetGroup.build(args), args.output, verification_from(args)
+        )
+    else:
+        show_results(results)
+        result = report_with(args, results, args.output or default_output(results))
+    if args.json:
+        print(json.dumps(report_json(result)))
+        return 0
+    print(describe_report(result))
+    for warning in result.warnings:
+        print(f"gatescope: warning: {warning}", file=sys.stderr)
+    return 0
+
+
+def report_with(
+    args: Namespace,
+    results: ResultsFolder,
+    output: Path,
+    *,
+    analyse: bool = True,
+    others: Collection[str] = (),
+) -> ReportResult:
+    """Report on one results folder as the options say."""
+    data, verification = data_of(args, results), verification_with(args, results)
+    return _reported(
+        args, results, results.checkpoint, data, output, verification, analyse=analyse, others=others
+    )
+
+
+def _reported(
+    args: Namespace,
+    results: ResultsFolder | None,
+    checkpoint: Path,
+    dataset: Dataset,
+    output: Path,
+    verification: VerifyRequest | None,
+    *,
+    analyse: bool = True,
+    others: Collection[str] = (),
+) -> ReportResult:
+    from ..report import report_checkpoint
+
     code = CodeGroup.build(args, results)
     if code is not None or args.model is not None:
         refuse_rebuilding_flags(args)
-    from ..report import report_checkpoint
-
-    if results is None:
-        checkpoint, output = args.checkpoint, args.output
-        dataset, verification = DatasetGroup.build(args), verification_from(args)
-        if output is None:
-            raise UsageError("nothing says where to write", fix="give --output DIR")
-    else:
-        show_results(results)
-        checkpoint, output = results.checkpoint, args.output or default_output(results)
-        dataset, verification = data_of(args, results), verification_with(args, results)
-    result = report_checkpoint(
+    return report_checkpoint(
         checkpoint,
         dataset,
         output,
@@ -141,15 +195,10 @@ def _run(args: Namespace) -> int:
         verification=verification,
         subsets=args.subset,
         ablate=args.ablate,
+        analyse=analyse,
+        others=others,
         tell=tell,
     )
-    if args.json:
-        print(json.dumps(report_json(result)))
-        return 0
-    print(describe_report(result))
-    for warning in result.warnings:
-        print(f"gatescope: warning: {warning}", file=sys.stderr)
-    return 0
 
 
 command = Command(

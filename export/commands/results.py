@@ -28,7 +28,8 @@ class ResultsGroup:
             type=file_path,
             metavar="RESULTS",
             help="the folder training wrote, or a checkpoint in it; annotations, features and predictions "
-            "are found from there",
+            "are found from there"
+            + ("; several are one campaign, whose settings are compared" if several else ""),
         )
         parser.add_argument(
             "--checkpoint",

@@ -40,6 +40,7 @@ class Member:
       member ``same_as``, which stands for it.
     - ``annotations``: the queries that were run. ``training``: the ``brief`` metrics that training itself
       left for this checkpoint, as it wrote them.
+    - ``made_with``: what was chosen in making it; other choices make another.
     - ``place``: its place among the results folders that were given. ``seconds``: how long it took.
     """
 
@@ -51,6 +52,7 @@ class Member:
     same_as: str | None = None
     annotations: str | None = None
     training: dict[str, float] = field(default_factory=dict[str, float])
+    made_with: str = ""
     place: int = 0
     seconds: float = 0.0
     format_version: int = _DOCUMENT.version

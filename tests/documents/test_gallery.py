@@ -12,8 +12,8 @@ from PIL import Image
 from .gallery import FOLDER, LARGEST, WIDTH, picture
 
 ANALYSIS = Path(__file__).parent.parent.parent / "analysis"
-#: Of ``gatescope profile`` and ``gatescope epochs``, not of a report.
-ELSEWHERE = {"profile.png", "epochs.png"}
+#: Of ``gatescope profile``, ``gatescope epochs`` and a campaign, not of a report.
+ELSEWHERE = {"profile.png", "epochs.png", "campaign.png"}
 
 
 def figure_names() -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -97,15 +98,24 @@ def setting_levels(group: SettingGroup, values: Mapping[str, RunValues]) -> pl.D
                     "quantity": name,
                     "value": level.estimate,
                     "spread": level.spread,
-                    # A share of queries is not below none or above all, whatever t says.
-                    "low": level.low if gate_of(name) else max(level.low, 0.0),
-                    "high": level.high if gate_of(name) else min(level.high, 100.0),
+                    "low": max(level.low, _least(name)),
+                    "high": min(level.high, _most(name)),
                     "seeds": level.seeds,
                     "units": level.units,
                     **differences.get(name, {}),
                 }
             )
     return pl.DataFrame(rows, schema=_COLUMNS).with_columns(pl.selectors.float().fill_nan(None))
+
+
+def _least(quantity: str) -> float:
+    """What no value of the quantity is below, whatever Student's t says: sizes and shares are not below 0."""
+    gate = gate_of(quantity)
+    return -math.inf if gate is not None and gate[2] == "mean" else 0.0
+
+
+def _most(quantity: str) -> float:
+    return 100.0 if gate_of(quantity) is None else math.inf
 
 
 def _differences(
