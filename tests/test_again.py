@@ -28,7 +28,7 @@ CASES = {
         "export r/ --video-features b --video-features a",
     ),
     "one that excludes another": (
-        "export r/ --model lab:build",
+        "export --heads 4 r/ --no-text-positions",
         ("--code", "r/code.zip"),
         "export r/ --code r/code.zip",
     ),

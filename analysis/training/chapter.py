@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ _SHOWN = (
     "HL-min-VeryGood-mAP",
     "HL-min-VeryGood-Hit1",
 )
+
+# Two numbers written with two decimals that are the same number.
+_ROUNDED = 0.011
 
 
 def _check(context: Context) -> None:
@@ -64,19 +68,21 @@ def training_chapter(context: Context) -> Section | None:
     if verified is None and given is None:
         return None
     both = _both(context)
-    blocks = [_verified_text(verified, given), _this_run(context)]
+    blocks: list[str | None] = [_verified_text(verified, given), _this_run(context)]
+    recorded = _recorded(context)
     if both:
-        rows = [
-            [short_metric(metric), *(number(value, 2) for value in pair)] for metric, pair in both.items()
-        ]
-        blocks.append(table(["percent", "as training evaluated", "this run"], rows))
+        blocks.append(_table(both, recorded))
+        blocks.append(_why_other_than_recorded(context, both, recorded))
     blocks.append(_purpose(context, has_both=bool(both)))
     document: dict[str, Any] = {
         "predictions": verified.predictions if verified else str(given),
         "verified_samples": verified.samples if verified else None,
         "metrics": {metric: {"training": theirs, "run": ours} for metric, (theirs, ours) in both.items()},
+        "metrics_file": {metric: recorded[metric] for metric in both if metric in recorded},
     }
-    return Section(training_chapter.heading, "\n\n".join(blocks), document={"training": document})
+    return Section(
+        training_chapter.heading, "\n\n".join(filter(None, blocks)), document={"training": document}
+    )
 
 
 def training_answer(context: Context) -> str | None:
@@ -142,6 +148,69 @@ def _both(context: Context) -> dict[str, tuple[float | None, float | None]]:
     before: dict[str, Any] = theirs.metrics["brief"]
     after: dict[str, Any] = own.metrics["brief"]
     return {name: (before[name], after[name]) for name in _SHOWN if name in before and name in after}
+
+
+def _metrics_file(predictions: Path) -> Path:
+    """Where training writes its metrics of these predictions."""
+    return predictions.with_name(f"{predictions.stem}_metrics.json")
+
+
+def _recorded(context: Context) -> dict[str, float]:
+    """Training's own metrics of its predictions, by name; empty where they are not there or unreadable."""
+    path = context.options.training_predictions
+    if path is None:
+        return {}
+    try:
+        document: Any = json.loads(_metrics_file(path).read_text(encoding="utf-8"))
+        brief: dict[str, Any] = dict(document["brief"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return {name: float(value) for name, value in brief.items() if isinstance(value, int | float)}
+
+
+def _table(both: dict[str, tuple[float | None, float | None]], recorded: dict[str, float]) -> str:
+    """Training's own metrics file, its predictions evaluated here, this run, and how far that is off."""
+    rows: list[list[str]] = []
+    for metric, (theirs, ours) in both.items():
+        difference = None if theirs is None or ours is None else ours - theirs
+        rows.append(
+            [
+                short_metric(metric),
+                *([number(recorded.get(metric), 2)] if recorded else []),
+                number(theirs, 2),
+                number(ours, 2),
+                "" if difference is None else f"{difference:+.2f}",
+            ]
+        )
+    first = ["training's metrics file"] if recorded else []
+    return table(["percent", *first, "as training evaluated", "this run", "difference"], rows)
+
+
+def _why_other_than_recorded(
+    context: Context, both: dict[str, tuple[float | None, float | None]], recorded: dict[str, float]
+) -> str | None:
+    """Why training's metrics file says other than its predictions give here; None without that file."""
+    path, own = context.options.training_predictions, context.once(evaluation_of)
+    if not recorded or path is None or own is None:
+        return None
+    name = plain(_metrics_file(path).name)
+    differing = [
+        short_metric(metric)
+        for metric, (theirs, _) in both.items()
+        if metric in recorded and (theirs is None or abs(theirs - recorded[metric]) > _ROUNDED)
+    ]
+    if not differing:
+        return f"{name} and its predictions agree, to the two decimals that training writes."
+    predicted, here = len({str(line["qid"]) for line in read_predictions(path)}), own.per_query.height
+    if here < predicted:
+        return (
+            f"{name} is of {counted(predicted, 'query')}, this run has {here:,} of them: "
+            "the other columns are of these alone."
+        )
+    return (
+        f"{name} does **not** agree with the predictions next to it ({', '.join(differing)}): it is of "
+        "another evaluation, or was made with other annotations."
+    )
 
 
 def _verified_text(verified: Verification | None, given: Path | None) -> str:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-# Options of which one excludes the other.
-_INSTEAD = {"--code": ("--model",), "--model": ("--code",)}
+# Options that another one excludes: a user's own code decides what these say.
+_EXCLUDED = {
+    "--code": (
+        *("--heads", "--fusion-heads", "--attention-activation"),
+        *("--text-positions", "--no-text-positions", "--optimize", "--precision"),
+    )
+}
 # Options that no value follows; their other form is --no-….
 _SWITCHES = ("--tef", "--text-positions")
 
@@ -17,7 +22,7 @@ def command_again(arguments: Sequence[str], options: Sequence[str]) -> str:
     ``options`` are words as a shell would split them, and so are values after their option.
     """
     names = {word for word in options if word.startswith("--")}
-    names |= {other for name in names for other in _INSTEAD.get(name, ())}
+    names |= {other for name in names for other in _EXCLUDED.get(name, ())}
     switches = {form for name in _SWITCHES for form in _forms(name)}
     names |= {form for name in names & switches for form in _forms(name)}
     kept: list[str] = []

@@ -73,13 +73,39 @@ def test_both_columns_stand_in_the_first_screen(tmp_path: Path) -> None:
     text, page, document = made.report(training_predictions=made.training)
     told = "As training evaluated: mAP 25.00, equal to its file; each query by itself: 75.00."
     assert told in text and told in page
-    assert "| R1@0.5 | 25.00 | 75.00 |" in text
+    assert "| R1@0.5 | 25.00 | 75.00 | +50.00 |" in text
     assert (
         "saliency differs by up to 2.7, the attention gate by up to 0.68, the ffn gate by up to 1.4" in text
     )
     assert "the best window is another one for 2 of them" in text
     assert "--batching reference" in text
     assert document["training"]["metrics"]["MR-full-mAP"] == {"training": 25.0, "run": 75.0}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "says"),
+    [
+        pytest.param({"MR-full-R1@0.5": 25.0}, "its predictions agree", id="of these predictions"),
+        pytest.param({"MR-full-R1@0.5": 40.0}, "does **not** agree with the predictions", id="of others"),
+    ],
+)
+def test_training_s_own_metrics_stand_next_to_both(
+    tmp_path: Path, recorded: dict[str, float], says: str
+) -> None:
+    made = Dataset(tmp_path)
+    beside = made.training.with_name(f"{made.training.stem}_metrics.json")
+    beside.write_text(json.dumps({"brief": recorded}), encoding="utf-8")
+    text, _, document = made.report(training_predictions=made.training)
+    said = f"{recorded['MR-full-R1@0.5']:.2f}"
+    assert f"| R1@0.5 | {said} | 25.00 | 75.00 | +50.00 |" in text and says in text
+    assert document["training"]["metrics_file"] == recorded
+
+
+def test_a_damaged_metrics_file_is_left_out(tmp_path: Path) -> None:
+    made = Dataset(tmp_path)
+    made.training.with_name(f"{made.training.stem}_metrics.json").write_text('{"brief": {', encoding="utf-8")
+    text, _, document = made.report(training_predictions=made.training)
+    assert "| R1@0.5 | 25.00 | 75.00 | +50.00 |" in text and document["training"]["metrics_file"] == {}
 
 
 def test_without_ground_truth_differences_alone(tmp_path: Path) -> None:
