@@ -49,6 +49,7 @@ def requested(archive: Path, checkpoint: Path, factory: str | None = None) -> Co
         places={name: folder / place for name, place in trained.mounts.places.items()},
         lacking=trained.mounts.lacking,
         folder=folder,
+        temporary=archive.parent,
         label=trained.label,
         module=trained.factory.module,
         factory=trained.factory.name,

@@ -80,6 +80,21 @@ def test_an_interrupt_ends_the_whole_group(tmp_path: Path) -> None:
     until(lambda: gone(child))
 
 
+def test_nothing_is_left_when_the_command_itself_is_killed(tmp_path: Path) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    there = "from gatescope.export.user.apart.group import end_with; import sys, pathlib"
+    orphan = f"{there}; end_with(int(sys.argv[1]), pathlib.Path({str(folder)!r}))"
+    code = (
+        f"import os, subprocess, sys\ncommand = [sys.executable, '-c', {orphan!r}, str(os.getpid())]\n"
+        f"child = subprocess.Popen(command, start_new_session=True)\n"
+        f"open('child', 'w').write(str(child.pid))\nos._exit(0)"
+    )
+    assert ran(tmp_path, code) == 0
+    child = int((tmp_path / "child").read_text(encoding="utf-8"))
+    until(lambda: gone(child) and not folder.exists())
+
+
 def test_no_gpu_and_nobody_to_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     shown = "[os.environ['CUDA_VISIBLE_DEVICES'], sys.stdin.read()]"

@@ -1,7 +1,7 @@
 """The process that runs the user's code: it mounts, imports and builds the model, exports it, and ends.
 
-``python -P -m gatescope.export.user.apart.child REQUEST REPLY``, as :mod:`.process` starts it. What the code
-prints goes where standard error goes; standard output carries progress alone.
+``python -P -m gatescope.export.user.apart.child REQUEST REPLY PARENT``, as :mod:`.process` starts it. What
+the code prints goes where standard error goes; standard output carries progress alone.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ import importlib
 import json
 import logging
 import os
-import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -27,22 +25,21 @@ from ...reading.checkpoint import Checkpoint, load_checkpoint
 from ..adapting import adapting
 from ..export import export_user_model
 from ..factory import training_options, with_weights
+from .group import end_with
 from .messages import CodeRequest, LineKind, error_document, read_request
 from .mount import PIP_NAMES
 from .stubs import MissingModuleError, MountFinder, PartFinder, StandInFinder
 
-# How often the process looks whether the one that called it is still there.
-_LOOKS_SECONDS = 1.0
 _REPOSITORY = "give the folder of the whole repository: --code DIR"
 
 
 def answer() -> None:
     """Run one request and leave at once, whatever threads and exit handlers the code has left."""
-    request_file, reply_file = map(Path, sys.argv[1:])
+    request_file, reply_file, parent = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     send = _sender(_own_output())
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    logging.getLogger("gatescope").addHandler(_Passed(send))
     request = read_request(request_file)
+    threading.Thread(target=end_with, args=(parent, request.temporary), daemon=True).start()
+    logging.getLogger("gatescope").addHandler(_Passed(send))
     reply = reply_to(request, send)
     unfinished = reply_file.with_suffix(".partial")
     unfinished.write_text(json.dumps(reply), encoding="utf-8")
@@ -246,13 +243,6 @@ class _Passed(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._send("warning", record.getMessage())
-
-
-def _end_with(parent: int) -> None:
-    """End this process and all that it started when ``parent`` is gone."""
-    while os.getppid() == parent:
-        time.sleep(_LOOKS_SECONDS)
-    os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

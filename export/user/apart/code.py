@@ -21,11 +21,12 @@ from .unpack import unpack
 class TrainedCode:
     """Code that is ready to run: where it lies, under which names, and what builds the model.
 
-    ``place`` is the archive or folder, ``label`` what it is called, ``sha256`` that of its modules,
-    ``left_out`` what was too large to unpack.
+    ``place`` is the archive or folder, ``temporary`` a folder of ours for all that is made, ``label`` what
+    the code is called, ``sha256`` that of its modules, ``left_out`` what was too large to unpack.
     """
 
     place: Path
+    temporary: Path
     folder: Path
     label: str
     mounts: Mounts
@@ -73,7 +74,7 @@ def opened_code(place: Path, factory: str | None = None) -> Generator[TrainedCod
         if not place.is_dir():
             mounts, sources = _renamed(folder, mounts, sources)
         found = FactoryFound(module, name) if module and name else find_factory(sources, mounts, label)
-        yield TrainedCode(place, folder, label, mounts, found, digest, tuple(left_out))
+        yield TrainedCode(place, Path(temporary), folder, label, mounts, found, digest, tuple(left_out))
 
 
 def _split(factory: str | None) -> tuple[str | None, str | None]:

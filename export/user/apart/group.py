@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import time
@@ -23,6 +24,8 @@ _ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
 }
 _LOOKS_SECONDS = 0.1
+# How often the process looks whether the one that called it is still there.
+_PARENT_SECONDS = 1.0
 
 _log = logging.getLogger("gatescope")
 
@@ -100,3 +103,11 @@ def _listen(process: subprocess.Popen[bytes], until: float, progress: Told) -> b
             elif not open_:
                 time.sleep(_LOOKS_SECONDS)
     return False
+
+
+def end_with(parent: int, temporary: Path) -> None:
+    """End this process and all that it started when ``parent`` is gone, which cannot clear up any more."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_SECONDS)
+    shutil.rmtree(temporary, ignore_errors=True)
+    os.killpg(0, signal.SIGKILL)

@@ -29,6 +29,7 @@ class CodeRequest:
 
     - ``places``: top-level module → its folder or file; ``lacking``: modules that get a stand-in; ``folder``:
       where the code lies; ``label``: what it is called.
+    - ``temporary``: a folder of ours, which goes when nobody waits for the reply any more.
     - ``module``, ``factory``: the function that builds the model. ``branch``: its name in the manifest.
     - The rest as :func:`~gatescope.export.user.export.export_user_model` takes it.
     """
@@ -36,6 +37,7 @@ class CodeRequest:
     places: dict[str, Path]
     lacking: tuple[str, ...]
     folder: Path
+    temporary: Path
     label: str
     module: str
     factory: str

@@ -12,7 +12,6 @@ import re
 import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -78,6 +77,7 @@ def export_with_code(
             places={name: trained.folder / one for name, one in trained.mounts.places.items()},
             lacking=trained.mounts.lacking,
             folder=trained.folder,
+            temporary=trained.temporary,
             label=trained.label,
             module=trained.factory.module,
             factory=trained.factory.name,
@@ -130,30 +130,31 @@ def _run(
 
     Raises what it replied, or what became of it.
     """
-    with tempfile.TemporaryDirectory(prefix="gatescope-code-") as temporary:
-        folder = Path(temporary)
-        asked, replied, output = (folder / name for name in ("request.json", "reply.json", "output.txt"))
-        # Where a process that is stopped leaves nothing behind.
-        made = folder / f"model{target.suffix}"
-        write_request(replace(request, target=made), asked)
-        progress = Told(tell)
-        with output.open("wb") as written:
-            ended = run_in_group(_command(asked, replied), written, _works_in(request), seconds, progress)
-        text = _shown(output, request)
-        if text:
-            printed(text)
-        if not replied.exists():
-            raise _without_reply(request, ended, seconds, progress.doing, text)
-        reply: dict[str, Any] = json.loads(replied.read_text(encoding="utf-8"))
-        if "error" in reply:
-            raise _with_output(error_from(_named_paths(reply["error"], request)), text, reply["traceback"])
-        with new_file(target) as unfinished:
-            shutil.copyfile(made, unfinished)
+    folder = request.temporary
+    asked, replied, output = (folder / name for name in ("request.json", "reply.json", "output.txt"))
+    # Where a process that is stopped leaves nothing behind.
+    made = folder / f"model{target.suffix}"
+    write_request(replace(request, target=made), asked)
+    progress = Told(tell)
+    with output.open("wb") as written:
+        ended = run_in_group(_command(asked, replied), written, _works_in(request), seconds, progress)
+    text = _shown(output, request)
+    if text:
+        printed(text)
+    if not replied.exists():
+        raise _without_reply(request, ended, seconds, progress.doing, text)
+    reply: dict[str, Any] = json.loads(replied.read_text(encoding="utf-8"))
+    if "error" in reply:
+        raise _with_output(
+            error_from(_named_paths(reply["error"], request)), text, _told_place(reply["traceback"], request)
+        )
+    with new_file(target) as unfinished:
+        shutil.copyfile(made, unfinished)
     return None if reply["left_behind"] is None else Path(reply["left_behind"])
 
 
 def _command(asked: Path, replied: Path) -> list[str]:
-    return [sys.executable, "-P", "-m", f"{__package__}.child", str(asked), str(replied)]
+    return [sys.executable, "-P", "-m", f"{__package__}.child", str(asked), str(replied), str(os.getpid())]
 
 
 def _works_in(request: CodeRequest) -> Path:
