@@ -16,7 +16,7 @@ from torch import nn
 
 from ..runtime.array_types import Float32s
 from ..runtime.gates.manifest import Manifest
-from ..runtime.gates.vocabulary import GATE_KINDS, PREDICTIONS, Activation, gate_output
+from ..runtime.gates.vocabulary import GATE_KINDS, PREDICTIONS, Activation, Family, gate_output
 from ..runtime.session.backends.torch_device import choose_device
 from ..runtime.session.inputs import FULL_SET
 from .families.choices import Choices
@@ -71,6 +71,7 @@ def choices_of(manifest: Manifest) -> Choices:
         return manifest.facts[name].value if name in manifest.facts else None
 
     return Choices(
+        family=cast(Family, manifest.family),
         gating=manifest.gating,
         heads=fact("heads"),
         fusion_heads=fact("fusion_heads"),

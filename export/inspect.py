@@ -23,13 +23,14 @@ from .reading.checkpoint import Checkpoint, load_checkpoint
 from .reading.facts import Description, describe, facts_apart
 from .reading.left_behind import find_predictions
 from .reading.open_facts import fitting_gatings, flag_of_fact, stand_in
-from .reading.options import TrainingOptions
-from .reading.rebuild import TRAINING_ONLY, misfits
+from .reading.options import DEFAULT, WEIGHTS, TrainingOptions
+from .reading.rebuild import misfits, unread
 from .reading.weights import WeightShapes, recognise
 
 UNKNOWN = "unknown"
 
 _MODEL = (
+    ("family", "family"),
     ("gating", "gating"),
     ("attention_activation", "attention gate"),
     ("gate_temperature", "temperature"),
@@ -49,8 +50,9 @@ _SIZES = (
     ("at most", "", (("max_v_l", "clips"), ("max_q_l", "words"))),
 )
 # For facts recorded nowhere, so that everything else can be reported.
-_PLACEHOLDERS: dict[str, Any] = {"heads": 8, "fusion_heads": 4}
+_PLACEHOLDERS: dict[str, Any] = {"heads": 8, "fusion_heads": 4, "family": "text_first"}
 _SHOWN = 8
+_SEVERAL = "a model that does not use its encoder"
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,12 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
     description, unknown, problem = _describe(checkpoint, gatings)
     if description is None:
         facts, warnings, wrong = facts_apart(checkpoint), (), dict[str, list[str]]()
+        facts["family"] = Fact(family.name, WEIGHTS if len(family.look_alikes) == 1 else DEFAULT)
     else:
         facts, warnings = dict(description.facts), description.warnings
         wrong = _misfits(checkpoint, description)
     facts |= {fact: Fact(None, UNKNOWN) for fact in unknown}
+    family = family if description is None else FAMILIES[description.family]
     undecided = _open_questions(family, gatings, facts)
     problems = [str(problem)] if problem is not None else []
     problems += [_misfit(kind, names) for kind, names in wrong.items()]
@@ -97,12 +101,10 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
     return Inspection(
         path,
         "checkpoint",
-        f"{family.title}, {gating.value or 'unknown'} gating"
+        f"{_SEVERAL if 'family' in unknown else family.title}, {gating.value or 'unknown'} gating"
         + (f", {counted(int(layers.value), 'fusion layer')}" if layers.value else ""),
         sections=(
-            InspectedSection(
-                "Model", (InspectedRow("family", family.name, "weights"), *fact_rows(facts, _MODEL))
-            ),
+            InspectedSection("Model", fact_rows(facts, _MODEL)),
             InspectedSection("Sizes", _sizes(facts)),
             InspectedSection("File", _file(checkpoint)),
             InspectedSection("Not visible in the weights", tuple(_question(one) for one in undecided)),
@@ -112,7 +114,7 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
         commands=_next(path, [flag_of_fact(fact, gatings) for fact in unknown], problem, wrong),
         details={
             **_details(checkpoint),
-            "family": family.name,
+            "family": facts["family"].value,
             "gating": gating.value,
             "facts": {name: {"value": fact.value, "source": fact.source} for name, fact in facts.items()},
             "unknown": [{"fact": fact, "flag": flag_of_fact(fact, gatings)} for fact in unknown],
@@ -155,7 +157,7 @@ def _describe(
 def _misfits(checkpoint: Checkpoint, description: Description) -> dict[str, list[str]]:
     with torch.device("meta"):
         model = GatedQDDETR(description.config)
-    return misfits(model.state_dict(), checkpoint.weights, TRAINING_ONLY)
+    return misfits(model.state_dict(), checkpoint.weights, unread(description.config))
 
 
 def _misfit(kind: str, names: list[str]) -> str:
@@ -180,6 +182,10 @@ def _open_questions(
     """What weights of this family cannot show."""
     gating, activation = facts.get("gating"), facts.get("attention_activation")
     found: list[_Open] = []
+    alike, known = family.look_alikes, facts.get("family")
+    if len(alike) > 1 and known is not None:
+        text = f"{len(alike)} forward passes have the same weights: {', '.join(one.name for one in alike)}"
+        found.append(_Open("family", text, flag_of_fact("family", gatings), known.source))
     if len(gatings) > 1 and gating is not None:
         text = f"{' and '.join(gatings)} have the same weights"
         found.append(_Open("gating", text, flag_of_fact("gating", gatings), gating.source))

@@ -89,12 +89,14 @@ def checkpoint(shared_folder: Path) -> Callable[[str], Path]:
 def exported(shared_folder: Path, checkpoint: Callable[[str], Path]) -> Callable[..., Path]:
     """The exported file of a golden case in either batching and any format."""
     from gatescope.export import Choices, export_checkpoint
+    from tests.golden.case import load_case
 
     def export(name: str, batching: str = "exact", suffix: str = ".onnx") -> Path:
         path = shared_folder / f"{name}-{batching}{suffix}"
         with FileLock(f"{path}.lock"):
             if not path.exists():
-                export_checkpoint(checkpoint(name), path, Choices(batching=batching))
+                choices = Choices(batching=batching, family=load_case(name).family)
+                export_checkpoint(checkpoint(name), path, choices)
         return path
 
     return export

@@ -24,6 +24,12 @@ def saying_chapter(context: Context) -> Section:
     """Level, layers, variability, samples."""
     summary, spread = context.summary, context.spread
     parts = [meaning(summary)]
+    manifest = context.run.manifest
+    if manifest.depends_on_text and manifest.inputs:
+        parts.append(
+            "These gates depend on the query as well as on the video and its audio: each query of a video "
+            "has gates of its own."
+        )
     for row in summary.overall.iter_rows(named=True):
         kind = row["gate"]
         layers = summary.by_layer.filter(pl.col("gate") == kind, pl.col("count") > 0)
@@ -46,6 +52,11 @@ def limits_chapter(context: Context) -> Section:
     """What no number of observed gates shows."""
     summary = context.summary
     signed = any(_signed(summary, kind) for kind in summary.kinds)
+    queries = (
+        "so are its queries, although their gates may differ"
+        if context.run.manifest.depends_on_text
+        else "queries of one video share its gates"
+    )
     points = [
         "**Causes.** These are observed gates. Whether a gate changes a prediction shows only when it is "
         "set to another value and the benchmark's metrics are measured again.",
@@ -53,9 +64,8 @@ def limits_chapter(context: Context) -> Section:
         "negated gate, or one of half the size with a gate twice as large, is the same model. Compare a gate "
         "with itself (over time, between videos, during training), not layers or models by the size of "
         "their gates.",
-        "**Single clips and queries.** The unit is the video. Clips of one video are correlated, and queries "
-        "of one video share its gates where these do not depend on the text: the number of values is not "
-        "the size of the sample.",
+        "**Single clips and queries.** The unit is the video. Clips of one video are correlated, and "
+        f"{queries}: the number of values is not the size of the sample.",
     ]
     if signed:
         idle = "closed" if not summary.film else "closed, or the branch unchanged"

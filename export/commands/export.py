@@ -6,13 +6,14 @@ import json
 import sys
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from ...runtime.brief import counted
 from ...runtime.cli.command import Command
 from ...runtime.cli.options import DataGroup, FeatureGroup, file_path, positive
 from ...runtime.errors import UsageError
 from ...runtime.gates.gatings import GATINGS, one_of
+from ...runtime.gates.vocabulary import Family
 from .code import CodeGroup
 from .results import ResultsGroup, show_results, verification_with
 
@@ -27,6 +28,13 @@ def add_model_options(parser: ArgumentParser, *, several: bool = False) -> None:
     """The options that decide what the model is; ``report`` has them too, and takes ``several`` folders."""
     ResultsGroup.add(parser, several=several)
     model = parser.add_argument_group("the model (what is left out comes from the checkpoint)")
+    model.add_argument(
+        "--family",
+        choices=get_args(Family),
+        metavar="NAME",
+        help="which forward pass, where several have the same weights: avigate_custom, text_first (fusion "
+        "behind the text attention) or t2v_ffn (no encoder)",
+    )
     model.add_argument(
         "--gating",
         choices=tuple(GATINGS),
@@ -89,6 +97,7 @@ def choices_from(args: Namespace) -> Choices:
     from ..families.choices import Choices
 
     return Choices(
+        family=args.family,
         gating=args.gating,
         heads=args.heads,
         fusion_heads=args.fusion_heads,
@@ -238,6 +247,7 @@ def refuse_rebuilding_flags(args: Namespace) -> None:
     """Refuse flags that say how to rebuild a model, where the user's code builds it."""
     flag = "--model" if getattr(args, "code", None) is None else "--code"
     given = {
+        "--family": args.family,
         "--heads": args.heads,
         "--fusion-heads": args.fusion_heads,
         "--attention-activation": args.attention_activation,

@@ -50,6 +50,11 @@ class MultiheadAttention(nn.Module):
         )
         return self.out_proj(attend(q, k, v, self.heads, mask))
 
+    def of_one(self, key: Tensor) -> Tensor:
+        """What every query reads where ``key`` (…, d) is all there is: its weight is 1. Same shape."""
+        weight, bias = self.in_proj_weight.chunk(3)[2], self.in_proj_bias.chunk(3)[2]
+        return self.out_proj(nn.functional.linear(key, weight, bias))
+
 
 def add_mask(mask: Tensor) -> Tensor:
     """Mask of valid keys (B, S) → float (B, 1, 1, S), added to the scores: 1 at valid keys, 0 at padding."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...runtime.gates.vocabulary import Activation, Batching
+from ...runtime.gates.vocabulary import Activation, Batching, Family
 
 
 @dataclass(frozen=True)
 class Choices:
     """The flags of ``gatescope export`` that change what the model is.
 
+    - ``family``: whose forward pass it is, where several have the same parameters: ``avigate_custom``,
+      ``text_first`` or ``t2v_ffn``.
     - ``gating``: ``global``, ``clipwise`` or ``elementwise``. ``heads``, ``fusion_heads``: attention heads of
       the transformer and of the fusion. ``attention_activation``: ``tanh`` or ``sigmoid``.
     - ``batching``: ``exact`` or ``reference``.
@@ -19,6 +21,7 @@ class Choices:
     - ``text_positions``: whether the words have positions (``use_txt_pos``).
     """
 
+    family: Family | None = None
     gating: str | None = None
     heads: int | None = None
     fusion_heads: int | None = None

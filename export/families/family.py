@@ -1,7 +1,8 @@
 """What each family of training code does in its fusion: one record of capabilities per family.
 
 Everything that asks which family a model is of asks for one of these instead. A family is recognised by its
-parameters' names, and its gating function is the class that the record names.
+parameters' names, and its gating function is the class that the record names. Some families have the same
+parameters and differ in where their forward pass uses them: those have the same mark.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from .ssm import SsmGatingFunction
 class FusionFamily:
     """What the fusion of one training code does.
 
-    - ``title``: in words. ``mark``: a part of a parameter's name that only this family has; None for the
-      family that has none of the others' marks.
+    - ``title``: in words. ``mark``: a part of a parameter's name that only this family and its look-alikes
+      have; None for those that have none of the others' marks.
     - ``gating_function``: makes a layer's gating function. ``gate_parameters``: where, under a layer, its
       perceptrons are.
     - ``gatings``: those it can be trained with. ``activations``: what may bound its attention gate; where
@@ -35,6 +36,10 @@ class FusionFamily:
     - ``norms_branches``: gated branches are normalised before their gate multiplies them.
     - ``tempered``: the attention gate has a temperature. ``strip_gates``: gates come from diagonals of the
       streams' self-similarity, and so from every clip's mask.
+    - ``words_first``: the fusion stands behind the attention to the words, so that gates depend on the query,
+      and its self-attention hears the global token instead of the clips.
+    - ``skips_encoder``: clips go from the words (and the fusion) to the decoder; ``transformer.encoder`` is
+      in the weights and was never trained.
     - ``film_parameter``: the scale of FiLM's shift, where weights with it have FiLM.
     - ``constant_fusion_heads``: attention heads of the fusion where the code has a constant and reads no
       option about the fusion.
@@ -55,16 +60,25 @@ class FusionFamily:
     norms_branches: bool = False
     tempered: bool = False
     strip_gates: bool = False
+    words_first: bool = False
+    skips_encoder: bool = False
     film_parameter: str | None = None
     constant_fusion_heads: int | None = None
+
+    @property
+    def look_alikes(self) -> tuple[FusionFamily, ...]:
+        """The families whose parameters have the same names and shapes, this one among them."""
+        return tuple(one for one in FAMILIES.values() if one.mark == self.mark)
 
     def reads_audio_mask(self, config: ModelConfig) -> bool:
         """Whether anything depends on which audio clips are valid."""
         return self.attends_audio or self.strip_gates or _pools_valid_clips(config)
 
     def gates_read_video_mask(self, config: ModelConfig) -> bool:
-        """Whether gates depend on which clips are valid: through attention, pooling or the strip's mean."""
-        return config.fusion_layers > 1 or self.strip_gates or _pools_valid_clips(config)
+        """Whether gates depend on which clips are valid: through attention, their positions among the words,
+        pooling or the strip's mean."""
+        anywhere = self.strip_gates or self.words_first or _pools_valid_clips(config)
+        return config.fusion_layers > 1 or anywhere
 
     def gates_read_audio_mask(self, config: ModelConfig) -> bool:
         """Whether gates depend on which audio clips are valid."""
@@ -114,6 +128,23 @@ FAMILIES: dict[Family, FusionFamily] = {
             gate_parameters="gating_function.ssm_gate.",
             own_option="ssm_band_width",
             strip_gates=True,
+        ),
+        FusionFamily(
+            name="text_first",
+            title="AVIGATEFusionCustom behind the text attention (gates depend on the query)",
+            mark=None,
+            gating_function=GatingFunction,
+            activations=("tanh", "sigmoid"),
+            words_first=True,
+            skips_encoder=True,
+        ),
+        FusionFamily(
+            name="t2v_ffn",
+            title="AVIGATEFusionCustom without the encoder (t2v-ffn)",
+            mark=None,
+            gating_function=GatingFunction,
+            activations=("tanh", "sigmoid"),
+            skips_encoder=True,
         ),
     )
 }

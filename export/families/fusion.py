@@ -43,7 +43,11 @@ class Fused(NamedTuple):
 
 
 class FusionLayer(nn.Module):
-    """One layer: gated audio, gated FFN, self-attention over clips, FFN; all pre-norm."""
+    """One layer: gated audio, gated FFN, self-attention over clips, FFN; all pre-norm.
+
+    Behind the words (``words_first``) the self-attention has other keys: the global token and, in the
+    reference, a sample's padding, because its mask has the wrong sense. Alone a sample hears the token only.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -70,6 +74,7 @@ class FusionLayer(nn.Module):
         self.attends_audio, self.norms_branches = family.attends_audio, family.norms_branches
         # In the reference such a family adds its masks to the scores.
         self.added_masks = family.attends_audio and config.batching == "reference"
+        self.hears_padding = config.batching == "reference"
 
     def forward(
         self,
@@ -79,10 +84,12 @@ class FusionLayer(nn.Module):
         video_mask: Tensor,
         audio_mask: Tensor,
         override: Mapping[str, tuple[Tensor, Tensor]],
+        token: Tensor | None,
     ) -> Fused:
         """Fuse video and audio (B, L, d); ``override`` holds (batch | 1, clip | 1, channel | 1) per kind.
 
         ``normed_audio`` (B, L, d) is the audio as ``Fusion.audio_norm`` leaves it, the same for all layers.
+        ``token`` (d,): the global token, where the fusion stands behind the words.
         """
         gates: Gates = self.gating_function(video, audio, video_mask, audio_mask)
         attention_gate = _overridden(gates.attention, override.get("attention"))
@@ -98,8 +105,7 @@ class FusionLayer(nn.Module):
             moved = thought + moved
         ffn_share = _share(moved, x)
         x = x + moved if gates.shift is None else x + moved + gates.shift
-        normed = self.norm3(x)
-        x = x + self.self_attention(normed, normed, normed, self._mask(video_mask))
+        x = x + self._attend(self.norm3(x), video_mask, token)
         x = x + self.ffn2(self.norm4(x))
         return Fused(x, (attention_gate, ffn_gate), (attention_share, ffn_share))
 
@@ -115,6 +121,17 @@ class FusionLayer(nn.Module):
             else self.audio_projection(audio)
         )
         return self.delta_norm_mha(heard) if self.norms_branches else heard
+
+    def _attend(self, clips: Tensor, video_mask: Tensor, token: Tensor | None) -> Tensor:
+        """What each clip reads from the others or from the global token, (B, L, d) | (1, 1, d)."""
+        if token is None:
+            return self.self_attention(clips, clips, clips, self._mask(video_mask))
+        normed: Tensor = self.norm3(token)[None, None]
+        if not self.hears_padding:
+            return self.self_attention.of_one(normed)
+        keys = torch.cat((normed.expand(clips.shape[0], 1, -1), clips), 1)
+        heard = torch.cat((torch.ones_like(video_mask[:, :1]), 1 - video_mask), 1)
+        return self.self_attention(clips, keys, keys, allow_keys(heard))
 
     def _mask(self, mask: Tensor) -> Tensor:
         return add_mask(mask) if self.added_masks else allow_keys(mask)
@@ -140,15 +157,19 @@ class Fusion(nn.Module):
         video_mask: Tensor,
         audio_mask: Tensor,
         overrides: GateReplacements | None = None,
+        token: Tensor | None = None,
     ) -> Fused:
-        """Fuse video and audio (B, L, d); where the family projects them itself, raw features."""
+        """Fuse video and audio (B, L, d); where the family projects them itself, raw features.
+
+        ``token`` (d,): the global token, where the fusion stands behind the words.
+        """
         if self.projects:
             video, audio = self.video_proj(video), self.audio_proj(audio)
         normed_audio = self.audio_norm(audio)
         layers: list[Fused] = []
         for i, layer in enumerate(self.fusion_layers):
             override = {kind: (s[:, i], o[:, i]) for kind, (s, o) in (overrides or {}).items()}
-            layers.append(layer(video, audio, normed_audio, video_mask, audio_mask, override))
+            layers.append(layer(video, audio, normed_audio, video_mask, audio_mask, override, token))
             video = layers[-1].video
         return Fused(
             video,

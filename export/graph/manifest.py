@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from ...runtime.gates.manifest import Forward, Manifest, Training
 from ...runtime.gates.shape import Tensor, role_of, rows_of
 from ...runtime.gates.vocabulary import FileFormat, Precision
+from ..families.family import FAMILIES
 from ..reading.checkpoint import Checkpoint
 from ..reading.facts import Description
 from .variant import CONTRIBUTION_OUTPUTS, OVERRIDES, SUMMARIES, Axes, VariantGraph
@@ -42,7 +43,7 @@ def build_manifest(
         rewrites=rewrites,
         batching=config.batching,
         outputs_kind=variant.outputs,
-        depends_on_text=False,
+        depends_on_text=FAMILIES[description.family].words_first,
         format=file_format,
         contributions=dict(CONTRIBUTION_OUTPUTS) if variant.contribution else {},
         overrides=dict(OVERRIDES) if variant.overridable else {},

@@ -49,7 +49,7 @@ class Variant:
 
     @property
     def predicts(self) -> bool:
-        """Whether it returns predictions, and so needs the query."""
+        """Whether it returns predictions, which need the query."""
         return self.outputs != "gates"
 
 
@@ -76,7 +76,7 @@ class VariantGraph(nn.Module):
         """Axes of every input the graph needs, by name, in order."""
         config, family = self.model.config, FAMILIES[self.model.config.family]
         axes: dict[str, Axes] = {}
-        if self.variant.predicts:
+        if self.variant.predicts or family.words_first:
             axes |= {"src_txt": ("batch", "word", config.text_width), "src_txt_mask": ("batch", "word")}
         axes["src_vid"] = "batch", "clip", config.video_width
         if self.variant.predicts or family.gates_read_video_mask(config):
@@ -141,12 +141,15 @@ class VariantGraph(nn.Module):
         if ffn_scale is not None and ffn_offset is not None:
             overrides["ffn"] = self._narrow(ffn_scale), self._narrow(ffn_offset)
         audio_mask = src_vid_mask if src_aud_mask is None else src_aud_mask
-        fused: Fused = self.model.fuse(src_vid, src_vid_mask, src_aud, audio_mask, overrides)
+        words = None if src_txt is None else self._narrow(src_txt)
+        fused: Fused = self.model.fuse(
+            src_vid, src_vid_mask, src_aud, audio_mask, overrides, words, src_txt_mask
+        )
         gates = [self._widen(kind) for kind in fused.gates]
         outputs: list[Tensor] = []
-        if src_txt is not None and src_txt_mask is not None:
-            src_txt = self._narrow(src_txt)
-            outputs += self.model.predict(fused.video, src_vid_mask, src_txt, src_txt_mask)
+        if self.variant.predicts:
+            assert words is not None and src_txt_mask is not None
+            outputs += self.model.predict(fused.video, src_vid_mask, words, src_txt_mask)
         if self.variant.outputs in ("tracked", "gates"):
             outputs += gates
         if self.variant.outputs == "summary":

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime.errors import DeviceError, GatescopeError, InputError, UsageError
-from ...runtime.gates.vocabulary import PREDICTIONS, Activation
+from ...runtime.gates.vocabulary import PREDICTIONS, Activation, Family
 from ...runtime.runs.info import FileRef
 from ...runtime.session.inputs import FEATURES, FULL_SET
 from ...runtime.tracking.tracker import GateTrackingWarning
@@ -36,6 +36,8 @@ _ARGUMENTS: tuple[tuple[str, str], ...] = (
     (r"--heads (\w+)", r"heads=\1"),
     (r"--attention-activation (tanh|sigmoid)", r"attention_activation='\1'"),
     (r"--attention-activation\b", "attention_activation"),
+    (r"--family ([a-z_0-9]+)", r"family='\1'"),
+    (r"--family\b", "family"),
     (r"--model package\.module:factory", "adapt_legacy_model(model)"),
     (r"--checkpoint\b", "model_path"),
     (r"--verify\b", "'gatescope export --verify'"),
@@ -91,6 +93,7 @@ def load_legacy_model_with_gate_tracking(
     heads: int | None = None,
     fusion_heads: int | None = None,
     attention_activation: Activation | None = None,
+    family: Family | None = None,
 ) -> LegacyModel:
     """The model of a checkpoint, in eval mode on ``device``, with the methods of gate tracking.
 
@@ -100,7 +103,8 @@ def load_legacy_model_with_gate_tracking(
 
     - ``gating_type``: ``global``, ``clipwise`` or ``elementwise``; None for what training recorded.
     - ``device``: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, or any that torch knows.
-    - ``heads``, ``fusion_heads``, ``attention_activation``: for checkpoints that do not record them.
+    - ``heads``, ``fusion_heads``, ``attention_activation``, ``family``: for checkpoints that do not record
+      them.
 
     Raises what reading, describing and rebuilding a checkpoint raise: subclasses of
     :class:`~gatescope.runtime.errors.CheckpointError`,
@@ -109,6 +113,7 @@ def load_legacy_model_with_gate_tracking(
     """
     place = _device(device)
     choices = Choices(
+        family=family,
         gating=gating_type,
         heads=heads,
         fusion_heads=fusion_heads,

@@ -17,6 +17,7 @@ from ...runtime.gates.preprocessing import Preprocessing
 from ...runtime.gates.shape import GateShape, SeenGates, rows_of
 from ...runtime.gates.vocabulary import ActsAs
 from ...runtime.runs.info import FileRef
+from ..families.family import FAMILIES
 from ..reading.facts import Description
 from .activation import GateRange
 from .find import GatedFusion, acts_as
@@ -109,7 +110,7 @@ def live_manifest(
         batching="reference",
         outputs_kind="tracked",
         # Not checked, so the gates of a video are not taken for those of all its queries.
-        depends_on_text=described is None,
+        depends_on_text=described is None or FAMILIES[described.family].words_first,
         format="live",
         forward=Forward("code" if origin is None else "assumed"),
         warnings=(*(() if described is None else described.warnings), *notes),

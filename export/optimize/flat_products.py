@@ -47,6 +47,10 @@ class FlatAttention(nn.Module):
         """As :meth:`MultiheadAttention.forward`."""
         return self.out(attend(self.query(query), self.key(key), self.value(value), self.heads, mask))
 
+    def of_one(self, key: Tensor) -> Tensor:
+        """As :meth:`MultiheadAttention.of_one`."""
+        return self.out(self.value(key))
+
 
 def flatten_products(model: GatedQDDETR) -> bool:
     """Replace every Linear layer and every attention's projections."""

@@ -21,6 +21,7 @@ from ..families.config import ModelConfig
 from ..families.family import FAMILIES
 from ..reading.checkpoint import Checkpoint
 from ..reading.facts import Description, describe
+from ..reading.family import skips_encoder
 from ..reading.open_facts import alike_gatings, never_trained
 from ..reading.options import FLAG
 
@@ -87,6 +88,18 @@ def rebuilding_causes(checkpoint: Checkpoint, choices: Choices) -> list[Differen
     for one in family.activations:
         words = "--attention-activation", one
         add("attention_activation", one, f"a {one} attention gate", words, both)
+    skipped = skips_encoder(checkpoint)
+    likely = Likelihood.UNLIKELY if skipped is None else Likelihood.INVISIBLE
+    for other in family.look_alikes:
+        if skipped in (None, other.skips_encoder):
+            words, name = ("--family", other.name), f"the forward pass of {other.name}"
+            add(
+                "family",
+                other.name,
+                name,
+                words,
+                Likelihood.UNLIKELY if skipped is None else Likelihood.INVISIBLE,
+            )
     testified = _positions_testified(checkpoint)
     for used in (True, False) if testified is None else (testified,):
         name, flag = ("words with", "--text-positions") if used else ("words without", "--no-text-positions")

@@ -17,6 +17,7 @@ from ..families.choices import Choices
 from ..families.config import HIDDEN_DIM, ModelConfig
 from ..families.family import FAMILIES, FusionFamily
 from .checkpoint import Checkpoint
+from .family import choose_family
 from .open_facts import (
     UnknownFacts,
     find_attention_activation,
@@ -27,7 +28,7 @@ from .open_facts import (
     fitting_gatings,
     stand_in,
 )
-from .options import TrainingOptions
+from .options import DEFAULT, TrainingOptions
 from .preprocessing import find_preprocessing
 from .weights import FIRST_LAYER, WeightShapes, find_sizes, find_ssm, recognise
 
@@ -54,8 +55,13 @@ def describe(checkpoint: Checkpoint, choices: Choices) -> Description:
     Raises :class:`UnknownFactError`, :class:`WeightsMismatchError`, :class:`UnsupportedModelError` or
     :class:`~gatescope.runtime.errors.CheckpointError`.
     """
-    family = FAMILIES[recognise(checkpoint.weights, checkpoint.path)]
+    unknown = UnknownFacts()
+    family, known_from = unknown.ask(
+        lambda: choose_family(checkpoint, choices),
+        (FAMILIES[recognise(checkpoint.weights, checkpoint.path)], DEFAULT),
+    )
     options = TrainingOptions(checkpoint.path, checkpoint.options, checkpoint.options_source)
+    options.record("family", family.name, known_from)
     options.warnings += checkpoint.notes
     if checkpoint.options_source is None:
         options.warnings.append(
@@ -65,7 +71,7 @@ def describe(checkpoint: Checkpoint, choices: Choices) -> Description:
     weights = WeightShapes(checkpoint, options)
     _refuse_unsupported(weights, options)
     sizes = find_sizes(family, weights, options)
-    unknown, fitting = UnknownFacts(), fitting_gatings(family, weights)
+    fitting = fitting_gatings(family, weights)
     gating: Gating = unknown.ask(lambda: find_gating(family, weights, options, choices), stand_in(fitting))
     heads = unknown.ask(lambda: find_heads(options, "heads", "nheads", choices.heads, "--heads"), 1)
     fusion_heads = unknown.ask(lambda: find_fusion_heads(family, options, choices), 1)

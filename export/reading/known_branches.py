@@ -73,13 +73,15 @@ _KNOWN: Mapping[str, KnownBranch] = {
     ),
     "t2v_ffn": KnownBranch(
         ("feat/t2v-ffn",),
+        computes={"avigate_custom": "t2v_ffn"},
+        attention=_TANH,
         follows=_VIDEO_ALONE,
-        other="its transformer leaves the encoder out",
     ),
     "text_first": KnownBranch(
         ("feat/t2v+avigate_custom_with_saliency_token",),
+        computes={"avigate_custom": "text_first"},
+        attention=_TANH,
         follows=_QUERY,
-        other="its fusion stands after the text attention, and its transformer leaves the encoder out",
     ),
     "temporal_gate": KnownBranch(
         ("temporal_gate",),

@@ -22,7 +22,7 @@ from .checkpoint import Checkpoint
 from .options import DEFAULT, FAMILY, FLAG, OPTIMIZER, WEIGHTS, TrainingOptions, whole
 from .weights import WeightShapes, gate_channels
 
-_FLAGS = {"heads": "--heads N", "fusion_heads": "--fusion-heads N"}
+_FLAGS = {"family": "--family NAME", "heads": "--heads N", "fusion_heads": "--fusion-heads N"}
 
 _Found = TypeVar("_Found")
 

@@ -11,7 +11,8 @@ from ...runtime.errors import CheckpointError
 from ...runtime.gates.manifest import Fact, Scalar
 
 # Where a fact can come from, other than from the options.
-WEIGHTS, FLAG, DEFAULT, FAMILY, OPTIMIZER = "weights", "flag", "default", "family", "optimizer"
+WEIGHTS, FLAG, DEFAULT, FAMILY = "weights", "flag", "default", "family"
+OPTIMIZER, CODE = "optimizer", "code"
 
 
 def whole(value: object) -> int | None:

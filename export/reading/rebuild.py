@@ -9,8 +9,10 @@ from torch import Tensor
 
 from ...runtime.errors import WeightsMismatchError
 from ..families.config import ModelConfig
+from ..families.family import FAMILIES
 from ..families.qd_detr import GatedQDDETR
 from .facts import Description
+from .family import ENCODER
 from .weights import COMPLETE_OR_OWN_CODE
 
 # Parameters a training run may save that its inference pass never reads.
@@ -32,9 +34,14 @@ def load_weights(config: ModelConfig, weights: Mapping[str, Tensor]) -> GatedQDD
     with torch.device("meta"):
         model = GatedQDDETR(config)
     wanted = model.state_dict()
-    refuse_misfits(wanted, weights, ignored=TRAINING_ONLY)
+    refuse_misfits(wanted, weights, ignored=unread(config))
     model.load_state_dict({name: weights[name] for name in wanted}, strict=True, assign=True)
     return model.eval().requires_grad_(False)
+
+
+def unread(config: ModelConfig) -> tuple[str, ...]:
+    """How names of parameters begin that training saves and a model of shape ``config`` does not read."""
+    return (*TRAINING_ONLY, ENCODER) if FAMILIES[config.family].skips_encoder else TRAINING_ONLY
 
 
 def misfits(

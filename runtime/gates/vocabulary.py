@@ -10,7 +10,7 @@ GATE_KINDS = ("attention", "ffn")
 #: What gates are called: one per layer, per clip, per clip and channel; the last is the SSM family's.
 Gating = Literal["global", "clipwise", "elementwise", "global_diagstrip_ssm"]
 #: The training codes whose fusion we rebuild.
-Family = Literal["avigate_custom", "sigmoid", "base_avigate", "ssm"]
+Family = Literal["avigate_custom", "sigmoid", "base_avigate", "ssm", "text_first", "t2v_ffn"]
 
 #: What multiplies the gated branch: the gate, or 1 plus the gate (FiLM).
 ActsAs = Literal["g", "1+g"]

@@ -23,6 +23,7 @@ CASES = [
     "base_avigate",
     "ssm",
     "ssm_branch_global",
+    "text_first",
 ]
 # Through TorchScript, which is captured in a second and not in ten, by batching. clipwise and global have the
 # graphs of their padded twins, with other weights and inputs; ssm_branch_global has global_padded's with

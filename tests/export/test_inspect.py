@@ -107,13 +107,17 @@ def test_facts_recorded_nowhere_are_unknown_and_the_command_asks_for_them(tmp_pa
         (
             {},
             {"gating_type": "global"},
-            ["gating", "attention_activation", "heads", "fusion_heads", "text_positions"],
+            ["family", "gating", "attention_activation", "heads", "fusion_heads", "text_positions"],
         ),
-        ({}, {"gating_type": "clipwise"}, ["gating", "heads", "fusion_heads", "text_positions"]),
+        (
+            {},
+            {"gating_type": "clipwise"},
+            ["family", "gating", "heads", "fusion_heads", "text_positions"],
+        ),
         (
             {"gating": "elementwise"},
             {"gating_type": "elementwise"},
-            ["heads", "fusion_heads", "text_positions"],
+            ["family", "heads", "fusion_heads", "text_positions"],
         ),
         (
             {"family": "sigmoid"},

@@ -36,6 +36,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "film": {"family": "sigmoid", "attention_activation": "sigmoid", "film": True, "gating": "elementwise"},
     "base": {"family": "base_avigate", "gating": "global"},
     "ssm": {"family": "ssm", "gating": "global_diagstrip_ssm", "ssm": SSM},
+    "text first": {"family": "text_first", "gating": "global", "fusion_layers": 2},
+    "text first in reference batching": {"family": "text_first", "batching": "reference"},
 }
 # What a rewrite has nothing to do in.
 IDLE = {("base", "audio_projection"), ("ssm", "gate_perceptrons")}
@@ -177,7 +179,7 @@ def test_half_precision_gives_float32_near_the_original() -> None:
     assert original.class_embed.weight.dtype == torch.float32
 
 
-@pytest.mark.parametrize("family", ["clipwise", "elementwise", "base", "ssm", "global"])
+@pytest.mark.parametrize("family", ["clipwise", "elementwise", "base", "ssm", "global", "text first"])
 @pytest.mark.parametrize("batching", ["exact", "reference"])
 def test_a_graph_of_one_layer_that_ends_at_the_gates_declares_only_what_it_reads(
     family: str, batching: str

@@ -35,6 +35,11 @@ class Case:
         return self.spec["opt"]
 
     @property
+    def family(self) -> str | None:
+        """The family that has to be named, where several have these parameters."""
+        return self.spec.get("family")
+
+    @property
     def clips(self) -> list[int]:
         return self.spec["clips"]
 
