@@ -13,6 +13,8 @@ from ...runtime.errors import ExportError
 from ...runtime.torch_range import tested_releases
 
 _PACKAGE = __name__.split(".")[0]
+# What PyTorch says of an axis that the code made a number.
+_FIXED = ("static shape", "specialized", "generated guard")
 _LIBRARIES = Path(torch.__file__).parent.parent
 
 
@@ -21,7 +23,7 @@ def failed_in(model: nn.Module, doing: str, error: BaseException) -> ExportError
 
     Where no part of the model is a user's code, none of it is blamed: then the fault is ours.
     """
-    text = next((line for line in str(error).splitlines() if line.strip()), "")
+    text = _said(str(error))
     if is_ours(model):
         return ExportError(
             f"gatescope's own model failed while {doing}; your checkpoint and code have no part in it",
@@ -38,6 +40,13 @@ def failed_in(model: nn.Module, doing: str, error: BaseException) -> ExportError
         expected="a forward pass that takes the six inputs as keywords and can be captured as a graph",
         fix=_remedy(line, str(error)),
     )
+
+
+def _said(message: str) -> str:
+    """The first line of a message, and what it says of the first two axes that were fixed."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    axes = [line for line in lines[1:] if any(word in line for word in _FIXED)]
+    return "\n    ".join([*lines[:1], *axes[:2]])
 
 
 def is_ours(model: nn.Module) -> bool:
@@ -72,6 +81,9 @@ def _remedy(line: str, message: str) -> str:
         return "let that line follow its input: replace .cuda() or a fixed device by .to(x.device)"
     if "data-dependent" in message or "Dynamic" in message or "control flow" in message:
         return "that line's course depends on a tensor's values: compute both ways, choose by torch.where"
-    if "Constraints violated" in message or "specialized" in message:
-        return "that code fixes an axis that must stay free (batch, clips or words): keep shapes as they come"
+    if "Constraints violated" in message or any(word in message for word in _FIXED):
+        return (
+            "that code fixes an axis that must stay free (batch, clips or words): keep lengths as they come, "
+            "x.shape[0] and not len(x) or int(x.shape[0]), and ask nothing of them in an if or an assert"
+        )
     return "change that line, or run again with --debug for PyTorch's own report"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gatescope.export import export_model
+from gatescope.export.graph.failure import failed_in
 from gatescope.export.user.adapting import adapting
 from gatescope.runtime import GateSession, read_manifest
 from gatescope.runtime.errors import ExportError
@@ -172,3 +173,13 @@ def test_everything_is_as_it_was_afterwards_and_after_a_failure() -> None:
     with adapting() as again:
         assert again is not outer
         assert again.met == ()
+
+
+def test_an_axis_that_code_fixes_is_named_with_what_to_write_instead() -> None:
+    message = (
+        "Found the following conflicts between user-specified ranges and inferred ranges:\n"
+        "- Received a hint, but inferred a static shape of 3 for dimension inputs['src_txt'].shape[0].\n"
+    )
+    error = failed_in(built(strangers.Growing), "its graph was captured", ValueError(message))
+    assert "a static shape of 3 for dimension inputs['src_txt'].shape[0]" in str(error.received)
+    assert "x.shape[0] and not len(x)" in str(error.fix)
