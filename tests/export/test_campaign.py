@@ -195,3 +195,13 @@ def test_the_command_lists_folders_that_are_none(tmp_path: Path, capsys: pytest.
     assert "no run of" in capsys.readouterr().err
     member = read_member(tmp_path / "c" / "x")
     assert member is not None and member.state == "failed" and member.reason
+
+
+def test_the_first_folder_after_code_is_a_results_folder_too(tmp_path: Path) -> None:
+    """``--code A B``: argparse takes A for the place of the code."""
+    folders = [tmp_path / "x", tmp_path / "y"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "model_best.ckpt").write_bytes(folder.name.encode())
+    assert main(["report", "--code", *map(str, folders), "--output", str(tmp_path / "c")]) == 1
+    assert {path.parent.name for path in (tmp_path / "c").glob("*/member.json")} == {"x", "y"}

@@ -53,7 +53,7 @@ def _about_domains(group: SettingGroup) -> str:
     missing = f" Published numbers are over {_PUBLISHED_DOMAINS}." if few else ""
     return (
         f"Each domain has its own model. A repeat is one seed in all {len(group.domains)} domains "
-        f"({', '.join(map(plain, group.domains))}), its number the mean over domains, each counting once, "
+        f"({', '.join(map(plain, group.domains))}), its number is the mean over domains, each counting once, "
         f"as published.{missing}"
     )
 
