@@ -21,6 +21,7 @@ from .proof.subject import CheckpointSubject
 from .proof.verify import VerifyRequest, reproduce
 from .reading.checkpoint import load_checkpoint
 from .reading.facts import describe
+from .reading.forward import refuse_other_forward
 from .reading.left_behind import find_predictions
 from .reading.rebuild import rebuild
 
@@ -53,8 +54,10 @@ def export_checkpoint(
 
     The file appears at once and whole, after it was compared with PyTorch (and with ``verification``, after
     the model was compared with the user's own predictions); on any failure nothing is written and a file that
-    was there before is left as it was. Raises any :class:`~gatescope.runtime.errors.CheckpointError` or
-    :class:`~gatescope.runtime.errors.ExportError`.
+    was there before is left as it was. Without ``verification`` a model is refused that uses parameters which
+    training never moved, unless ``choices.frozen`` names them. Raises any
+    :class:`~gatescope.runtime.errors.CheckpointError` or :class:`~gatescope.runtime.errors.ExportError`, and
+    :class:`~gatescope.runtime.errors.UnsupportedModelError`.
     """
     source, wanted = local(checkpoint), choices or Choices()
     target, kind = choose_target(source, output, file_format, opset)
@@ -75,7 +78,9 @@ def export_checkpoint(
         rewrites=applied,
     )
     certify_with = None
-    if verification is not None:
+    if verification is None:
+        refuse_other_forward(read, model.state_dict(), wanted.frozen)
+    else:
         reproduced = reproduce(verification, CheckpointSubject(read), wanted, manifest, tell=tell)
         certify_with = partial(reproduced.compare_file, graph.variant)
     result = write_certified(

@@ -19,6 +19,7 @@ from ..runtime.inspection.inspection import InspectedRow, InspectedSection, Insp
 from .families.choices import Choices
 from .families.family import FAMILIES, FusionFamily
 from .families.qd_detr import GatedQDDETR
+from .inspect_code import code_details, trained_by, trained_otherwise
 from .reading.checkpoint import Checkpoint, load_checkpoint
 from .reading.facts import Description, describe, facts_apart
 from .reading.left_behind import find_predictions
@@ -94,6 +95,8 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
     facts |= {fact: Fact(None, UNKNOWN) for fact in unknown}
     family = family if description is None else FAMILIES[description.family]
     undecided = _open_questions(family, gatings, facts)
+    if problem is None and not (unknown or wrong) and description is not None:
+        problem = trained_otherwise(checkpoint, description)
     problems = [str(problem)] if problem is not None else []
     problems += [_misfit(kind, names) for kind, names in wrong.items()]
     gating = facts.get("gating", Fact(None, UNKNOWN))
@@ -106,6 +109,7 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
         sections=(
             InspectedSection("Model", fact_rows(facts, _MODEL)),
             InspectedSection("Sizes", _sizes(facts)),
+            trained_by(checkpoint, description),
             InspectedSection("File", _file(checkpoint)),
             InspectedSection("Not visible in the weights", tuple(_question(one) for one in undecided)),
         ),
@@ -114,6 +118,7 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
         commands=_next(path, [flag_of_fact(fact, gatings) for fact in unknown], problem, wrong),
         details={
             **_details(checkpoint),
+            **code_details(checkpoint, description),
             "family": facts["family"].value,
             "gating": gating.value,
             "facts": {name: {"value": fact.value, "source": fact.source} for name, fact in facts.items()},
@@ -264,6 +269,7 @@ def _foreign(checkpoint: Checkpoint, error: CheckpointError) -> Inspection:
         "checkpoint",
         "a model of unknown family",
         sections=(
+            trained_by(checkpoint, None),
             InspectedSection("File", _file(checkpoint)),
             InspectedSection(
                 "Weights", tuple(InspectedRow(top, f"{count:,} numbers") for top, count in tops.items())
@@ -273,6 +279,7 @@ def _foreign(checkpoint: Checkpoint, error: CheckpointError) -> Inspection:
         commands=(_with_factory(checkpoint.path),),
         details={
             **_details(checkpoint),
+            **code_details(checkpoint, None),
             "family": None,
             "gating": gating if isinstance(gating, str) else None,
             "weights": tops,

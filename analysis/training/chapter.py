@@ -93,10 +93,7 @@ def training_answer(context: Context) -> str | None:
     if certificate is None:
         return None
     if verified is None:
-        return (
-            "Not shown: the export was not compared with predictions that training left behind "
-            "(`gatescope report --verify`)."
-        )
+        return _unverified(manifest)
     text = f"Yes: it reproduces {_what(verified)}."
     both = _both(context)
     if both:
@@ -107,6 +104,19 @@ def training_answer(context: Context) -> str | None:
     if certificate.batching_effect is not None and matters(certificate.batching_effect):
         return f"{text} Each query by itself, as in this run: {effect_in_words(certificate.batching_effect)}."
     return text
+
+
+def _unverified(manifest: Manifest) -> str:
+    """What is known of a model that was not compared with training's predictions."""
+    text = "the export was not compared with predictions of the training run (`gatescope report --verify`)."
+    if manifest.assumption is not None:
+        return f"Not shown, {text} **{plain(manifest.assumption, 600)}**"
+    if manifest.forward is not None and manifest.forward.branch is not None:
+        who = plain(manifest.forward.branch)
+        if manifest.forward.source == "family":
+            return f"By its code: branch {who} trained it, and this is its forward pass; {text}"
+        return f"By its code: {who} built it; {text}"
+    return f"Not shown: {text}"
 
 
 def _what(verified: Verification) -> str:

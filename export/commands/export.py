@@ -55,6 +55,13 @@ def add_model_options(parser: ArgumentParser, *, several: bool = False) -> None:
         help="whether the words have positions (training's use_txt_pos)",
     )
     model.add_argument(
+        "--frozen",
+        action="append",
+        metavar="PREFIX",
+        help="parameters that training left as they were on purpose, by how their names begin; repeat it for "
+        "several (others that training never moved are refused)",
+    )
+    model.add_argument(
         "--batching",
         choices=("exact", "reference"),
         default="exact",
@@ -105,6 +112,7 @@ def choices_from(args: Namespace) -> Choices:
         batching=args.batching,
         tef=args.tef,
         text_positions=args.text_positions,
+        frozen=tuple(args.frozen or ()),
         video_sources=tuple(args.video_features) if args.video_features else None,
     )
 
@@ -156,6 +164,10 @@ def describe_result(result: ExportResult) -> str:
             ]
             lines.append(f"  half precision moves {', '.join(moved) or 'outputs as said'}")
         lines += [f"  {line}" for line in _verification(manifest.certificate, manifest.batching, result)]
+    if manifest.assumption is not None:
+        lines.append(f"  {manifest.assumption}")
+    elif (forward := manifest.forward) is not None and forward.source == "family" and forward.branch:
+        lines.append(f"  its forward pass is that of the code that trained it: branch {forward.branch}")
     lines += [f"  warning: {warning}" for warning in manifest.warnings]
     return "\n".join(lines)
 
@@ -252,6 +264,7 @@ def refuse_rebuilding_flags(args: Namespace) -> None:
         "--fusion-heads": args.fusion_heads,
         "--attention-activation": args.attention_activation,
         "--text-positions": args.text_positions,
+        "--frozen": args.frozen,
         # Of `export` alone.
         "--optimize": getattr(args, "optimize", None),
         "--precision": {"fp16": "fp16"}.get(getattr(args, "precision", "fp32")),

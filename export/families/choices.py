@@ -19,6 +19,7 @@ class Choices:
     - ``tef``: whether temporal endpoints are appended to the features. ``video_sources``: folders of video
       features in the order training concatenated them.
     - ``text_positions``: whether the words have positions (``use_txt_pos``).
+    - ``frozen``: how names of parameters begin that training left as they were on purpose.
     """
 
     family: Family | None = None
@@ -30,3 +31,4 @@ class Choices:
     tef: bool | None = None
     video_sources: tuple[str, ...] | None = None
     text_positions: bool | None = None
+    frozen: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from ...runtime.gates.manifest import Forward, Manifest, Training
+from ...runtime.gates.manifest import Manifest, Training
 from ...runtime.gates.shape import Tensor, role_of, rows_of
 from ...runtime.gates.vocabulary import FileFormat, Precision
 from ..families.family import FAMILIES
@@ -50,7 +50,7 @@ def build_manifest(
         summaries=dict(SUMMARIES) if variant.outputs == "summary" else {},
         eval_batch_size=description.eval_batch_size,
         warnings=description.warnings,
-        forward=Forward("assumed"),
+        forward=description.forward,
         training=trained_with(checkpoint),
     )
 

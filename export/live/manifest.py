@@ -112,7 +112,7 @@ def live_manifest(
         # Not checked, so the gates of a video are not taken for those of all its queries.
         depends_on_text=described is None or FAMILIES[described.family].words_first,
         format="live",
-        forward=Forward("code" if origin is None else "assumed"),
+        forward=Forward("code") if described is None else described.forward,
         warnings=(*(() if described is None else described.warnings), *notes),
     )
 

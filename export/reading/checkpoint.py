@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -24,6 +25,7 @@ from ...runtime.brief import one_line
 from ...runtime.errors import CheckpointError, UnsafeCheckpointError
 from ...runtime.files import local
 from ...runtime.session.model_file import file_sha256
+from .code import KnownCode, code_of
 from .refusals import AVERAGES, STATES, advice, mistaken, refuse_folder
 from .standins import STAND_INS, UnreadableValueError, without_standins
 from .wrappers import unwrap
@@ -51,6 +53,11 @@ class Checkpoint(Mapping[str, Any]):
     content: dict[str, Any]
     wrappers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def code(self) -> KnownCode | None:
+        """What the code next to the file is, which trained it; None where none lies there. Nothing is run."""
+        return code_of(self.path)
 
     def __getitem__(self, key: str) -> Any:
         return self.content[key]

@@ -14,13 +14,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from ...runtime.brief import counted
-from ...runtime.gates.manifest import Forward
-from ...runtime.gates.vocabulary import Activation, Family
+from ...runtime.gates.vocabulary import Activation, Family, Gating
 from .fingerprint import Fingerprint, fingerprint_code
 from .known_branches import KnownBranch, known_branches
 from .sources import UnreadableCodeError
 
 CODE_FILE = "code.zip"
+# What is to be done where no family of ours computes what a checkpoint was trained with.
+OWN_CODE = "let the code that trained it build the model (--code, or --model package.module:factory)"
 _MODULES = ("model.py", "transformer.py")
 _NAMED = 3
 # Below this share of equal parts it is another model altogether, and not a changed branch.
@@ -38,6 +39,11 @@ class KnownCode:
     branch: KnownBranch | None
     reason: str = ""
 
+    @property
+    def where(self) -> str:
+        """What was read, for people."""
+        return self.path.name if self.path.is_file() else "the modules next to the checkpoint"
+
     def family(self, weights: Family) -> Family | None:
         """The family of ours that this code computes with weights of the family ``weights``, or None."""
         return None if self.branch is None else self.branch.computes.get(weights)
@@ -46,23 +52,37 @@ class KnownCode:
         """Whether it is known that no family of ours computes what this code does with such weights."""
         return self.branch is not None and bool(self.branch.other) and self.family(weights) is None
 
-    def attention(self, gating: str) -> Activation | None:
-        """What bounds the attention gate under ``gating``, None where the code is unknown."""
-        known = {} if self.branch is None else dict(self.branch.attention)
-        return next((value for name, value in known.items() if name == gating), None)
+    def attention(self, weights: Family, gating: Gating) -> Activation | None:
+        """What bounds the attention gate of a model with such weights; None where the code does not say."""
+        own = self.branch if self.family(weights) is not None else None
+        return None if own is None else own.attention.get(gating)
 
-    def forward(self, weights: Family) -> Forward:
-        """Where the forward pass of a model of ours with weights of this family is known from."""
-        known = self.branch is not None and self.family(weights) is not None
-        return Forward("family", branch=self.branch.name) if known and self.branch else Forward("assumed")
+    @property
+    def in_words(self) -> str:
+        """What it is, for people."""
+        return f"unknown code, {self.reason}" if self.branch is None else f"branch {self.branch.name}"
 
-    def in_words(self, weights: Family | None) -> str:
-        """What it is, for people, without a stop."""
+    def doubt(self, weights: Family, rebuilt: Family) -> str | None:
+        """Why it is not known that this code computes what the ``rebuilt`` model does, None where it is."""
         if self.branch is None:
-            return f"unknown code ({self.reason})"
-        if weights is not None and not self.branch.other and self.family(weights) is None:
-            return f"branch {self.branch.name}, whose weights are others: it did not train this checkpoint"
-        return f"branch {self.branch.name}"
+            return (
+                f"the code that trained it ({self.where}) is unknown, {self.reason}: its forward pass is "
+                f"assumed to be that of {rebuilt}"
+            )
+        ours = self.family(weights)
+        if ours == rebuilt:
+            return None
+        if ours is not None:
+            return f"the code that trained it ({self.where}) has the forward pass of {ours}, not of {rebuilt}"
+        if self.is_other(weights):
+            return (
+                f"the code that trained it ({self.where}) is branch {self.branch.name}, whose forward pass "
+                f"is none of gatescope's: {self.branch.other}"
+            )
+        return (
+            f"{self.where} is branch {self.branch.name}, whose weights have other names: it did not train "
+            f"this checkpoint, and the forward pass of {rebuilt} is assumed"
+        )
 
 
 def find_code(folder: Path) -> Path | None:

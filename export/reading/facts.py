@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...runtime.errors import GatescopeError, UnsupportedModelError
-from ...runtime.gates.manifest import Fact
+from ...runtime.gates.manifest import Fact, Forward
 from ...runtime.gates.preprocessing import Preprocessing
 from ...runtime.gates.vocabulary import Family, Gating
 from ..families.choices import Choices
@@ -18,6 +18,7 @@ from ..families.config import HIDDEN_DIM, ModelConfig
 from ..families.family import FAMILIES, FusionFamily
 from .checkpoint import Checkpoint
 from .family import choose_family
+from .forward import activation_by_code, find_forward
 from .open_facts import (
     UnknownFacts,
     find_attention_activation,
@@ -28,7 +29,7 @@ from .open_facts import (
     fitting_gatings,
     stand_in,
 )
-from .options import DEFAULT, TrainingOptions
+from .options import DEFAULT, FLAG, TrainingOptions
 from .preprocessing import find_preprocessing
 from .weights import FIRST_LAYER, WeightShapes, find_sizes, find_ssm, recognise
 
@@ -37,7 +38,8 @@ from .weights import FIRST_LAYER, WeightShapes, find_sizes, find_ssm, recognise
 class Description:
     """A checkpoint's model, ready to be rebuilt, with the origin of every fact and all warnings.
 
-    ``open_questions``: the warnings that a comparison with training's predictions settles.
+    ``open_questions``: the warnings that a comparison with training's predictions settles. ``forward``: where
+    its forward pass is known from.
     """
 
     family: Family
@@ -46,7 +48,8 @@ class Description:
     facts: dict[str, Fact]
     warnings: tuple[str, ...]
     eval_batch_size: int | None
-    open_questions: tuple[str, ...] = ()
+    open_questions: tuple[str, ...]
+    forward: Forward
 
 
 def describe(checkpoint: Checkpoint, choices: Choices) -> Description:
@@ -78,7 +81,9 @@ def describe(checkpoint: Checkpoint, choices: Choices) -> Description:
     unknown.refuse(checkpoint, fitting)
     config = ModelConfig(
         gating=gating,
-        attention_activation=find_attention_activation(family, options, choices, gating),
+        attention_activation=find_attention_activation(
+            family, options, choices, gating, activation_by_code(checkpoint, gating)
+        ),
         batching=choices.batching,
         heads=heads,
         fusion_heads=fusion_heads,
@@ -95,6 +100,9 @@ def describe(checkpoint: Checkpoint, choices: Choices) -> Description:
         widths=(config.video_width, config.audio_width, config.text_width),
         max_words=config.max_words,
     )
+    forward = find_forward(checkpoint, config, options)
+    if choices.frozen:
+        options.record("frozen", ", ".join(choices.frozen), FLAG)
     recorded = options.get("eval_bsz")
     batch_size = options.count("eval_batch_size", "eval_bsz", 1) if recorded is not None else None
     return Description(
@@ -105,6 +113,7 @@ def describe(checkpoint: Checkpoint, choices: Choices) -> Description:
         tuple(options.warnings),
         batch_size,
         tuple(options.open_questions),
+        forward,
     )
 
 

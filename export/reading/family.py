@@ -10,9 +10,8 @@ from ...runtime.errors import UnknownFactError, WeightsMismatchError
 from ..families.choices import Choices
 from ..families.family import FAMILIES, FusionFamily
 from .checkpoint import Checkpoint
-from .code import code_of
-from .open_facts import never_trained
 from .options import CODE, DEFAULT, FLAG, OPTIMIZER, WEIGHTS
+from .testimony import never_trained
 from .weights import recognise
 
 ENCODER = "transformer.encoder."
@@ -38,7 +37,7 @@ def choose_family(checkpoint: Checkpoint, choices: Choices) -> tuple[FusionFamil
         return alike[choices.family], FLAG
     if len(alike) == 1:
         return first, WEIGHTS
-    code = code_of(checkpoint.path)
+    code = checkpoint.code
     by_code = None if code is None else code.family(first.name)
     if by_code in alike:
         return alike[by_code], CODE

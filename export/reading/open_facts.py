@@ -7,10 +7,8 @@ an error, one for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
-
-from torch import Tensor
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from ...runtime.errors import UnknownFactError, UnsupportedModelError, WeightsMismatchError
 from ...runtime.gates.gatings import GATINGS
@@ -19,7 +17,8 @@ from ..families.choices import Choices
 from ..families.config import HIDDEN_DIM
 from ..families.family import FAMILIES, FusionFamily
 from .checkpoint import Checkpoint
-from .options import DEFAULT, FAMILY, FLAG, OPTIMIZER, WEIGHTS, TrainingOptions, whole
+from .options import CODE, DEFAULT, FAMILY, FLAG, OPTIMIZER, WEIGHTS, TrainingOptions, whole
+from .testimony import never_trained
 from .weights import WeightShapes, gate_channels
 
 _FLAGS = {"family": "--family NAME", "heads": "--heads N", "fusion_heads": "--fusion-heads N"}
@@ -150,9 +149,14 @@ def _only_gating(options: TrainingOptions, choices: Choices, family: FusionFamil
 
 
 def find_attention_activation(
-    family: FusionFamily, options: TrainingOptions, choices: Choices, gating: Gating
+    family: FusionFamily,
+    options: TrainingOptions,
+    choices: Choices,
+    gating: Gating,
+    said: Activation | None = None,
 ) -> Activation:
-    """The family's own, unless a flag or the options' origin says another; the weights are alike."""
+    """The family's own, unless a flag, the code that trained it or the options' origin says another; the
+    weights are alike. ``said``: what the code says."""
     own = family.activations[0]
     if len(family.activations) == 1:
         if choices.attention_activation not in (None, own):
@@ -173,6 +177,9 @@ def find_attention_activation(
     if choices.attention_activation is not None:
         options.record("attention_activation", choices.attention_activation, FLAG)
         return choices.attention_activation
+    if said is not None:
+        options.record("attention_activation", said, CODE)
+        return said
     if likely == own and varies and family.open_activation:
         options.ask(
             f"weights with {gating} gating fit a {own} as well as a {other} attention gate: {own} is used, "
@@ -241,38 +248,3 @@ def find_text_positions(checkpoint: Checkpoint, options: TrainingOptions, choice
         recorded = not untouched.issuperset(table)
         options.record("text_positions", recorded, OPTIMIZER)
     return recorded
-
-
-def never_trained(checkpoint: Checkpoint) -> frozenset[str] | None:
-    """Names of the parameters that never got a gradient; None where the checkpoint cannot say.
-
-    Adam and its kind keep a state for each parameter from its first gradient on: one without any was there,
-    and was not used. The optimizer counts parameters and does not name them: their order is taken for that of
-    the weights only where there are as many, and every state has the shape of its parameter.
-    """
-    saved = checkpoint.content.get("optimizer")
-    if not isinstance(saved, Mapping):
-        return None
-    optimizer = cast(Mapping[str, Any], saved)
-    state, groups = optimizer.get("state"), optimizer.get("param_groups")
-    if not isinstance(state, Mapping) or not state or not isinstance(groups, list):
-        return None
-    states = cast(Mapping[Any, Any], state)
-    numbers = [
-        number
-        for group in cast(list[Any], groups)
-        if isinstance(group, Mapping)
-        for number in cast(list[Any], cast(Mapping[str, Any], group).get("params") or [])
-    ]
-    if numbers != list(range(len(checkpoint.weights))):
-        return None
-    untouched: set[str] = set()
-    for number, (name, weight) in enumerate(checkpoint.weights.items()):
-        kept = states.get(number)
-        if kept is None:
-            untouched.add(name)
-            continue
-        average = cast(Mapping[str, Any], kept).get("exp_avg") if isinstance(kept, Mapping) else None
-        if not isinstance(average, Tensor) or average.shape != weight.shape:
-            return None
-    return frozenset(untouched)

@@ -72,9 +72,9 @@ class Summary:
 class Forward:
     """Where the forward pass is known from.
 
-    - ``source``: ``family`` (one we have, and it reproduced the training run's predictions), ``code`` (the
-      user's own module ran), or ``assumed`` (one we have, for weights with the same names and shapes; other
-      code may share both).
+    - ``source``: ``family`` (one we have: the code that trained it was recognised, or it reproduced the
+      training run's predictions), ``code`` (the user's own module ran), or ``assumed`` (one we have, for
+      weights with the same names and shapes; other code may share both).
     - ``branch``: the name of the code's branch or factory, where it is known.
     - ``adapted``: what was changed in the running code so that its graph could be captured.
     """
@@ -241,6 +241,17 @@ class Manifest:
             )
             + "Export the model again to know."
             for kind in self.doubtful_kinds
+        )
+
+    @property
+    def assumption(self) -> str | None:
+        """What a reader must know where the forward pass is assumed, as plain text; None where it is not."""
+        if self.forward is None or self.forward.source != "assumed":
+            return None
+        return (
+            "The forward pass is assumed: the code that trained this model was not recognised, and code with "
+            "parameters of the same names may compute otherwise. gatescope export --verify PREDICTIONS "
+            "compares it with what training predicted; --code exports the training code itself."
         )
 
     def gate_range(self, kind: str) -> tuple[float, float]:

@@ -89,6 +89,7 @@ def _model(manifest: Manifest, size: int, nodes: int | None) -> tuple[InspectedR
         InspectedRow("family", manifest.family),
         InspectedRow("gating", manifest.gating, gating.source if gating else ""),
         InspectedRow("layers", str(manifest.layers)),
+        *_forward(manifest),
         *fact_rows(manifest.facts, _FACTS),
         InspectedRow("gates", ranges or "none"),
         InspectedRow(
@@ -141,10 +142,25 @@ def _without_recipe(manifest: Manifest) -> tuple[str, ...]:
     return ("it has no recipe for datasets: prepare its inputs yourself and give them to GateSession.run",)
 
 
+def _forward(manifest: Manifest) -> tuple[InspectedRow, ...]:
+    """Where the forward pass is known from; files of format 1 do not say it."""
+    forward = manifest.forward
+    if forward is None:
+        return ()
+    known = {
+        "family": f"of {manifest.family}",
+        "code": "of the user's own code",
+        "assumed": f"assumed to be that of {manifest.family}",
+    }
+    branch = f"as in {forward.branch}" if forward.branch is not None else ""
+    return (InspectedRow("forward pass", known[forward.source], branch),)
+
+
 def _unverified(manifest: Manifest) -> tuple[str, ...]:
     if manifest.certificate is not None and manifest.certificate.verification is not None:
         return ()
-    return ("not compared with predictions of the training run ('gatescope export --verify' does)",)
+    note = "not compared with predictions of the training run ('gatescope export --verify' does)"
+    return (note,) if manifest.assumption is None else (manifest.assumption, note)
 
 
 def _nodes(model: ModelFile) -> int | None:

@@ -12,6 +12,7 @@ import pytest
 from gatescope.analysis.analyze import analyze_run
 from gatescope.runtime.errors import DatasetError, UsageError
 from gatescope.runtime.gates.certificate import BatchingEffect, Certificate, Verification
+from gatescope.runtime.gates.manifest import Forward
 from gatescope.runtime.runs.reader import Run
 from gatescope.runtime.session.model_file import file_sha256
 
@@ -119,6 +120,31 @@ def test_in_training_s_batching_the_batches_must_be_training_s(tmp_path: Path) -
     made = Dataset(tmp_path, batching="reference")  # the run has batches of 2
     text, _, _ = made.report(training_predictions=made.training)
     assert "training's batches had 100: its numbers are **not** training's" in text
+
+
+@pytest.mark.parametrize(
+    ("forward", "told"),
+    [
+        (Forward("assumed"), "Not shown, the export was not compared with predictions of the training run"),
+        (Forward("family", branch="lab"), "By its code: branch lab trained it, and this is its forward pass"),
+        (Forward("code", branch="lab.build:make"), "By its code: lab.build:make built it"),
+        (None, "Not shown: the export was not compared"),
+    ],
+)
+def test_the_first_lines_say_where_the_forward_pass_is_known_from(
+    forward: Forward | None, told: str, tmp_path: Path
+) -> None:
+    certificate = Certificate("gatescope's own model", (), {}, 1e-4)
+    manifest = manifest_of("clipwise", 1, certificate=certificate, forward=forward)
+    run = write_run(tmp_path / "run", random_gates(2, layers=1, clips=10), manifest=manifest)
+    result = analyze_run(run, tmp_path / "report")
+    for file in result.files[:2]:
+        text = file.read_text(encoding="utf-8")
+        assert told in text
+        assumed = "The forward pass is assumed: the code that trained this model was not recognised"
+        assert (assumed in text) == (forward == Forward("assumed"))
+    first = result.files[0].read_text(encoding="utf-8").split("## In short")[1].splitlines()[2]
+    assert told in first
 
 
 def test_predictions_that_are_not_those_of_the_verification_are_refused(tmp_path: Path) -> None:
