@@ -265,3 +265,15 @@ def test_without_ground_truth_training_metrics_stand(tmp_path: Path) -> None:
     row = level(result, "clipwise", "MR-full-mAP")
     assert (row["value"], row["units"], row["seeds"]) == (41.0, 1, 2)
     assert "training's own" in (place / "COMPARISON.md").read_text(encoding="utf-8")
+
+
+def test_runs_of_several_versions_are_said(tmp_path: Path) -> None:
+    write_annotations(tmp_path / "val.jsonl", 2)
+    place = write_campaign(tmp_path / "c", [Made("a"), Made("b", 1)], tmp_path / "val.jsonl", videos=2)
+    record = place / "b" / "run" / "run.json"
+    document = json.loads(record.read_text(encoding="utf-8"))
+    document["versions"]["gatescope"] = "0.2.0"
+    record.write_text(json.dumps(document), encoding="utf-8")
+    with undrawn():
+        result = compare_campaign(place)
+    assert any("several versions of gatescope: 0.1.0, 0.2.0" in one for one in result.warnings)

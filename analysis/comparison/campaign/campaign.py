@@ -163,6 +163,9 @@ def campaign_warnings(
             if not one.run.finished
         ]
         found += [f"{one.name}: {doubt}" for one in group.runs for doubt in one.run.manifest.doubts]
+    versions = {one.run.record.versions.get("gatescope", "unknown") for one in campaign.runs}
+    if len(versions) > 1:
+        found.append(f"The runs were made by several versions of gatescope: {', '.join(sorted(versions))}.")
     notes = dict.fromkeys(note for one in numbers.values() for note in one.notes)
     return [*found, *map(without_folders, notes)]
 
