@@ -113,7 +113,7 @@ def test_an_encoder_that_was_never_trained_is_not_used(tmp_path) -> None:
 @pytest.mark.parametrize("family", ALIKE)
 def test_the_code_that_trained_it_says_it(tmp_path, family, monkeypatch) -> None:
     branch = next(one for one in known_branches() if one.computes.get("avigate_custom") == family)
-    monkeypatch.setattr("gatescope.export.reading.family.code_of", lambda path: KnownCode(path, branch))
+    monkeypatch.setattr("gatescope.export.reading.checkpoint.code_of", lambda path: KnownCode(path, branch))
     found = describe(read_small(tmp_path / "m.ckpt", trained=without_encoder()), Choices())
     assert (found.family, found.facts["family"].source) == (family, "code")
 
