@@ -16,9 +16,7 @@ from ...runtime.data.dataset import Dataset
 from ...runtime.errors import CheckpointError, UnsupportedModelError, WeightsMismatchError
 from ...runtime.gates.manifest import Manifest
 from ..families.choices import Choices
-from ..reading.code import recognise_code
 from ..reading.results import ResultsFolder
-from ..reading.weights import recognise
 from ..user.adapting import adapting
 from .gates import LayerGates, gates_of, read_videos
 from .logs import TrainingLog, read_metrics, read_training_log
@@ -151,12 +149,6 @@ def _model_of(results: ResultsFolder, choices: Choices, factory: str | None) -> 
     if factory is not None:
         return CodeModel(results.read, choices, factory)
     try:
-        code = None if results.code is None else recognise_code(results.code)
-        if code is not None and code.is_other(recognise(results.read.weights, results.checkpoint)):
-            raise UnsupportedModelError(
-                f"{results.checkpoint} was trained with a forward pass that gatescope does not rebuild",
-                received=f"the code in {results.code}",
-            )
         return RebuiltModel(results.read, choices)
     except (UnsupportedModelError, WeightsMismatchError) as error:
         raise type(error)(

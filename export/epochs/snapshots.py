@@ -21,6 +21,7 @@ from ..graph.manifest import build_manifest
 from ..graph.variant import Variant, VariantGraph
 from ..reading.checkpoint import Checkpoint, load_checkpoint
 from ..reading.facts import describe
+from ..reading.forward import refuse_other_forward
 from ..reading.options import whole
 from ..reading.rebuild import TRAINING_ONLY, count_not_finite, rebuild
 from ..user.export import gates_in_pytorch
@@ -113,14 +114,17 @@ class RebuiltModel(TrainedModel):
     def __init__(self, taken: Checkpoint, choices: Choices) -> None:
         super().__init__(taken, choices)
         self._description = describe(taken, choices)
+        # Of a model that diverged the names and sizes are still known.
+        self._finite = {
+            name: torch.nan_to_num(value) if count_not_finite(value) else value
+            for name, value in taken.weights.items()
+        }
+        used = rebuild(self._description, self._finite).state_dict()
+        refuse_other_forward(taken, used, choices.frozen)
 
     def manifest(self) -> Manifest:
         """From the taken checkpoint's description."""
-        weights = {
-            name: torch.nan_to_num(value) if count_not_finite(value) else value
-            for name, value in self._taken.weights.items()
-        }
-        return build_manifest(self._taken, self._description, self.graph(weights), "onnx", None)
+        return build_manifest(self._taken, self._description, self.graph(self._finite), "onnx", None)
 
     def graph(self, weights: Mapping[str, torch.Tensor]) -> VariantGraph:
         """A new one each time; the weights are not copied."""
