@@ -14,6 +14,7 @@ from gatescope.runtime.errors import GatescopeError
 from gatescope.runtime.gates.manifest import Manifest
 from gatescope.runtime.monitor.baseline.stored import load_baseline
 from gatescope.runtime.monitor.log.folder import open_folder
+from gatescope.runtime.runs.member import MEMBER_FILE, read_member
 from gatescope.runtime.runs.reader import open_run
 
 
@@ -44,7 +45,12 @@ def plan(folder: Path, text: str) -> Any:
         return earlier_plan(folder, stack, resume=True)
 
 
-READERS = [manifest, run, log, baseline, plan]
+def member(folder: Path, text: str) -> Any:
+    (folder / MEMBER_FILE).write_text(text, encoding="utf-8")
+    return read_member(folder)
+
+
+READERS = [manifest, run, log, baseline, plan, member]
 MARKS = {log: '"format": "gatescope gate log", ', baseline: '"format": "gatescope baseline", '}
 
 

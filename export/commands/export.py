@@ -150,7 +150,9 @@ def tell(line: str) -> None:
 def describe_result(result: ExportResult) -> str:
     """What was written and what it was compared with, for people."""
     manifest, size = result.manifest, result.bytes / 1e6
-    lines = [f"wrote {result.path} ({size:.1f} MB, {manifest.gating} gates of {manifest.layers} layers)"]
+    lines = [
+        f"wrote {result.path} ({size:.1f} MB, {manifest.gating} gates of {counted(manifest.layers, 'layer')})"
+    ]
     if manifest.certificate is not None:
         worst = max(manifest.certificate.errors.values())
         lines.append(

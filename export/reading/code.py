@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ...runtime.brief import counted
+from ...runtime.files import local
 from ...runtime.gates.vocabulary import Activation, Family, Gating
 from .fingerprint import Fingerprint, fingerprint_code
 from .known_branches import KnownBranch, known_branches
@@ -105,7 +106,7 @@ def recognise_code(path: str | Path, branches: Sequence[KnownBranch] | None = No
     ``branches``: those to know; all that are recorded by default. Never fails: what cannot be read is
     unknown code.
     """
-    place = Path(path)
+    place = local(path)
     if (place / CODE_FILE).is_file():
         place = place / CODE_FILE
     try:
@@ -117,7 +118,7 @@ def recognise_code(path: str | Path, branches: Sequence[KnownBranch] | None = No
 
 def record_of(path: str | Path) -> str:
     """The hashes of the code at ``path`` as ``known_branches.json`` keeps them, for a branch to be known."""
-    return json.dumps(sorted(set(fingerprint_code(Path(path)).parts.values())))
+    return json.dumps(sorted(set(fingerprint_code(local(path)).parts.values())))
 
 
 def _state(path: Path) -> tuple[object, ...]:

@@ -26,7 +26,7 @@ class GatePlace:
     """One gate: what the module ``owner`` returns at ``path``.
 
     ``axes`` says of each axis of what is returned whether it is the ``batch``, the ``clip`` or the
-    ``channel``, or has the length ``1``.
+    ``channel``, or has the length ``1``, as it is or expanded.
     """
 
     owner: str
@@ -82,8 +82,10 @@ def place_of(owner: str, path: Path, passes: Sequence[Seen]) -> GatePlace | None
     if len({one.ndim for one in tensors}) > 1:
         return None
     axes: list[str] = []
-    for lengths in zip(*(one.shape for one in tensors), strict=True):
-        if list(lengths) == [one.samples for one in passes]:
+    for i, lengths in enumerate(zip(*(one.shape for one in tensors), strict=True)):
+        if all(one.stride(i) == 0 for one in tensors):  # one value, expanded along this axis
+            axes.append("1")
+        elif list(lengths) == [one.samples for one in passes]:
             axes.append("batch")
         elif list(lengths) == [one.clips for one in passes]:
             axes.append("clip")

@@ -106,7 +106,14 @@ def _refuse_others(path: Path) -> None:
     if not path.exists():
         return  # reading the model says so
     if path.is_dir():
-        if identify(path) == "run":
+        kind = identify(path)
+        if kind == "results":
+            raise UsageError(
+                f"{path} is a training's results folder, not a model",
+                expected="a file that 'gatescope export' wrote",
+                fix=f"gatescope export {shlex.quote(str(path))} --output m.onnx, then profile m.onnx",
+            )
+        if kind == "run":
             raise UsageError(
                 f"{path} is a run folder, not a model",
                 expected="a file that 'gatescope export' wrote",

@@ -31,7 +31,7 @@ def counted(gating: str, *, up_to_the_gates: bool) -> int:
         return counter.get_total_flops()
     last = model.fusion.fusion_layers[-1]
 
-    def gates_alone(video, audio, normed, video_mask, audio_mask, override):
+    def gates_alone(video, audio, normed, video_mask, audio_mask, override, *_):
         gates = last.gating_function(video, audio, video_mask, audio_mask)
         return Fused(video, (gates.attention, gates.ffn), (video[..., 0], video[..., 0]))
 

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from gatescope.export import export_model
 from gatescope.export.graph.failure import failed_in
 from gatescope.export.user.adapting import adapting
+from gatescope.export.user.places import Seen, place_of
+from gatescope.export.user.watch import Call, Sight
 from gatescope.runtime import GateSession, read_manifest
 from gatescope.runtime.errors import ExportError
 
@@ -183,3 +185,14 @@ def test_an_axis_that_code_fixes_is_named_with_what_to_write_instead() -> None:
     error = failed_in(built(strangers.Growing), "its graph was captured", ValueError(message))
     assert "a static shape of 3 for dimension inputs['src_txt'].shape[0]" in str(error.received)
     assert "x.shape[0] and not len(x)" in str(error.fix)
+
+
+def test_a_global_gate_that_is_expanded_over_clips_and_channels_is_global() -> None:
+    passes: list[Seen] = []
+    for samples, clips in ((3, 9), (4, 7)):
+        gate = torch.rand(samples, 1, 1)
+        call = Call(set(), None, {(): ("", gate.expand(-1, clips, 16))})
+        passes.append(Seen(Sight({"gates": call}), samples, clips))
+    place = place_of("gates", (), passes)
+    assert place is not None and not place.per_clip and place.channels == 1
+    assert place.take(torch.ones(2, 5, 1).expand(-1, -1, 16)).shape == (2, 1, 1)

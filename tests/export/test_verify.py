@@ -153,7 +153,7 @@ def test_predictions_of_another_model_name_no_flag(try_verify, tmp_path) -> None
         line["pred_saliency_scores"] = rng.standard_normal(len(line["pred_saliency_scores"])).tolist()
     other = tmp_path / "other.jsonl"
     other.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    with pytest.raises(VerificationError, match="none of 7 likely causes explains it") as caught:
+    with pytest.raises(VerificationError, match="none of 9 likely causes explains it") as caught:
         try_verify(predictions=other)
     assert "--model" in (caught.value.fix or "")
     # As given, the closest three, the others' flags in one line.

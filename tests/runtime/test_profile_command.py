@@ -384,7 +384,7 @@ def test_bad_input_is_refused_before_anything_is_measured(
         ((tmp_path / "absent.onnx",), 1, ("no file", "absent.onnx")),
         ((tmp_path / "foreign.onnx",), 1, ("not an ONNX model",)),
         ((case.output,), 2, ("is a run folder", f"gatescope profile {case.model}")),
-        ((tmp_path,), 1, ("is a folder, but not a run",)),
+        ((tmp_path,), 2, ("is a training's results folder",)),
         ((tmp_path / "weights.pth",), 2, ("is a checkpoint", "gatescope export --checkpoint")),
         ((model, "--batch-size", 10**9), 2, ("--batch-size", "1 to 1,000,000")),
         ((model, "--concurrency", 10**6), 2, ("--concurrency", "1 to 1,000")),
