@@ -40,13 +40,14 @@ def inspect_results(path: str | Path, options: ResultsOptions | None = None) -> 
         )
     inside = inspect_checkpoint(results.checkpoint)
     own = InspectedSection("Results folder", tuple(_row(line) for line in results.said))
-    usable = inside.usable
+    # Where an export by itself is refused, the code that trained it may build the model.
+    with_code = bool(inside.problems and inside.commands and results.code is not None)
     return replace(
         inside,
         path=folder,
         kind="results",
         sections=(own, *inside.sections),
-        commands=(_report(results),) if usable else inside.commands,
+        commands=(_report(results, with_code=with_code),) if inside.usable or with_code else inside.commands,
         details={**inside.details, **_details(results)},
     )
 
@@ -56,7 +57,7 @@ def _row(line: str) -> InspectedRow:
     return InspectedRow(name, value)
 
 
-def _report(results: ResultsFolder) -> str:
+def _report(results: ResultsFolder, *, with_code: bool) -> str:
     """The command that goes on from here; with what has to be said because it was not found."""
     words = ["gatescope report", shlex.quote(str(results.folder))]
     if results.checkpoint != results.checkpoints[0]:
@@ -65,7 +66,7 @@ def _report(results: ResultsFolder) -> str:
         words += ["--annotations val.jsonl"]
     if not results.sources.complete:
         words += ["--features features/"]
-    return " ".join(words)
+    return " ".join([*words, "--code"] if with_code else words)
 
 
 def _details(results: ResultsFolder) -> dict[str, object]:

@@ -179,6 +179,15 @@ def test_inspect_names_what_the_folder_holds(project: Path, capsys) -> None:
     assert "model_latest.ckpt (also there: model_e0001.ckpt" in capsys.readouterr().out
 
 
+def test_inspect_leads_to_the_code_that_trained_a_model_it_does_not_know(tmp_path: Path, capsys) -> None:
+    state = {f"other.{name}": value for name, value in small.weights().items()}
+    strange = small.save(tmp_path / "strange.ckpt", state, **RECORDED)
+    folder = training_folder(tmp_path / "run", {"model_best.ckpt": strange}, files={"code.zip": b"PK"})
+    assert main(["inspect", str(folder)]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[-1].split()[:3] == ["gatescope", "report", str(folder)] and told[-1].endswith(" --code")
+
+
 @pytest.mark.parametrize("command", ["export", "report"])
 def test_nothing_named_is_bad_usage(command: str, capsys) -> None:
     assert main([command]) == 2
