@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from gatescope.export.from_results import dataset_of, verification_of
 from gatescope.export.reading.results import open_results
@@ -177,6 +178,20 @@ def test_inspect_names_what_the_folder_holds(project: Path, capsys) -> None:
     capsys.readouterr()
     assert main(["inspect", str(folder)]) == 1
     assert "model_latest.ckpt (also there: model_e0001.ckpt" in capsys.readouterr().out
+
+
+def test_a_folder_without_options_asks_for_what_they_would_say(tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    torch.save(small.weights(), folder / "model_best.ckpt")
+    found = open_results(folder)
+    assert found.options == {} and not found.missing and "options: none found" in found.said
+    with pytest.raises(UsageError, match="do not record them"):
+        dataset_of(found)
+    assert main(["report", str(folder), "--output", str(tmp_path / "out")]) == 2
+    assert "give --annotations FILE" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert main(["inspect", str(folder)]) == 0
+    assert "--annotations val.jsonl --features features/" in capsys.readouterr().out
 
 
 def test_inspect_leads_to_the_code_that_trained_a_model_it_does_not_know(tmp_path: Path, capsys) -> None:
