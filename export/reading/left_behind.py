@@ -66,7 +66,9 @@ def left_by(path: Path, read: Checkpoint) -> Left:
     begins = (
         None if found is None else next((w for w in ("best", "latest") if found.name.startswith(w)), None)
     )
-    if found is None or begins != state:
+    # Without a state in its name it is the submission of the final evaluation, which takes the best.
+    of_best = begins is None and state == "best"
+    if found is None or not (begins == state or of_best):
         return Left(None, None, f"none of the {state} state found" if state else "none found")
     epoch, evaluated = read.content.get("epoch"), _last_evaluated(path.parent / "eval.log.txt")
     if state == "latest" and isinstance(epoch, int) and evaluated not in (None, epoch):

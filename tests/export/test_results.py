@@ -100,6 +100,16 @@ def test_another_epochs_predictions_are_not_taken(project: Path) -> None:
     assert open_results(folder).left.predictions is not None
 
 
+def test_a_submission_without_a_state_is_the_bests(tmp_path: Path, saved: Path) -> None:
+    folder = training_folder(
+        tmp_path / "run",
+        dict.fromkeys(("model_best.ckpt", "model_latest.ckpt"), saved),
+        predictions={"hl_val_submission.jsonl": SUBMISSION},
+    )
+    assert open_results(folder).left.predictions == folder / "hl_val_submission.jsonl"
+    assert open_results(folder, checkpoint="model_latest.ckpt").left.predictions is None
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut"], ids=["empty", "truncated"])
 def test_a_broken_best_is_an_error_that_names_the_others(project: Path, content: bytes, capsys) -> None:
     folder = project / "results" / "run"
