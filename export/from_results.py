@@ -1,24 +1,16 @@
-"""From a results folder to a report: what the folder decides, and what the user overrides."""
+"""From a results folder to its dataset, and to what its model is compared with."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
-from pathlib import Path
 
 from ..runtime.brief import counted
 from ..runtime.data.annotations import read_annotations
 from ..runtime.data.dataset import Dataset, Selection
 from ..runtime.data.domains import qids_of_domain
 from ..runtime.errors import GatescopeError
-from ..runtime.running.settings import RunSettings
 from ..runtime.runs.predictions import read_predictions
-from .families.choices import Choices
 from .proof.verify import VerifyRequest
 from .reading.options import whole
 from .reading.results import ResultsFolder, refuse_no_data
-from .report import ReportResult, report_checkpoint
-from .user.apart.process import CodeChoice
 
 
 def dataset_of(
@@ -73,45 +65,3 @@ def verification_of(
         )
     request = VerifyRequest(left.predictions, annotations, batch_size=batch_size, sources=results.sources)
     return request, f"compared with {name}"
-
-
-def report_results(
-    results: ResultsFolder,
-    output: str | Path,
-    choices: Choices | None = None,
-    settings: RunSettings | None = None,
-    *,
-    selection: Selection | None = None,
-    skip_bad: bool = False,
-    verify: bool = True,
-    factory: str | None = None,
-    code: CodeChoice | None = None,
-    subsets: Sequence[str] = (),
-    ablate: bool = False,
-    analyse: bool = True,
-    others: Collection[str] = (),
-    tell: Callable[[str], None] = lambda _: None,
-) -> ReportResult:
-    """Report on what a training left: :func:`~gatescope.export.report.report_checkpoint` on its folder.
-
-    ``verify``: compare the model with training's predictions where they apply. Where they do not, the
-    report's warnings say why. Raises what :func:`dataset_of` and ``report_checkpoint`` raise.
-    """
-    dataset = dataset_of(results, selection, skip_bad=skip_bad)
-    request, said = verification_of(results) if verify else (None, "not compared, as asked")
-    made = report_checkpoint(
-        results.checkpoint,
-        dataset,
-        output,
-        choices,
-        settings,
-        factory=factory,
-        code=code,
-        verification=request,
-        subsets=subsets,
-        ablate=ablate,
-        analyse=analyse,
-        others=others,
-        tell=tell,
-    )
-    return made if request is not None else replace(made, warnings=(said, *made.warnings))

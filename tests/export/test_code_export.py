@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 import torch
 
 from gatescope.export import Choices
-from gatescope.export.from_results import report_results
+from gatescope.export.from_results import dataset_of
 from gatescope.export.reading.results import open_results
-from gatescope.export.report import MODEL
+from gatescope.export.report import MODEL, report_checkpoint
 from gatescope.export.user.apart.process import CodeChoice, export_with_code
 from gatescope.runtime import GateSession, read_manifest
 from gatescope.runtime.cli.main import main
@@ -127,13 +128,14 @@ def test_a_report_uses_the_model_that_this_code_built(
     manifest = read_manifest(exported[0])
     data = tiny_dataset(tmp_path / "data", manifest)
     found = open_results(results, annotations=data.annotations, sources=FeatureSources(data.root))
-    made = report_results(found, exported[0].parent, code=CodeChoice(results / "code.zip"))
+    report = partial(report_checkpoint, found.checkpoint, dataset_of(found))
+    made = report(exported[0].parent, code=CodeChoice(results / "code.zip"))
     assert made.exported_before and made.run.samples == len(data.rows)
     other = coded.zipped(tmp_path / "code.zip")
     with pytest.raises(UsageError, match="differs in code"):
-        report_results(found, exported[0].parent, code=CodeChoice(other))
+        report(exported[0].parent, code=CodeChoice(other))
     with pytest.raises(UsageError, match="--ablate with --model or --code"):
-        report_results(found, tmp_path / "new", code=CodeChoice(other), ablate=True)
+        report(tmp_path / "new", code=CodeChoice(other), ablate=True)
 
 
 def test_what_ends_its_process_is_named_with_what_it_printed(results: Path, tmp_path: Path, capfd) -> None:
